@@ -1,1 +1,3 @@
-//! Placeholder while the workspace is laid out.
+//! What tests of every crate share. Never linked into a shipped binary.
+
+pub mod back_ends;
