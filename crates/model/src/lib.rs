@@ -1,1 +1,33 @@
-//! Placeholder while the workspace is laid out.
+//! What Rouse is about, as values: ids, states, transitions and judgements.
+//!
+//! Pure: no I/O, no async, no clock, no randomness. Time comes in as an argument. Everything that must be decided the same way by the
+//! master, the simulator and a test is decided here; the loops of the master only read rows, call a function of this crate and commit
+//! what it answers.
+//!
+//! In reading order: [`ids`] and [`time`] name things and moments; [`source`], [`property`] and [`trust`] say what is built and how far it is trusted;
+//! [`buildset`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`scaling`]
+//! and [`sequence`] are the judgements.
+
+pub mod build;
+pub mod buildset;
+pub mod config_revision;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod logs;
+pub mod master;
+pub mod matching;
+pub mod plan;
+pub mod property;
+pub mod result;
+pub mod scaling;
+pub mod sequence;
+pub mod source;
+pub mod time;
+pub mod trust;
+pub mod worker;
+
+pub use ids::*;
+pub use result::BuildResult;
+pub use time::Timestamp;
+pub use trust::Trust;

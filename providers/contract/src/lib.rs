@@ -1,1 +1,260 @@
-//! Placeholder while the workspace is laid out.
+//! The contract between the fleet and whatever makes instances.
+//!
+//! A [`Provider`] is one account or endpoint: its list, its rate limit and its health belong to it; pools are shapes on it, and several pools
+//! share its capacity. It makes and destroys instances and says what is there. It never decides how many, never stores, never retries, and
+//! knows nothing of builds, requests or the store.
+//!
+//! Everything is level-based and carries tokens: whoever asks twice with one token gets one instance, and whoever lost an answer finds
+//! the instance again by its tag.
+
+use async_trait::async_trait;
+use rouse_model::failure::FailureClass;
+use rouse_model::worker::{LaunchToken, ProviderRef};
+use rouse_model::{Timestamp, Trust, WorkerId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod kind;
+
+pub use kind::{OptionFault, ProviderKind};
+
+/// One account or endpoint that makes and destroys instances.
+///
+/// All calls may run at the same time and may be cancelled at any await; what a cancelled call did is found again by token or tag.
+/// Calls have no deadline of their own: a layer adds it.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync {
+    fn capabilities(&self) -> Capabilities;
+
+    /// Turns an image as the user wrote it into the id that it means now; the spec's digest is over the answer.
+    /// For a provider without images the answer is a constant.
+    ///
+    /// # Errors
+    /// [`ProviderError`] of class `Image` where it does not exist or cannot be had.
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError>;
+
+    /// Asks for instances. Idempotent by each item's token: a second call answers `Accepted` with the same reference.
+    /// Answers one outcome for each item, in the order of the items.
+    async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome>;
+
+    /// Everything that carries our installation's tag, side resources too, of this and of earlier store epochs.
+    ///
+    /// # Errors
+    /// Where the answer would not be complete: a partial list is never given out as a list.
+    async fn list(&self) -> Result<Vec<Observed>, ProviderError>;
+
+    /// What there is under one reference; `None` where the provider confirms that nothing is.
+    ///
+    /// # Errors
+    /// Where the provider could not say.
+    async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError>;
+
+    /// Destroys an instance and what came with it. Absent is success; an answer of `Ok` means that it is gone.
+    ///
+    /// # Errors
+    /// Where it may still be there.
+    async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError>;
+
+    /// The next hint that something happened (a container died, a pod was evicted). Hints may be lost; nothing may depend on them.
+    /// Never returns where the provider has none.
+    async fn next_hint(&self) -> Hint;
+
+    /// The last lines that an instance printed by itself, at most `max_bytes`; `None` where there is nothing to read.
+    ///
+    /// # Errors
+    /// Where the provider could not say.
+    async fn console_tail(&self, at: &ProviderRef, max_bytes: usize)
+    -> Result<Option<String>, ProviderError>;
+}
+
+/// What a provider can do beyond the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Pools on it have an image.
+    pub images: bool,
+    /// Instances end when the host that the master runs on ends, and only masters on that host may act on them.
+    pub host_bound: bool,
+    /// Prints something by itself that can be read after a failure.
+    pub console: bool,
+    /// A worker may be expected to reach networks as the host does.
+    pub shares_host_network: bool,
+}
+
+/// What every provider is given when it is made.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// Random, from the store; every object is tagged with it and nobody touches foreign ones.
+    pub id: String,
+    pub store_epoch: i64,
+    /// Where agents lie: `<dir>/<os>-<arch>/rouse-agent`.
+    pub agents: PathBuf,
+    /// A folder of the master's own for this account's files. Exists.
+    pub state: PathBuf,
+}
+
+/// An image as rendered, and what else decides which one is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveRequest {
+    /// In order: the first that exists is taken.
+    pub images: Vec<String>,
+    /// The pool's other rendered options, as the provider's own types read them.
+    pub options: Value,
+}
+
+/// What a tag means now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The one of the asked ones that was found.
+    pub image: String,
+    /// Its immutable id; launches use this.
+    pub id: String,
+}
+
+/// What to launch: a pool's options with all leaves rendered, and the resolved image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    pub pool: String,
+    pub project: String,
+    pub trust: Trust,
+    /// `None` for a provider without images.
+    pub image: Option<Resolved>,
+    pub options: Value,
+    /// Environment of the instance itself.
+    #[serde(default)]
+    pub env: std::collections::BTreeMap<String, String>,
+}
+
+impl LaunchSpec {
+    /// SHA-256 over what distinguishes one launch from another: all but the image's spelling.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let id = self.image.as_ref().map_or("", |i| i.id.as_str());
+        let text = serde_json::json!([self.pool, id, self.options, self.env]).to_string();
+        hex::encode(&Sha256::digest(text.as_bytes())[..16])
+    }
+}
+
+/// One wished instance.
+#[derive(Debug, Clone)]
+pub struct LaunchItem {
+    pub tag: Tag,
+    /// A folder on the master's host for this worker alone: `join.json` (0644 in a folder that only the worker's user can reach, or is mounted)
+    /// and, next to it, `sock`, which the master listens on. A provider on the same host mounts it read-only or hands it over as it is;
+    /// the join document names the socket relative to itself.
+    pub link_dir: PathBuf,
+    /// The join document's bytes, for providers that bring it in another way. Secret until used.
+    pub join: Vec<u8>,
+    /// A fixed moment after which anybody may reap the instance.
+    pub expires: Timestamp,
+}
+
+/// What every object of ours carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tag {
+    pub installation: String,
+    pub store_epoch: i64,
+    pub pool: String,
+    pub worker: WorkerId,
+    pub name: String,
+    pub token: LaunchToken,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaunchOutcome {
+    Accepted {
+        at: ProviderRef,
+    },
+    /// Taken, without a reference yet; the list will show it.
+    Pending,
+    Quota {
+        scope: String,
+        retry_after: Duration,
+    },
+    NoCapacity {
+        offering: String,
+    },
+    Throttled {
+        retry_after: Duration,
+    },
+    /// Never with these inputs.
+    Invalid {
+        class: FailureClass,
+        reason: String,
+    },
+    /// It started and ended at once; what it printed.
+    Died {
+        reason: String,
+        console: Option<String>,
+    },
+    /// Nobody knows; look it up by token before any retry.
+    Unknown {
+        reason: String,
+    },
+}
+
+/// One thing of ours that a provider has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    pub at: ProviderRef,
+    /// `None` for a side resource (a volume, a folder) that belongs to the installation but to no worker.
+    pub tag: Option<Tag>,
+    pub state: ObservedState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObservedState {
+    Starting,
+    Running,
+    /// There, but ended; how, and whether memory ran out.
+    Ended {
+        detail: String,
+        out_of_memory: bool,
+    },
+    /// A side resource.
+    Resource {
+        kind: String,
+    },
+}
+
+/// Something may have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Look at this one.
+    Instance(ProviderRef),
+    /// Look at everything.
+    Everything,
+}
+
+/// A call that did not work, with its class. The cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {message}")]
+pub struct ProviderError {
+    pub class: FailureClass,
+    /// What was being done, in lower case: `pull image debian:12`.
+    pub doing: String,
+    /// What the back end said, for a person.
+    pub message: String,
+    pub retry_after: Option<Duration>,
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ProviderError {
+    pub fn new(class: FailureClass, doing: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { class, doing: doing.into(), message: message.into(), retry_after: None, source: None }
+    }
+
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}

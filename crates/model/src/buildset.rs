@@ -1,0 +1,89 @@
+//! Wishes: a buildset is what one cause asked for at once; each of its requests is the wish to build one builder.
+
+use crate::property::Properties;
+use crate::{BuildId, BuildResult, BuildsetId, ConfigRevisionId, MasterId, RequestId, Timestamp, Trust};
+use serde::{Deserialize, Serialize};
+
+/// Requests that were made together. `origin` is unique: whoever replays a cause after a crash finds its buildset made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Buildset {
+    pub id: BuildsetId,
+    /// `push/changes/17`, `nightly/at/1764032400`, `api/KEY`, `build/5/step/2/child/0`.
+    pub origin: String,
+    pub project: String,
+    /// The scheduler, or `None` for a bare API call.
+    pub scheduler: Option<String>,
+    /// For a person: `2 commits on main by alice`.
+    pub reason: String,
+    /// Who asked, where somebody did.
+    pub owner: Option<String>,
+    pub properties: Properties,
+    pub trust: Trust,
+    pub parent: Option<BuildId>,
+    pub created: Timestamp,
+    pub done: Option<Timestamp>,
+    pub result: Option<BuildResult>,
+    pub generation: i64,
+}
+
+/// Where a request is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestState {
+    /// Waits for a slot.
+    Queued,
+    /// A build runs it.
+    Claimed,
+    Done,
+}
+
+/// One wish to build one builder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub id: RequestId,
+    pub buildset: BuildsetId,
+    pub builder: String,
+    pub project: String,
+    pub state: RequestState,
+    /// Higher first; then older first.
+    pub priority: i64,
+    pub created: Timestamp,
+    /// Not matched before this moment: back-off after an infrastructure failure.
+    pub not_before: Option<Timestamp>,
+    /// Attempts that were spent: builds that ended as `retry`, and failed launches charged to it.
+    pub attempts: i64,
+    pub trust: Trust,
+    /// The wish to end it, with who and why; honoured by whoever holds the request.
+    pub cancel: Option<String>,
+    /// The build that runs it or ran it last.
+    pub build: Option<BuildId>,
+    pub claimed_by: Option<MasterId>,
+    pub result: Option<BuildResult>,
+    pub done: Option<Timestamp>,
+    /// The revision that made it; the one it is built under is the build's.
+    pub config: ConfigRevisionId,
+    /// What matching remembers between ticks: the image refs resolved for this buildset, why it waits.
+    pub provision: Provision,
+    pub generation: i64,
+}
+
+/// What was settled for a request before there was a worker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provision {
+    /// Pool → the launch spec's digest, once rendered and resolved.
+    #[serde(default)]
+    pub digests: std::collections::BTreeMap<String, String>,
+    /// Failed launches that stand in its way, newest last: worker, class, message.
+    #[serde(default)]
+    pub failures: Vec<LaunchFailure>,
+}
+
+/// One failed launch, as it is shown under every request of its class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaunchFailure {
+    pub worker: Option<crate::WorkerId>,
+    pub pool: String,
+    pub class: crate::failure::FailureClass,
+    pub message: String,
+    pub at: Timestamp,
+}

@@ -1,0 +1,26 @@
+//! Applied configurations and plans, as rows: builds, workers and decisions name theirs.
+
+use crate::{ConfigRevisionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One applied configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigRevision {
+    pub id: ConfigRevisionId,
+    /// SHA-256 over the names and texts of its files, hex.
+    pub hash: String,
+    /// The files, as JSON `[{name, text}]`.
+    pub sources: String,
+    /// Who applied it: `start`, `SIGHUP`, `api (token admin)`.
+    pub author: String,
+    pub effective: Timestamp,
+}
+
+/// The checked steps of a builder, content-addressed: a build pins one, whatever the configuration does meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRow {
+    /// SHA-256 of `body`, hex.
+    pub hash: String,
+    /// A [`crate::plan::Plan`] as JSON.
+    pub body: String,
+}

@@ -1,0 +1,224 @@
+//! A plan: the checked steps of a builder. Content-addressed and pinned by each build, so a reload never changes a running build.
+
+use crate::{BuildResult, failure::FailureClass};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The recipe that one build follows. Templates in it are still text; they are rendered when the build reaches them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub steps: Vec<PlannedStep>,
+    /// Environment of every step: literal, template, or `secret:NAME`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Whole build, seconds.
+    #[serde(default)]
+    pub timeout_s: Option<u64>,
+    #[serde(default)]
+    pub on_lost: OnLost,
+    /// How many times a build may be retried for infrastructure's sake.
+    #[serde(default = "default_retries")]
+    pub retries: u32,
+}
+
+fn default_retries() -> u32 {
+    3
+}
+
+impl Plan {
+    /// The plan's text and its SHA-256 in hex, under which it is stored.
+    ///
+    /// # Panics
+    /// Never: a plan holds nothing that JSON cannot carry.
+    #[must_use]
+    pub fn address(&self) -> (String, String) {
+        let body = serde_json::to_string(self).expect("a plan has string keys and finite numbers only");
+        let hash = hex::encode(Sha256::digest(body.as_bytes()));
+        (hash, body)
+    }
+}
+
+/// What becomes of a build whose worker was lost under it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLost {
+    #[default]
+    Retry,
+    Fail,
+}
+
+/// One step as the configuration gave it, checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Unique within the plan.
+    pub name: String,
+    pub action: Action,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Relative to the build's folder; a template.
+    #[serde(default)]
+    pub dir: Option<String>,
+    /// A condition; absent means yes.
+    #[serde(default, rename = "if")]
+    pub condition: Option<String>,
+    #[serde(default)]
+    pub timeout_s: Option<u64>,
+    #[serde(default)]
+    pub silence_s: Option<u64>,
+    #[serde(default)]
+    pub rules: Rules,
+    /// `false`: a command of this step that may have run is never run again.
+    #[serde(default = "yes")]
+    pub repeatable: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Checkout {
+        trees: Vec<Checkout>,
+    },
+    Run(Run),
+    /// Properties from a file in the build's folder: a JSON object, or `KEY=VALUE` lines.
+    PropertiesFromFile {
+        path: String,
+    },
+    /// Properties from what a command prints: a JSON object, or one named value (its output without the last line end).
+    PropertiesFromOutput {
+        run: Run,
+        property: Option<String>,
+    },
+    Upload {
+        paths: Vec<String>,
+        set: String,
+    },
+    Download {
+        set: String,
+        from: DownloadFrom,
+        to: Option<String>,
+    },
+}
+
+/// Where a downloaded artifact set comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DownloadFrom {
+    /// An earlier step of this build.
+    #[default]
+    ThisBuild,
+    /// The build that triggered this one, or the newest good build of the buildset that this one runs `after`.
+    Parent,
+}
+
+/// A command: a script for an interpreter, or an argv.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub program: Program,
+    #[serde(default)]
+    pub tty: bool,
+    /// Lines that match make the step's result warnings, where its rules say so.
+    #[serde(default)]
+    pub warning_pattern: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// Each element is a template and becomes one argument.
+    Argv(Vec<String>),
+    /// The text is handed to the interpreter as a file; `{{ }}` in it become variable references.
+    Script { interpreter: Vec<String>, text: String },
+}
+
+/// One codebase of a checkout step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkout {
+    pub codebase: String,
+    /// Relative to the build's folder; `None` is that folder itself.
+    #[serde(default)]
+    pub dir: Option<String>,
+    /// Used where the build has no stamp for the codebase.
+    #[serde(default)]
+    pub branch: Option<String>,
+    #[serde(default)]
+    pub mode: CheckoutMode,
+    /// History depth, where the worker fetches.
+    #[serde(default)]
+    pub depth: Option<u32>,
+    #[serde(default)]
+    pub by: CheckoutBy,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckoutMode {
+    /// The folder is emptied first.
+    #[default]
+    Full,
+    /// What is there is kept and brought up to date.
+    Incremental,
+}
+
+/// Who fetches the source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckoutBy {
+    /// The worker where it has git and can be expected to reach the repository, else the master ships the tree.
+    #[default]
+    Auto,
+    Worker,
+    Master,
+}
+
+/// Buildbot's rules of how a step's result bears on its build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    pub halt_on_failure: bool,
+    pub flunk_on_failure: bool,
+    pub flunk_on_warnings: bool,
+    pub warn_on_failure: bool,
+    pub warn_on_warnings: bool,
+    pub always_run: bool,
+    /// Exit code → result; an absent code is success for 0, else failure.
+    pub exit: BTreeMap<i32, BuildResult>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            halt_on_failure: true,
+            flunk_on_failure: true,
+            flunk_on_warnings: false,
+            warn_on_failure: false,
+            warn_on_warnings: true,
+            always_run: false,
+            exit: BTreeMap::new(),
+        }
+    }
+}
+
+impl Rules {
+    #[must_use]
+    pub fn of_exit(&self, code: i32) -> BuildResult {
+        self.exit.get(&code).copied().unwrap_or(if code == 0 {
+            BuildResult::Success
+        } else {
+            BuildResult::Failure
+        })
+    }
+}
+
+/// How a recorded step ended, as sequencing sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub result: BuildResult,
+    /// Set where an infrastructure failure ended the step.
+    pub class: Option<FailureClass>,
+}

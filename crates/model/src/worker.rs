@@ -1,0 +1,493 @@
+//! A worker's life as four facts that are never folded into one: what we want of it, what its provider has, what its agent says, and
+//! (as lease rows elsewhere) what it is busy with. Transitions are pure; the caller commits the next value by compare-and-set, then acts.
+
+use crate::failure::FailureClass;
+use crate::{ConfigRevisionId, MasterId, Timestamp, Trust, WorkerId};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The provider's own name of an instance: a container id, a process id with its start time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProviderRef(pub String);
+
+/// Public and derived from installation, store epoch, worker and attempt; makes a launch idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaunchToken(pub String);
+
+/// Why an instance ended or is to end: a class where it is a failure, and words for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    pub code: CauseCode,
+    #[serde(default)]
+    pub class: Option<FailureClass>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseCode {
+    /// Served as many builds as its pool allows.
+    Used,
+    /// Idle for longer than its pool allows.
+    Idle,
+    /// Nothing waits for its class, and others want its room.
+    Displaced,
+    /// Past its maximum age.
+    Age,
+    LaunchRefused,
+    /// The launch or attach deadline passed.
+    Deadline,
+    /// The instance ended by itself before or after attaching.
+    Died,
+    /// The agent was silent past its grace.
+    Silent,
+    /// Its pool was removed or changed.
+    PoolChanged,
+    Operator,
+    Shutdown,
+    /// The link saw something that must not be: a stolen token, a forged message.
+    Alarm,
+}
+
+/// What we intend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    Run,
+    /// No new builds; ends when its slots are free. Can be taken back.
+    Drain {
+        cause: Cause,
+    },
+    Hold {
+        until: Timestamp,
+        by: String,
+    },
+    Park,
+    End {
+        cause: Cause,
+    },
+}
+
+/// What the provider has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The intent is on record; nobody was asked yet.
+    Requested {
+        token: LaunchToken,
+    },
+    /// The provider was, or is about to be, asked. The outcome is unknown until it answers or its list does.
+    Launching {
+        token: LaunchToken,
+        since: Timestamp,
+        deadline: Timestamp,
+    },
+    Booting {
+        at: ProviderRef,
+        deadline: Timestamp,
+    },
+    Up {
+        at: ProviderRef,
+    },
+    Parking {
+        at: ProviderRef,
+    },
+    Parked {
+        at: ProviderRef,
+    },
+    Resuming {
+        at: ProviderRef,
+        deadline: Timestamp,
+    },
+    /// Left only when the provider confirms absence. Without a `ref` the token is what is looked for.
+    Terminating {
+        at: Option<ProviderRef>,
+        since: Timestamp,
+        cause: Cause,
+    },
+    Gone {
+        cause: Cause,
+    },
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    Never,
+    Attached { session: String, since: Timestamp },
+    Silent { since: Timestamp },
+    Lost { at: Timestamp },
+}
+
+/// A latent worker's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    pub id: WorkerId,
+    /// `POOL-xxxx`, derived like the launch token.
+    pub name: String,
+    pub pool: String,
+    /// The account that makes it.
+    pub provider: String,
+    /// With pool, digest and trust: the class of builds that it may be reused for.
+    pub project: String,
+    pub trust: Trust,
+    /// Digest of its launch spec over the resolved image id.
+    pub spec_digest: String,
+    /// The rendered launch spec as JSON.
+    pub spec: String,
+    /// Config revision that it was launched under.
+    pub config: ConfigRevisionId,
+    pub attempt: i64,
+    /// Whose driver is the only writer of its state.
+    pub master: MasterId,
+    pub slots: i64,
+    /// Builds that it may serve in all.
+    pub max_builds: i64,
+    pub builds_done: i64,
+    pub wanted: Wanted,
+    pub phase: Phase,
+    pub link: Link,
+    /// The agent process that joined; a changed one means that the agent was lost.
+    pub incarnation: Option<String>,
+    /// Hex of the Ed25519 key that its join token is bound to.
+    pub agent_key: Option<String>,
+    /// What the agent said of its machine, as JSON.
+    pub facts: Option<String>,
+    pub requested: Timestamp,
+    pub accepted: Option<Timestamp>,
+    pub attached: Option<Timestamp>,
+    /// When its last slot became free.
+    pub idle_since: Option<Timestamp>,
+    pub gone: Option<Timestamp>,
+    /// After this it takes no new work, whatever happens.
+    pub expires: Timestamp,
+    /// The last lines that a failed instance printed.
+    pub console: Option<String>,
+    pub generation: i64,
+}
+
+/// What happens to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// The driver is about to call the provider.
+    LaunchIssued {
+        deadline: Timestamp,
+    },
+    /// The provider took it; the attach deadline counts from now.
+    Accepted {
+        at: ProviderRef,
+        attach_deadline: Timestamp,
+    },
+    LaunchRefused {
+        cause: Cause,
+    },
+    /// An agent proved to be this worker's.
+    Attached {
+        session: String,
+        incarnation: String,
+    },
+    Detached {
+        session: String,
+    },
+    GraceOver,
+    /// The provider says that the instance is dead or away.
+    InstanceDied {
+        cause: Cause,
+    },
+    Drain {
+        cause: Cause,
+    },
+    CancelDrain,
+    Hold {
+        until: Timestamp,
+        by: String,
+    },
+    Release,
+    End {
+        cause: Cause,
+    },
+    /// The driver is about to ask for its end.
+    TerminateIssued,
+    AbsenceConfirmed,
+}
+
+/// What the caller must do once the next value is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    CallLaunch,
+    CallTerminate,
+    /// Builds on it lost their agent.
+    BuildsLost(Cause),
+    TellAgentEnd,
+}
+
+/// The answer to an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    Applied {
+        next: Box<Worker>,
+        effects: Vec<Effect>,
+    },
+    AlreadySatisfied,
+    /// The only error: the event contradicts what is on record.
+    Conflict(&'static str),
+}
+
+impl Worker {
+    /// Whether a provider may have something of it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Gone { .. })
+    }
+
+    /// On its way up: capacity that must always be subtracted from demand.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        matches!(self.wanted, Wanted::Run)
+            && matches!(
+                self.phase,
+                Phase::Requested { .. }
+                    | Phase::Launching { .. }
+                    | Phase::Booting { .. }
+                    | Phase::Resuming { .. }
+            )
+    }
+
+    /// May be given a build at `now` if a slot is free.
+    #[must_use]
+    pub fn takes_work(&self, now: Timestamp) -> bool {
+        matches!(self.wanted, Wanted::Run)
+            && matches!(self.phase, Phase::Up { .. })
+            && matches!(self.link, Link::Attached { .. })
+            && self.builds_done < self.max_builds
+            && now < self.expires
+    }
+
+    #[must_use]
+    pub fn provider_ref(&self) -> Option<&ProviderRef> {
+        match &self.phase {
+            Phase::Booting { at, .. }
+            | Phase::Up { at }
+            | Phase::Parking { at }
+            | Phase::Parked { at }
+            | Phase::Resuming { at, .. } => Some(at),
+            Phase::Terminating { at, .. } => at.as_ref(),
+            Phase::Requested { .. } | Phase::Launching { .. } | Phase::Gone { .. } => None,
+        }
+    }
+
+    /// The next value and the effects of an event.
+    #[must_use]
+    pub fn on(&self, event: WorkerEvent, now: Timestamp) -> Transition {
+        use Transition::{AlreadySatisfied, Conflict};
+        match event {
+            WorkerEvent::LaunchIssued { deadline } => match &self.phase {
+                Phase::Requested { token } if matches!(self.wanted, Wanted::End { .. }) => {
+                    let _ = token;
+                    Conflict("it is to end before it was launched")
+                }
+                Phase::Requested { token } => self.to(
+                    Phase::Launching { token: token.clone(), since: now, deadline },
+                    vec![Effect::CallLaunch],
+                ),
+                // A restarted master asks again under the same token.
+                Phase::Launching { .. } => AlreadySatisfied,
+                _ => Conflict("it was launched before"),
+            },
+            WorkerEvent::Accepted { at, attach_deadline } => match &self.phase {
+                Phase::Launching { .. } => {
+                    let phase = if matches!(self.link, Link::Attached { .. }) {
+                        Phase::Up { at }
+                    } else {
+                        Phase::Booting { at, deadline: attach_deadline }
+                    };
+                    let mut next = self.with(phase);
+                    next.accepted = Some(now);
+                    if matches!(next.phase, Phase::Up { .. }) {
+                        next.idle_since = Some(now);
+                    }
+                    Transition::Applied { next: Box::new(next), effects: vec![] }
+                }
+                Phase::Booting { at: known, .. } | Phase::Up { at: known } if *known == at => {
+                    AlreadySatisfied
+                }
+                Phase::Terminating { at: None, since, cause } => self.to(
+                    Phase::Terminating { at: Some(at), since: *since, cause: cause.clone() },
+                    vec![Effect::CallTerminate],
+                ),
+                Phase::Terminating { .. } => AlreadySatisfied,
+                _ => Conflict("nothing was being launched"),
+            },
+            WorkerEvent::LaunchRefused { cause } => match &self.phase {
+                Phase::Requested { .. } | Phase::Launching { .. } => {
+                    let mut next = self.with(Phase::Gone { cause });
+                    next.gone = Some(now);
+                    Transition::Applied { next: Box::new(next), effects: vec![] }
+                }
+                Phase::Gone { .. } => AlreadySatisfied,
+                _ => Conflict("the launch was accepted before"),
+            },
+            WorkerEvent::Attached { session, incarnation } => self.attach(session, incarnation, now),
+            WorkerEvent::Detached { session } => match &self.link {
+                Link::Attached { session: current, .. } if *current == session => {
+                    self.linked(Link::Silent { since: now }, vec![])
+                }
+                // A newer session has replaced it.
+                _ => AlreadySatisfied,
+            },
+            WorkerEvent::GraceOver => match &self.link {
+                Link::Silent { .. } => {
+                    let cause = Cause {
+                        code: CauseCode::Silent,
+                        class: Some(FailureClass::AgentLost),
+                        message: "the agent did not come back within its grace period".into(),
+                    };
+                    let mut next = self.clone();
+                    next.link = Link::Lost { at: now };
+                    next.wanted = Wanted::End { cause: cause.clone() };
+                    Transition::Applied { next: Box::new(next), effects: vec![Effect::BuildsLost(cause)] }
+                }
+                Link::Lost { .. } => AlreadySatisfied,
+                Link::Never | Link::Attached { .. } => Conflict("the agent is not silent"),
+            },
+            WorkerEvent::InstanceDied { cause } => match &self.phase {
+                Phase::Gone { .. } | Phase::Terminating { .. } => AlreadySatisfied,
+                _ => {
+                    let mut next = self.clone();
+                    next.wanted = Wanted::End { cause: cause.clone() };
+                    if !matches!(next.link, Link::Never) {
+                        next.link = Link::Lost { at: now };
+                    }
+                    Transition::Applied { next: Box::new(next), effects: vec![Effect::BuildsLost(cause)] }
+                }
+            },
+            WorkerEvent::Drain { cause } => match self.wanted {
+                Wanted::Run | Wanted::Hold { .. } => self.wanting(Wanted::Drain { cause }, vec![]),
+                Wanted::Drain { .. } | Wanted::End { .. } => AlreadySatisfied,
+                Wanted::Park => Conflict("it is parked"),
+            },
+            WorkerEvent::CancelDrain => match self.wanted {
+                Wanted::Drain { .. } => self.wanting(Wanted::Run, vec![]),
+                Wanted::Run => AlreadySatisfied,
+                _ => Conflict("its end was decided"),
+            },
+            WorkerEvent::Hold { until, by } => match self.wanted {
+                Wanted::End { .. } => Conflict("its end was decided"),
+                _ => self.wanting(Wanted::Hold { until, by }, vec![]),
+            },
+            WorkerEvent::Release => match self.wanted {
+                Wanted::Hold { .. } => self.wanting(Wanted::Run, vec![]),
+                _ => AlreadySatisfied,
+            },
+            WorkerEvent::End { cause } => match (&self.wanted, &self.phase) {
+                (Wanted::End { .. }, _) | (_, Phase::Gone { .. }) => AlreadySatisfied,
+                _ => self.wanting(Wanted::End { cause }, vec![Effect::TellAgentEnd]),
+            },
+            WorkerEvent::TerminateIssued => match (&self.wanted, &self.phase) {
+                (_, Phase::Gone { .. } | Phase::Terminating { .. }) => AlreadySatisfied,
+                (Wanted::End { cause }, Phase::Requested { .. }) => {
+                    let mut next = self.with(Phase::Gone { cause: cause.clone() });
+                    next.gone = Some(now);
+                    Transition::Applied { next: Box::new(next), effects: vec![] }
+                }
+                (Wanted::End { cause }, _) => self.to(
+                    Phase::Terminating { at: self.provider_ref().cloned(), since: now, cause: cause.clone() },
+                    vec![Effect::CallTerminate],
+                ),
+                _ => Conflict("its end was not decided"),
+            },
+            WorkerEvent::AbsenceConfirmed => match &self.phase {
+                Phase::Terminating { cause, .. } => {
+                    let mut next = self.with(Phase::Gone { cause: cause.clone() });
+                    next.gone = Some(now);
+                    if matches!(next.link, Link::Attached { .. } | Link::Silent { .. }) {
+                        next.link = Link::Lost { at: now };
+                    }
+                    Transition::Applied { next: Box::new(next), effects: vec![] }
+                }
+                Phase::Gone { .. } => AlreadySatisfied,
+                _ => Conflict("its end was not asked for"),
+            },
+        }
+    }
+
+    fn attach(&self, session: String, incarnation: String, now: Timestamp) -> Transition {
+        match &self.phase {
+            Phase::Gone { .. } | Phase::Terminating { .. } => {
+                return Transition::Conflict("the worker has ended");
+            }
+            Phase::Requested { .. } => return Transition::Conflict("the worker was never launched"),
+            _ => {}
+        }
+        if matches!(self.link, Link::Lost { .. }) {
+            return Transition::Conflict("the worker was given up");
+        }
+        let mut next = self.clone();
+        let mut effects = Vec::new();
+        if let Some(known) = &self.incarnation
+            && *known != incarnation
+        {
+            effects.push(Effect::BuildsLost(Cause {
+                code: CauseCode::Died,
+                class: Some(FailureClass::AgentLost),
+                message: "the agent was restarted; what it ran is lost".into(),
+            }));
+        }
+        next.link = Link::Attached { session, since: now };
+        next.incarnation = Some(incarnation);
+        if let Phase::Booting { at, .. } | Phase::Resuming { at, .. } = &self.phase {
+            next.phase = Phase::Up { at: at.clone() };
+        }
+        if self.attached.is_none() {
+            next.attached = Some(now);
+            next.idle_since = Some(now);
+        }
+        Transition::Applied { next: Box::new(next), effects }
+    }
+
+    fn with(&self, phase: Phase) -> Self {
+        let mut next = self.clone();
+        next.phase = phase;
+        next
+    }
+
+    fn to(&self, phase: Phase, effects: Vec<Effect>) -> Transition {
+        Transition::Applied { next: Box::new(self.with(phase)), effects }
+    }
+
+    fn linked(&self, link: Link, effects: Vec<Effect>) -> Transition {
+        let mut next = self.clone();
+        next.link = link;
+        Transition::Applied { next: Box::new(next), effects }
+    }
+
+    fn wanting(&self, wanted: Wanted, effects: Vec<Effect>) -> Transition {
+        let mut next = self.clone();
+        next.wanted = wanted;
+        Transition::Applied { next: Box::new(next), effects }
+    }
+}
+
+/// Fixed for now; learned from boot history later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the call to the provider's acceptance.
+    pub launch: Duration,
+    /// From acceptance to the agent's hello.
+    pub attach: Duration,
+    /// How long an agent may be silent.
+    pub grace: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            launch: Duration::from_secs(300),
+            attach: Duration::from_secs(120),
+            grace: Duration::from_secs(60),
+        }
+    }
+}

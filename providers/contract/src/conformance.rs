@@ -1,0 +1,1 @@
+//! The suite that every provider passes against its real back end.
