@@ -1,1 +1,91 @@
-//! Placeholder while the workspace is laid out.
+//! The language of the agent link: what a master and the agent inside a worker say to each other.
+//!
+//! Control messages are JSON in text frames ([`ToAgent`], [`ToMaster`]), output travels in binary [`StreamFrame`]s, files by HTTP
+//! beside the link. The crate holds the words, their encoding, the caps that each side checks and the masking that both sides do.
+//! It opens no connection, reads no clock and imports nothing of ours, so that master and agent can be built apart.
+//! The prose for people who write another agent is `docs/reference/agent-protocol.md`.
+
+pub mod masking;
+
+mod command;
+mod frame;
+mod hidden;
+mod join;
+mod message;
+mod outcome;
+mod signing;
+
+pub use command::{
+    Action, Command, CommandId, Download, Kill, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
+};
+pub use frame::{Channel, FrameError, StreamFrame, decode_frame, encode_frame, encode_frame_header};
+pub use hidden::Hidden;
+pub use join::{Endpoint, JoinDocument};
+pub use message::{
+    Challenge, CommandReport, CommandState, DecodeError, Durable, Facts, Hello, RefusalCode, Refused,
+    StreamReport, ToAgent, ToMaster, Welcome, decode_to_agent, decode_to_master, encode,
+};
+pub use outcome::{
+    Entry, EntryKind, FailureClass, Listing, Outcome, OutcomeKind, StreamEnd, TransferredFile,
+};
+pub use signing::signing_bytes;
+
+/// The version of the protocol that this crate speaks. A master also speaks to agents of the version before.
+pub const VERSION: u32 = 1;
+
+/// Where the WebSocket is, on every listener for agents.
+pub const LINK_PATH: &str = "/agent/v1";
+
+/// Header of a `PUT` that carries the SHA-256 (hex) of the whole file, also where the request carries only its tail.
+pub const SHA256_HEADER: &str = "rouse-sha256";
+
+/// Most bytes of output in one stream frame.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+/// Most bytes of one control message, either way. A longer one is a fault of the sender and ends the connection.
+pub const MAX_CONTROL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most entries in the answer to one [`PathOp::List`]; past it the listing says that it was cut.
+pub const MAX_LISTED: usize = 10_000;
+
+/// Most files in one upload.
+pub const MAX_UPLOAD_FILES: usize = 10_000;
+
+/// Most commands that an agent holds at once, running or finished and not yet forgotten. One more fails as infrastructure.
+pub const MAX_COMMANDS: usize = 1_000;
+
+/// Environment variable that every process of a worker carries: the worker's name.
+pub const ENV_WORKER: &str = "ROUSE_WORKER";
+
+/// Environment variable that every process of a command carries: the command's id.
+pub const ENV_COMMAND: &str = "ROUSE_COMMAND";
+
+/// Why an agent closed the link (WebSocket close codes).
+pub mod close {
+    /// The other side broke the protocol: not JSON, too long, out of order.
+    pub const PROTOCOL: u16 = 4000;
+    /// The master's (store epoch, term) is lower than one already seen: an older master, or one restored from a backup.
+    pub const OLDER_MASTER: u16 = 4001;
+    /// No version of the protocol in common.
+    pub const NO_COMMON_VERSION: u16 = 4002;
+    /// The master belongs to another installation.
+    pub const WRONG_INSTALLATION: u16 = 4003;
+    /// The agent is ending.
+    pub const ENDING: u16 = 4004;
+}
+
+/// How an agent's process ends.
+pub mod exit {
+    /// The master said `end`.
+    pub const ENDED: i32 = 0;
+    /// A fault of the agent itself.
+    pub const INTERNAL: i32 = 1;
+    /// Wrong flags, or a join document that can't be read.
+    pub const USAGE: i32 = 2;
+    /// The master refused for good (`retry: false`).
+    pub const REFUSED: i32 = 3;
+    /// Dead-man: no master was heard for longer than the expiry.
+    pub const EXPIRED: i32 = 4;
+    /// SIGTERM or SIGINT.
+    pub const SIGNALLED: i32 = 5;
+}
