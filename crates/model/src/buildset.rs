@@ -87,3 +87,14 @@ pub struct LaunchFailure {
     pub message: String,
     pub at: Timestamp,
 }
+
+/// What a scheduler remembers, one row for each thing that it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerState {
+    pub scheduler: String,
+    /// What it is about: a branch's timer, the last instant of a clock, an event cursor.
+    pub key: String,
+    /// As JSON.
+    pub value: String,
+    pub generation: i64,
+}

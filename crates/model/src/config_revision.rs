@@ -24,3 +24,16 @@ pub struct PlanRow {
     /// A [`crate::plan::Plan`] as JSON.
     pub body: String,
 }
+
+/// A bearer token of the API. Only its SHA-256 is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiToken {
+    pub id: crate::TokenId,
+    pub name: String,
+    pub sha256: String,
+    /// `admin`, `operate`, `read`.
+    pub role: String,
+    /// Empty: all projects.
+    pub project: String,
+    pub created: Timestamp,
+}

@@ -63,3 +63,17 @@ pub struct SourceStamp {
     pub change_set: Option<ChangeSetId>,
     pub trust: Trust,
 }
+
+/// How a poller gets on with its codebase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodebaseState {
+    pub codebase: String,
+    /// The URL that the stored heads were read from; another one means a first look again.
+    pub url: String,
+    /// When a look last succeeded; `None` before the first.
+    pub looked: Option<Timestamp>,
+    /// Why looks fail since `failing_since`, for a person.
+    pub error: Option<String>,
+    pub failing_since: Option<Timestamp>,
+    pub generation: i64,
+}

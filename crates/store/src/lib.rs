@@ -1,1 +1,325 @@
-//! Placeholder while the workspace is laid out.
+//! Everything a master knows, in a database. Reads are grouped by aggregate in [`reads`]; the one way to write is [`Store::commit`] with a
+//! [`Batch`]: compare-and-set rows plus events, all or nothing, acknowledged once durable.
+//!
+//! Two databases carry it: SQLite (embedded; one writer thread folds waiting batches into one transaction) and PostgreSQL. One set of
+//! SQL serves both; what differs is in [`dialect`]. This crate knows no loop, no provider and no configuration.
+
+pub mod batch;
+mod dialect;
+mod failpoint;
+mod migrate;
+mod postgres;
+pub mod reads;
+pub mod record;
+mod roles;
+mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod value;
+
+pub use batch::{Batch, Op};
+pub use reads::Page;
+pub use record::Record;
+pub use roles::{HoldError, Identity, Observer, RoleHeld};
+
+use crate::value::{Malformed, Value};
+use async_trait::async_trait;
+use rouse_model::TypedId;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+/// Where the state lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    Sqlite(PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+impl Location {
+    /// A `postgres://` or `postgresql://` URL, or else a file's path, with or without `sqlite://`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            Self::Postgres(text.to_owned())
+        } else {
+            Self::Sqlite(PathBuf::from(text.strip_prefix("sqlite://").unwrap_or(text)))
+        }
+    }
+}
+
+/// Why a batch did not become true. Nothing of it did.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A row was not as expected: somebody else was faster. Read again.
+    #[error("commit {batch}: a row of {table} was changed by somebody else")]
+    Conflict { batch: &'static str, table: &'static str },
+    /// A unique key exists already, or another rule of the schema was broken.
+    #[error("commit {batch}: {message}")]
+    Constraint { batch: &'static str, table: &'static str, message: String },
+    /// Another master has taken over; this one must stop.
+    #[error("commit {batch}: this master was fenced by another one")]
+    Fenced { batch: &'static str },
+    /// The database cannot be written now.
+    #[error("commit {batch}: the database cannot be written")]
+    Unavailable {
+        batch: &'static str,
+        #[source]
+        source: DatabaseError,
+    },
+}
+
+impl CommitError {
+    /// The caller lost a race and should read again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// A row with this key was there already.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Constraint { .. })
+    }
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("read the database")]
+    Database(#[from] DatabaseError),
+    #[error("understand what the database holds")]
+    Malformed(#[from] Malformed),
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("open the database {location}")]
+    Open {
+        location: String,
+        #[source]
+        source: DatabaseError,
+    },
+    #[error("bring the database's schema up to date (migration {number})")]
+    Migrate {
+        number: i64,
+        #[source]
+        source: DatabaseError,
+    },
+    #[error(
+        "the database has schema {found}, newer than the {known} that this version knows; use the newer version"
+    )]
+    TooNew { found: i64, known: i64 },
+    #[error("read the database's own facts")]
+    Read(#[from] ReadError),
+    #[error("enter this master into the database")]
+    Commit(#[from] CommitError),
+}
+
+/// What a driver of a database says.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("sqlite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+pub(crate) type Row = Vec<Value>;
+
+/// What a database must do for the store.
+#[async_trait]
+pub(crate) trait Backend: fmt::Debug + Send + Sync {
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
+    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError>;
+    /// Takes `count` ids of a kind; answers the first.
+    async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError>;
+    /// From now on each write is checked against this master's term.
+    fn fence(&self, identity: Identity);
+    /// Numbers what was committed; a database that numbers as it commits has nothing to do.
+    async fn stamp(&self) -> Result<(), DatabaseError>;
+}
+
+/// A handle on the state; clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    backend: Box<dyn Backend>,
+    blocks: Mutex<HashMap<&'static str, Range<i64>>>,
+    block_lock: tokio::sync::Mutex<()>,
+    committed: watch::Sender<u64>,
+    failpoint: failpoint::Failpoint,
+    facts: Facts,
+}
+
+/// What identifies an installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Random; made with the database.
+    pub installation: String,
+    /// Rises when a backup is restored.
+    pub store_epoch: i64,
+}
+
+impl Store {
+    /// Opens the database, makes it where it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or is of a newer version.
+    pub async fn open(location: &Location) -> Result<Self, OpenError> {
+        let backend: Box<dyn Backend> = match location {
+            Location::Sqlite(path) => Box::new(sqlite::Sqlite::open(path).await?),
+            Location::Postgres(url) => Box::new(postgres::Postgres::open(url).await?),
+        };
+        let facts = read_facts(&*backend).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                backend,
+                blocks: Mutex::default(),
+                block_lock: tokio::sync::Mutex::default(),
+                committed: watch::Sender::new(0),
+                failpoint: failpoint::Failpoint::from_environment(),
+                facts,
+            }),
+        })
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.inner.facts
+    }
+
+    /// Makes a batch true, durably, or leaves everything as it was.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; in each case nothing of the batch is there.
+    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let name = batch.name;
+        let has_events = !batch.events.is_empty();
+        self.inner.failpoint.before(name);
+        self.inner.backend.commit(batch).await?;
+        self.inner.failpoint.after(name);
+        if has_events {
+            if let Err(error) = self.inner.backend.stamp().await {
+                tracing::warn!(%error, "events are not numbered yet");
+            }
+            self.inner.committed.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        Ok(())
+    }
+
+    /// Changes whenever this process committed events. Other masters' commits are found by looking.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.inner.committed.subscribe()
+    }
+
+    /// Numbers events that a master has left unnumbered.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub async fn stamp(&self) -> Result<(), ReadError> {
+        Ok(self.inner.backend.stamp().await?)
+    }
+
+    /// A fresh id, never used before by any master.
+    ///
+    /// # Errors
+    /// Where a new block could not be reserved.
+    pub async fn next_id<I: TypedId>(&self) -> Result<I, CommitError> {
+        loop {
+            if let Some(id) = self.take_id(I::KIND) {
+                return Ok(I::from(id));
+            }
+            let _one_at_a_time = self.inner.block_lock.lock().await;
+            if self
+                .inner
+                .blocks
+                .lock()
+                .expect("no panic while a block is held")
+                .get(I::KIND)
+                .is_none_or(Range::is_empty)
+            {
+                let count = block_size(I::KIND);
+                let first = self.inner.backend.reserve(I::KIND, count).await?;
+                self.inner
+                    .blocks
+                    .lock()
+                    .expect("no panic while a block is held")
+                    .insert(I::KIND, first..first + count);
+            }
+        }
+    }
+
+    fn take_id(&self, kind: &'static str) -> Option<i64> {
+        self.inner.blocks.lock().expect("no panic while a block is held").get_mut(kind)?.next()
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, ReadError> {
+        Ok(self.inner.backend.query(sql, params).await?)
+    }
+
+    pub(crate) fn fence(&self, identity: Identity) {
+        self.inner.backend.fence(identity);
+    }
+
+    /// All rows of a type that meet a condition: `WHERE` and what follows it, with `$1` and so on for the parameters.
+    pub(crate) async fn select<R: Record>(
+        &self,
+        tail: &str,
+        params: Vec<Value>,
+    ) -> Result<Vec<R>, ReadError> {
+        let table = R::table();
+        let sql = format!("SELECT {} FROM {} {tail}", table.list, table.name);
+        let rows = self.query(&sql, params).await?;
+        rows.into_iter().map(|row| R::from_values(row).map_err(ReadError::from)).collect()
+    }
+
+    pub(crate) async fn select_one<R: Record>(
+        &self,
+        tail: &str,
+        params: Vec<Value>,
+    ) -> Result<Option<R>, ReadError> {
+        Ok(self.select(tail, params).await?.pop())
+    }
+}
+
+/// Few of what a person counts, many of what nobody sees.
+fn block_size(kind: &str) -> i64 {
+    match kind {
+        "request" | "build" | "buildset" | "worker" | "change_set" | "change" => 16,
+        "step" | "command" | "log" => 256,
+        _ => 1,
+    }
+}
+
+async fn read_facts(backend: &dyn Backend) -> Result<Facts, OpenError> {
+    let read = async |key: &str| -> Result<String, ReadError> {
+        let rows = backend.query("SELECT value FROM meta WHERE key = $1", vec![key.into()]).await?;
+        match rows.into_iter().next().and_then(|mut row| row.pop()) {
+            Some(Value::Text(text)) => Ok(text),
+            other => {
+                Err(Malformed { table: "meta", column: "value", found: format!("{other:?} for {key}") }
+                    .into())
+            }
+        }
+    };
+    let epoch = read("store_epoch").await?;
+    let store_epoch = epoch.parse().map_err(|_| {
+        OpenError::Read(
+            Malformed { table: "meta", column: "value", found: format!("{epoch} for store_epoch") }.into(),
+        )
+    })?;
+    Ok(Facts { installation: read("installation").await?, store_epoch })
+}

@@ -1,0 +1,62 @@
+//! The event log. Readers see numbered rows only, so nobody skips one that was committed late.
+
+use crate::value::{Field, Malformed, Value};
+use crate::{ReadError, Row, Store};
+use rouse_model::Timestamp;
+use rouse_model::event::{Event, EventKind, NewEvent};
+
+impl Store {
+    /// At most `limit` events with numbers above `cursor`, in order. Kinds that this version does not know are left out.
+    pub async fn events_after(&self, cursor: i64, limit: i64) -> Result<Vec<Event>, ReadError> {
+        let rows = self
+            .query(
+                "SELECT seq, kind, version, subject, project, at, payload FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
+                vec![cursor.into(), limit.into()],
+            )
+            .await?;
+        rows.into_iter().filter_map(|row| event(row).map_err(ReadError::from).transpose()).collect()
+    }
+
+    /// The number of the newest event; 0 where there is none.
+    pub async fn newest_event(&self) -> Result<i64, ReadError> {
+        self.edge("SELECT COALESCE(MAX(seq), 0) FROM events").await
+    }
+
+    /// The number of the oldest event that is still kept; 0 where there is none.
+    pub async fn oldest_event(&self) -> Result<i64, ReadError> {
+        self.edge("SELECT COALESCE(MIN(seq), 0) FROM events").await
+    }
+
+    async fn edge(&self, sql: &str) -> Result<i64, ReadError> {
+        let cell = self.query(sql, vec![]).await?.into_iter().flatten().next();
+        let found = format!("{cell:?}");
+        Ok(cell.and_then(i64::take).ok_or(Malformed { table: "events", column: "seq", found })?)
+    }
+}
+
+fn event(row: Row) -> Result<Option<Event>, Malformed> {
+    let mut cells = row.into_iter();
+    let mut cell = |column: &'static str| {
+        cells.next().ok_or_else(|| Malformed { table: "events", column, found: "nothing".into() })
+    };
+    fn read<T: Field>(column: &'static str, value: Value) -> Result<T, Malformed> {
+        let found = format!("{value:?}");
+        T::take(value).ok_or(Malformed { table: "events", column, found })
+    }
+    let seq = read("seq", cell("seq")?)?;
+    let kind: String = read("kind", cell("kind")?)?;
+    let Ok(kind) = serde_json::from_value::<EventKind>(serde_json::Value::String(kind)) else {
+        return Ok(None);
+    };
+    let version = read("version", cell("version")?)?;
+    let subject = read("subject", cell("subject")?)?;
+    let project = read("project", cell("project")?)?;
+    let at: Timestamp = read("at", cell("at")?)?;
+    let payload: String = read("payload", cell("payload")?)?;
+    let payload = serde_json::from_str(&payload).map_err(|e| Malformed {
+        table: "events",
+        column: "payload",
+        found: e.to_string(),
+    })?;
+    Ok(Some(Event { seq, body: NewEvent { kind, version, subject, project, at, payload } }))
+}

@@ -1,0 +1,91 @@
+//! Buildsets and requests.
+
+use super::{Page, Tail};
+use crate::value::Value;
+use crate::{ReadError, Store};
+use rouse_model::buildset::{Buildset, Request};
+use rouse_model::source::SourceStamp;
+use rouse_model::{BuildsetId, RequestId};
+
+/// Which requests; absent means all.
+#[derive(Debug, Clone, Default)]
+pub struct RequestFilter {
+    pub builder: Option<String>,
+    pub project: Option<String>,
+    pub state: Option<rouse_model::buildset::RequestState>,
+    pub buildset: Option<BuildsetId>,
+}
+
+impl Store {
+    pub async fn buildset(&self, id: BuildsetId) -> Result<Option<Buildset>, ReadError> {
+        self.select_one("WHERE id = $1", vec![id.0.into()]).await
+    }
+
+    pub async fn buildset_by_origin(&self, origin: &str) -> Result<Option<Buildset>, ReadError> {
+        self.select_one("WHERE origin = $1", vec![origin.into()]).await
+    }
+
+    /// Newest first.
+    pub async fn buildsets(&self, scheduler: Option<&str>, page: Page) -> Result<Vec<Buildset>, ReadError> {
+        let mut tail = Tail::default();
+        tail.and_if("scheduler = ?", scheduler);
+        let (tail, params) = tail.page(page);
+        self.select(&tail, params).await
+    }
+
+    /// Finished ones of a scheduler with ids above `after`, oldest first: what a dependent scheduler looks at.
+    pub async fn finished_buildsets(
+        &self,
+        scheduler: &str,
+        after: BuildsetId,
+    ) -> Result<Vec<Buildset>, ReadError> {
+        self.select(
+            "WHERE scheduler = $1 AND id > $2 AND done IS NOT NULL ORDER BY id LIMIT 500",
+            vec![scheduler.into(), after.0.into()],
+        )
+        .await
+    }
+
+    /// Not done, oldest first.
+    pub async fn open_buildsets(&self, scheduler: &str) -> Result<Vec<Buildset>, ReadError> {
+        self.select("WHERE done IS NULL AND scheduler = $1 ORDER BY id", vec![scheduler.into()]).await
+    }
+
+    pub async fn stamps(&self, buildset: BuildsetId) -> Result<Vec<SourceStamp>, ReadError> {
+        self.select("WHERE buildset = $1 ORDER BY codebase", vec![buildset.0.into()]).await
+    }
+
+    pub async fn request(&self, id: RequestId) -> Result<Option<Request>, ReadError> {
+        self.select_one("WHERE id = $1", vec![id.0.into()]).await
+    }
+
+    pub async fn requests_of(&self, buildset: BuildsetId) -> Result<Vec<Request>, ReadError> {
+        self.select("WHERE buildset = $1 ORDER BY id", vec![buildset.0.into()]).await
+    }
+
+    /// Waiting requests in the order in which they are served: priority, then age.
+    pub async fn queue(&self, limit: i64) -> Result<Vec<Request>, ReadError> {
+        self.select("WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1", vec![limit.into()]).await
+    }
+
+    pub async fn queue_length(&self) -> Result<i64, ReadError> {
+        let rows = self.query("SELECT count(*) FROM requests WHERE state = 'queued'", vec![]).await?;
+        Ok(rows
+            .into_iter()
+            .flatten()
+            .find_map(|v| if let Value::I64(n) = v { Some(n) } else { None })
+            .unwrap_or(0))
+    }
+
+    /// Newest first.
+    pub async fn requests(&self, filter: &RequestFilter, page: Page) -> Result<Vec<Request>, ReadError> {
+        use crate::value::Field;
+        let mut tail = Tail::default();
+        tail.and_if("builder = ?", filter.builder.as_deref())
+            .and_if("project = ?", filter.project.as_deref())
+            .and_if("state = ?", filter.state.map(|s| s.put()))
+            .and_if("buildset = ?", filter.buildset.map(|b| b.0));
+        let (tail, params) = tail.page(page);
+        self.select(&tail, params).await
+    }
+}

@@ -1,0 +1,49 @@
+//! Workers and the leases on their slots.
+
+use super::{Page, Tail};
+use crate::{ReadError, Store};
+use rouse_model::WorkerId;
+use rouse_model::build::Lease;
+use rouse_model::worker::Worker;
+
+/// Which workers; absent means all.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerFilter {
+    pub pool: Option<String>,
+    /// Only those that are not gone.
+    pub live: bool,
+}
+
+impl Store {
+    pub async fn worker(&self, id: WorkerId) -> Result<Option<Worker>, ReadError> {
+        self.select_one("WHERE id = $1", vec![id.0.into()]).await
+    }
+
+    pub async fn worker_by_name(&self, name: &str) -> Result<Option<Worker>, ReadError> {
+        self.select_one("WHERE name = $1", vec![name.into()]).await
+    }
+
+    /// All that are not gone, oldest first.
+    pub async fn live_workers(&self) -> Result<Vec<Worker>, ReadError> {
+        self.select("WHERE gone IS NULL ORDER BY id", vec![]).await
+    }
+
+    /// Newest first.
+    pub async fn workers(&self, filter: &WorkerFilter, page: Page) -> Result<Vec<Worker>, ReadError> {
+        let mut tail = Tail::default();
+        tail.and_if("pool = ?", filter.pool.as_deref());
+        if filter.live {
+            tail.plain("gone IS NULL");
+        }
+        let (tail, params) = tail.page(page);
+        self.select(&tail, params).await
+    }
+
+    pub async fn leases(&self) -> Result<Vec<Lease>, ReadError> {
+        self.select("ORDER BY worker, slot", vec![]).await
+    }
+
+    pub async fn leases_of(&self, worker: WorkerId) -> Result<Vec<Lease>, ReadError> {
+        self.select("WHERE worker = $1 ORDER BY slot", vec![worker.0.into()]).await
+    }
+}

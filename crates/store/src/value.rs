@@ -1,0 +1,173 @@
+//! Values as both databases carry them, and how the model's types become them.
+
+use rouse_model::build::CommandState;
+use rouse_model::buildset::{Provision, RequestState};
+use rouse_model::failure::FailureClass;
+use rouse_model::property::{Properties, Property};
+use rouse_model::worker::{Link, Phase, Wanted};
+use rouse_model::{BuildResult, Timestamp, Trust};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A column's type; `NULL` must name it, since PostgreSQL wants every parameter typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    I64,
+    Text,
+    Bytes,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Null(Type),
+    I64(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Self::I64(v)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(v: &str) -> Self {
+        Self::Text(v.to_owned())
+    }
+}
+
+/// A cell that does not hold what its column must: a damaged or foreign database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column {column} of {table} holds {found}")]
+pub struct Malformed {
+    pub table: &'static str,
+    pub column: &'static str,
+    pub found: String,
+}
+
+/// A type that stands in a column.
+pub trait Field: Sized {
+    const TYPE: Type;
+    fn put(&self) -> Value;
+    /// `None` where the cell holds something else.
+    fn take(value: Value) -> Option<Self>;
+}
+
+impl Field for i64 {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(*self)
+    }
+    fn take(value: Value) -> Option<Self> {
+        if let Value::I64(v) = value { Some(v) } else { None }
+    }
+}
+
+impl Field for bool {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(i64::from(*self))
+    }
+    fn take(value: Value) -> Option<Self> {
+        i64::take(value).map(|v| v != 0)
+    }
+}
+
+impl Field for String {
+    const TYPE: Type = Type::Text;
+    fn put(&self) -> Value {
+        Value::Text(self.clone())
+    }
+    fn take(value: Value) -> Option<Self> {
+        if let Value::Text(v) = value { Some(v) } else { None }
+    }
+}
+
+impl Field for Vec<u8> {
+    const TYPE: Type = Type::Bytes;
+    fn put(&self) -> Value {
+        Value::Bytes(self.clone())
+    }
+    fn take(value: Value) -> Option<Self> {
+        if let Value::Bytes(v) = value { Some(v) } else { None }
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    const TYPE: Type = T::TYPE;
+    fn put(&self) -> Value {
+        self.as_ref().map_or(Value::Null(T::TYPE), Field::put)
+    }
+    fn take(value: Value) -> Option<Self> {
+        if matches!(value, Value::Null(_)) { Some(None) } else { T::take(value).map(Some) }
+    }
+}
+
+impl Field for Timestamp {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(self.0)
+    }
+    fn take(value: Value) -> Option<Self> {
+        i64::take(value).map(Self)
+    }
+}
+
+impl Field for BuildResult {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(*self as i64)
+    }
+    fn take(value: Value) -> Option<Self> {
+        i64::take(value).and_then(Self::from_number)
+    }
+}
+
+macro_rules! id_fields {
+    ($($name:ident)*) => {$(
+        impl Field for rouse_model::$name {
+            const TYPE: Type = Type::I64;
+            fn put(&self) -> Value { Value::I64(self.0) }
+            fn take(value: Value) -> Option<Self> { i64::take(value).map(Self) }
+        }
+    )*};
+}
+id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId WorkerId ConfigRevisionId TokenId);
+
+/// A plain enum's one word, without the quotes that JSON would put round it.
+fn word<T: Serialize>(value: &T) -> Value {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Value::Text(word),
+        _ => unreachable!("a unit variant serializes to a string"),
+    }
+}
+
+fn from_word<T: DeserializeOwned>(value: Value) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(String::take(value)?)).ok()
+}
+
+macro_rules! word_fields {
+    ($($name:ty)*) => {$(
+        impl Field for $name {
+            const TYPE: Type = Type::Text;
+            fn put(&self) -> Value { word(self) }
+            fn take(value: Value) -> Option<Self> { from_word(value) }
+        }
+    )*};
+}
+word_fields!(Trust RequestState CommandState FailureClass);
+
+macro_rules! json_fields {
+    ($($name:ty)*) => {$(
+        impl Field for $name {
+            const TYPE: Type = Type::Text;
+            fn put(&self) -> Value {
+                Value::Text(serde_json::to_string(self).expect("the model's values have string keys and finite numbers only"))
+            }
+            fn take(value: Value) -> Option<Self> { serde_json::from_str(&String::take(value)?).ok() }
+        }
+    )*};
+}
+json_fields!(Properties Property Provision Wanted Phase Link Vec<String>);

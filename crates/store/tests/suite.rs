@@ -1,0 +1,1 @@
+//! The store's conformance suite on both databases.
