@@ -1,0 +1,126 @@
+//! What every loop and every handler is given: the store, the clock, the configuration in force, and the ways to wake each other.
+//!
+//! It owns nothing but handles. What is true stands in the store; a nudge carries no data.
+
+use crate::config::Config;
+use crate::keys::InstallationKey;
+use crate::switchboard::Switchboard;
+use rouse_model::master::{Master, Role};
+use rouse_model::{ConfigRevisionId, MasterId, Timestamp};
+use rouse_store::{HoldError, Observer, Store};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Shared by all parts of one master.
+#[derive(Debug)]
+pub struct Ctx {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub me: MasterId,
+    /// Public address, for links in messages.
+    pub url: String,
+    /// This master's own folder.
+    pub state: PathBuf,
+    pub key: InstallationKey,
+    pub active: watch::Receiver<Arc<Active>>,
+    pub nudges: Nudges,
+    pub roles: Roles,
+    pub switchboard: Switchboard,
+    pub sources: crate::sources::Sources,
+    pub logs: crate::logs::Logs,
+    pub artifacts: crate::artifacts::Artifacts,
+    pub events: crate::events::Events,
+}
+
+impl Ctx {
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The configuration in force at this moment.
+    #[must_use]
+    pub fn config(&self) -> Arc<Active> {
+        self.active.borrow().clone()
+    }
+}
+
+/// The wall clock, passed in so that tests and the simulator can set it. Waiting goes by tokio's own clock.
+pub trait Clock: fmt::Debug + Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The configuration in force, with the revision that builds and workers name.
+#[derive(Debug)]
+pub struct Active {
+    pub revision: ConfigRevisionId,
+    pub hash: String,
+    pub config: Config,
+}
+
+/// One wake-up for each loop. A nudge that finds its loop busy is kept for its next turn.
+#[derive(Debug, Default)]
+pub struct Nudges {
+    pub changes: Notify,
+    pub schedulers: Notify,
+    pub matching: Notify,
+    pub fleet: Notify,
+    pub agent_link: Notify,
+    pub builds: Notify,
+}
+
+/// The roles that this master holds or asks for.
+#[derive(Debug)]
+pub struct Roles {
+    store: Store,
+    me: MasterId,
+    observer: Observer,
+    dead: Mutex<Vec<Master>>,
+}
+
+impl Roles {
+    #[must_use]
+    pub fn new(store: Store, me: MasterId, lease: Duration) -> Self {
+        Self { store, me, observer: Observer::new(lease), dead: Mutex::default() }
+    }
+
+    /// Looks at the other masters' heartbeats; called at each of our own.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn observe(&self) -> Result<(), rouse_store::ReadError> {
+        let others: Vec<Master> = self.store.masters().await?.into_iter().filter(|m| m.id != self.me).collect();
+        let dead = self.observer.observe(&others, Instant::now());
+        *self.dead.lock().expect("nothing panics while it is held") = dead;
+        Ok(())
+    }
+
+    /// Masters that are dead, as far as this one can tell.
+    #[must_use]
+    pub fn dead(&self) -> Vec<Master> {
+        self.dead.lock().expect("nothing panics while it is held").clone()
+    }
+
+    /// The proof that this master may act in a role now; `None` where another one does.
+    ///
+    /// # Errors
+    /// Where the store cannot be read or written.
+    pub async fn hold(&self, role: &str, shard: &str) -> Result<Option<Role>, HoldError> {
+        let dead = self.dead();
+        self.store.hold(role, shard, self.me, &dead).await
+    }
+}

@@ -1,0 +1,157 @@
+//! What is derived from the installation's key: join tokens, launch tokens, worker names. The key is a 0600 file on each master, never in
+//! the database, so a stolen backup joins nobody.
+
+use hmac::{Hmac, KeyInit, Mac};
+use rouse_model::WorkerId;
+use rouse_model::worker::LaunchToken;
+use sha2::Sha256;
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const LENGTH: usize = 32;
+
+/// Why the key could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("read or make the installation's key {path}")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the installation's key {path} has {found} bytes and not {LENGTH}; restore it, or remove it and all workers with it")]
+    Length { path: PathBuf, found: usize },
+    #[error("the installation's key {path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
+    Mode { path: PathBuf, mode: u32 },
+}
+
+/// The installation's secret.
+#[derive(Clone)]
+pub struct InstallationKey([u8; LENGTH]);
+
+impl fmt::Debug for InstallationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstallationKey(…)")
+    }
+}
+
+impl InstallationKey {
+    /// Reads the key, or makes it where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or made, or others could read it.
+    pub fn load_or_make(path: &Path) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        match std::fs::File::open(path) {
+            Ok(mut file) => {
+                let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
+                if mode & 0o077 != 0 {
+                    return Err(KeyError::Mode { path: path.to_owned(), mode });
+                }
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(io)?;
+                let found = bytes.len();
+                bytes.try_into().map(Self).map_err(|_| KeyError::Length { path: path.to_owned(), found })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key: [u8; LENGTH] = rand::random();
+                let half = path.with_extension("new");
+                let mut file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&half)
+                    .map_err(io)?;
+                file.write_all(&key).and_then(|()| file.sync_all()).map_err(io)?;
+                std::fs::rename(&half, path).map_err(io)?;
+                Ok(Self(key))
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    fn mac(&self, purpose: &str, facts: &[&str]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(purpose.as_bytes());
+        for fact in facts {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            mac.update(&(fact.len() as u64).to_be_bytes());
+            mac.update(fact.as_bytes());
+        }
+        mac
+    }
+
+    /// A hex tag over a purpose and facts.
+    #[must_use]
+    pub fn sign(&self, purpose: &str, facts: &[&str]) -> String {
+        hex::encode(self.mac(purpose, facts).finalize().into_bytes())
+    }
+
+    /// Whether a tag is ours, compared in constant time.
+    #[must_use]
+    pub fn verify(&self, purpose: &str, facts: &[&str], tag: &str) -> bool {
+        hex::decode(tag).is_ok_and(|tag| self.mac(purpose, facts).verify_slice(&tag).is_ok())
+    }
+
+    /// Secret; lets one worker of one attempt join.
+    #[must_use]
+    pub fn join_token(&self, installation: &str, epoch: i64, worker: WorkerId, attempt: i64) -> String {
+        self.sign("join", &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()])
+    }
+
+    #[must_use]
+    pub fn is_join_token(&self, installation: &str, epoch: i64, worker: WorkerId, attempt: i64, token: &str) -> bool {
+        self.verify("join", &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()], token)
+    }
+}
+
+/// Public; makes a launch idempotent.
+#[must_use]
+pub fn launch_token(installation: &str, epoch: i64, worker: WorkerId, attempt: i64) -> LaunchToken {
+    use sha2::Digest;
+    let text = format!("launch/{installation}/{epoch}/{worker}/{attempt}");
+    LaunchToken(hex::encode(&Sha256::digest(text.as_bytes())[..16]))
+}
+
+/// `POOL-xxxx`, from the launch token, and unique by the worker's number where four letters would not be.
+#[must_use]
+pub fn worker_name(pool: &str, token: &LaunchToken, worker: WorkerId) -> String {
+    let letters: String = token.0.chars().take(4).collect();
+    format!("{pool}-{letters}{worker}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_depend_on_every_fact() {
+        let key = InstallationKey::from_bytes([7; LENGTH]);
+        let token = key.join_token("i", 1, WorkerId(2), 1);
+        assert!(key.is_join_token("i", 1, WorkerId(2), 1, &token));
+        assert!(!key.is_join_token("i", 2, WorkerId(2), 1, &token));
+        assert!(!key.is_join_token("i", 1, WorkerId(3), 1, &token));
+        assert!(!key.is_join_token("i", 1, WorkerId(2), 2, &token));
+        assert!(!InstallationKey::from_bytes([8; LENGTH]).is_join_token("i", 1, WorkerId(2), 1, &token));
+        assert!(!key.is_join_token("i", 1, WorkerId(2), 1, "not hex"));
+        assert_ne!(launch_token("i", 1, WorkerId(1), 1), launch_token("i", 2, WorkerId(1), 1));
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_kept_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("installation.key");
+        let made = InstallationKey::load_or_make(&path).unwrap();
+        assert_eq!(made.0, InstallationKey::load_or_make(&path).unwrap().0);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(InstallationKey::load_or_make(&path), Err(KeyError::Mode { mode: 0o644, .. })));
+    }
+}

@@ -1,0 +1,146 @@
+//! The compare-and-set loop round the model's worker transitions: read, decide, commit, and again where somebody was faster. A service
+//! for all who have something to say about a worker; each transition stays the model's.
+
+use crate::ctx::Ctx;
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::worker::{Effect, Link, Phase, Transition, Wanted, Worker, WorkerEvent};
+use rouse_model::{Timestamp, WorkerId};
+use rouse_store::{Batch, CommitError, ReadError};
+
+/// Why a worker could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("worker {0} is not on record")]
+    Unknown(WorkerId),
+    #[error("change worker {worker}: {reason}")]
+    Conflict { worker: WorkerId, reason: &'static str },
+    #[error("change worker {worker}: others were faster too often")]
+    Contended { worker: WorkerId },
+    #[error("read a worker")]
+    Read(#[from] ReadError),
+    #[error("change a worker")]
+    Commit(#[from] CommitError),
+}
+
+/// What came of an event.
+#[derive(Debug)]
+pub struct Applied {
+    pub worker: Worker,
+    /// Empty where the worker was as wanted already.
+    pub effects: Vec<Effect>,
+    pub changed: bool,
+}
+
+const TRIES: usize = 50;
+
+/// Applies an event; `also` may change further fields of the next value and add to the batch.
+///
+/// # Errors
+/// Where the event contradicts the record, or the store cannot be reached.
+pub async fn apply(
+    ctx: &Ctx,
+    id: WorkerId,
+    name: &'static str,
+    event: &WorkerEvent,
+    mut also: impl FnMut(&mut Worker, &mut Batch),
+) -> Result<Applied, WorkerError> {
+    for _ in 0..TRIES {
+        let worker = ctx.store.worker(id).await?.ok_or(WorkerError::Unknown(id))?;
+        let now = ctx.now();
+        let (mut next, effects) = match worker.on(event.clone(), now) {
+            Transition::Applied { next, effects } => (*next, effects),
+            Transition::AlreadySatisfied => return Ok(Applied { worker, effects: vec![], changed: false }),
+            Transition::Conflict(reason) => return Err(WorkerError::Conflict { worker: id, reason }),
+        };
+        let mut batch = Batch::new(name);
+        also(&mut next, &mut batch);
+        batch.update(&mut next);
+        for event in events_of(&worker, &next, now) {
+            batch.event(event);
+        }
+        match ctx.store.commit(batch).await {
+            Ok(()) => {
+                ctx.switchboard.look_at_worker(id);
+                ctx.nudges.fleet.notify_one();
+                return Ok(Applied { worker: next, effects, changed: true });
+            }
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(WorkerError::Contended { worker: id })
+}
+
+/// One event for each fact that changed.
+#[must_use]
+pub fn events_of(old: &Worker, new: &Worker, now: Timestamp) -> Vec<NewEvent> {
+    let mut events = Vec::new();
+    if phase_word(&old.phase) != phase_word(&new.phase) {
+        events.push(phase_event(new, now));
+    }
+    if link_word(&old.link) != link_word(&new.link) {
+        events.push(event(new, EventKind::WorkerLink, now, serde_json::json!({"link": link_word(&new.link)})));
+    }
+    if wanted_word(&old.wanted) != wanted_word(&new.wanted) {
+        let why = match &new.wanted {
+            Wanted::Drain { cause } | Wanted::End { cause } => Some(cause),
+            Wanted::Run | Wanted::Hold { .. } | Wanted::Park => None,
+        };
+        let payload = serde_json::json!({"wanted": wanted_word(&new.wanted), "cause": why});
+        events.push(event(new, EventKind::WorkerWanted, now, payload));
+    }
+    events
+}
+
+/// The event of a worker's phase.
+#[must_use]
+pub fn phase_event(worker: &Worker, now: Timestamp) -> NewEvent {
+    let cause = match &worker.phase {
+        Phase::Terminating { cause, .. } | Phase::Gone { cause } => Some(cause),
+        _ => None,
+    };
+    let payload = serde_json::json!({
+        "name": worker.name, "pool": worker.pool, "phase": phase_word(&worker.phase), "cause": cause,
+    });
+    event(worker, EventKind::WorkerPhase, now, payload)
+}
+
+fn event(worker: &Worker, kind: EventKind, now: Timestamp, payload: serde_json::Value) -> NewEvent {
+    NewEvent { kind, version: 1, subject: format!("worker/{}", worker.id), project: worker.project.clone(), at: now, payload }
+}
+
+#[must_use]
+pub fn phase_word(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Requested { .. } => "requested",
+        Phase::Launching { .. } => "launching",
+        Phase::Booting { .. } => "booting",
+        Phase::Up { .. } => "up",
+        Phase::Parking { .. } => "parking",
+        Phase::Parked { .. } => "parked",
+        Phase::Resuming { .. } => "resuming",
+        Phase::Terminating { .. } => "terminating",
+        Phase::Gone { .. } => "gone",
+    }
+}
+
+#[must_use]
+pub fn link_word(link: &Link) -> &'static str {
+    match link {
+        Link::Never => "never",
+        Link::Attached { .. } => "attached",
+        Link::Silent { .. } => "silent",
+        Link::Lost { .. } => "lost",
+    }
+}
+
+#[must_use]
+pub fn wanted_word(wanted: &Wanted) -> &'static str {
+    match wanted {
+        Wanted::Run => "run",
+        Wanted::Drain { .. } => "drain",
+        Wanted::Hold { .. } => "hold",
+        Wanted::Park => "park",
+        Wanted::End { .. } => "end",
+    }
+}
