@@ -1,7 +1,9 @@
 //! What a provider tells the configuration: its options' shape and checks, so that config needs no list of providers.
 
 use crate::{Installation, Provider, ProviderError};
-use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +24,10 @@ pub enum Leaf {
     Image,
     /// Rendered as one argument or value.
     Text,
-    /// Can reach the host: literal, or from an allow list. Never rendered.
+    /// Can reach the host: rendered, and held by the provider against the allow list beside it. Without such a list
+    /// [`ProviderKind::check_pool`] refuses a template.
+    Allowed,
+    /// Never rendered: it can reach the host, or it decides what the pool is.
     Literal,
 }
 
@@ -62,4 +67,36 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
         options: &Value,
         installation: &Installation,
     ) -> Result<Arc<dyn Provider>, ProviderError>;
+}
+
+/// The draft-07 schema of an options type, without references, so that it can stand within another schema.
+#[must_use]
+pub fn schema_of<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft07()
+        .with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        })
+        .into_generator()
+        .into_root_schema_for::<T>()
+}
+
+/// Reads options whose shape the schema has checked. `null` (a kind without any option) reads as no options.
+///
+/// # Errors
+/// A fault at the options' root: the schema said less than the type does.
+pub fn read_options<T: DeserializeOwned>(options: &Value) -> Result<T, OptionFault> {
+    let empty = Value::Object(serde_json::Map::new());
+    let options = if options.is_null() { &empty } else { options };
+    T::deserialize(options).map_err(|error| OptionFault {
+        path: Vec::new(),
+        message: error.to_string(),
+        help: None,
+    })
+}
+
+/// Whether a string holds a template.
+#[must_use]
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }

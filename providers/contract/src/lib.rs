@@ -7,6 +7,11 @@
 //! Everything is level-based and carries tokens: whoever asks twice with one token gets one instance, and whoever lost an answer finds
 //! the instance again by its tag.
 
+//!
+//! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`units`] are the written units that options use,
+//! [`layers`] put a deadline and a record around every call, [`folder`] finds a short folder on this host that a worker can reach, and
+//! `conformance` (feature `testing`) is the suite that every provider passes against its real back end.
+
 use async_trait::async_trait;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{LaunchToken, ProviderRef};
@@ -20,9 +25,12 @@ use std::time::Duration;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod folder;
 pub mod kind;
+pub mod layers;
+pub mod units;
 
-pub use kind::{OptionFault, ProviderKind};
+pub use kind::{Leaf, OptionFault, ProviderKind};
 
 /// One account or endpoint that makes and destroys instances.
 ///
@@ -39,11 +47,23 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// [`ProviderError`] of class `Image` where it does not exist or cannot be had.
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError>;
 
-    /// Asks for instances. Idempotent by each item's token: a second call answers `Accepted` with the same reference.
-    /// Answers one outcome for each item, in the order of the items.
+    /// The folder on this host through which one worker reaches the master; `None` where the two share no host. Made here, so that its owner
+    /// and mode fit the worker, and asked for before each launch and again after a restart of the master: same tag, same folder.
+    ///
+    /// The master writes `join.json` (0644) and binds `sock` (made 0666: who may reach it is decided by the folder) into it, and removes `join.json`
+    /// once the agent has attached; the worker can read the folder and cannot change it. `sock` fits into a socket's address. The join document
+    /// names the socket relative to itself. The folder goes with its instance; one that is left over is listed.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    async fn link_dir(&self, tag: &Tag) -> Result<Option<PathBuf>, ProviderError>;
+
+    /// Asks for instances. Idempotent by each item's token: a second call answers `Accepted` with the same reference, or `Died` where the
+    /// instance has ended meanwhile. Answers one outcome for each item, in the order of the items.
     async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome>;
 
-    /// Everything that carries our installation's tag, side resources too, of this and of earlier store epochs.
+    /// Everything that carries our installation's tag, of this and of earlier store epochs: instances, and side resources whose instance is
+    /// not there. What came with a listed instance (its work folder, its volume) goes with it and is not listed by itself.
     ///
     /// # Errors
     /// Where the answer would not be complete: a partial list is never given out as a list.
@@ -55,7 +75,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Where the provider could not say.
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError>;
 
-    /// Destroys an instance and what came with it. Absent is success; an answer of `Ok` means that it is gone.
+    /// Destroys an instance and what came with it, or a side resource. Absent is success; an answer of `Ok` means that it is gone.
     ///
     /// # Errors
     /// Where it may still be there.
@@ -96,6 +116,14 @@ pub struct Installation {
     pub agents: PathBuf,
     /// A folder of the master's own for this account's files. Exists.
     pub state: PathBuf,
+}
+
+impl Installation {
+    /// The first letters and digits of its id, for names of objects that people read. Not unique: ownership is told by the whole tag.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.id.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>().to_ascii_lowercase()
+    }
 }
 
 /// An image as rendered, and what else decides which one is meant.
@@ -145,11 +173,7 @@ impl LaunchSpec {
 #[derive(Debug, Clone)]
 pub struct LaunchItem {
     pub tag: Tag,
-    /// A folder on the master's host for this worker alone: `join.json` (0644 in a folder that only the worker's user can reach, or is mounted)
-    /// and, next to it, `sock`, which the master listens on. A provider on the same host mounts it read-only or hands it over as it is;
-    /// the join document names the socket relative to itself.
-    pub link_dir: PathBuf,
-    /// The join document's bytes, for providers that bring it in another way. Secret until used.
+    /// The join document's bytes, for providers without a link folder ([`Provider::link_dir`]). Secret until used.
     pub join: Vec<u8>,
     /// A fixed moment after which anybody may reap the instance.
     pub expires: Timestamp,
@@ -164,6 +188,16 @@ pub struct Tag {
     pub worker: WorkerId,
     pub name: String,
     pub token: LaunchToken,
+}
+
+impl Tag {
+    /// Twelve characters for names of files and folders, derived from installation and token.
+    #[must_use]
+    pub fn key(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let text = format!("{}/{}", self.installation, self.token.0);
+        hex::encode(&Sha256::digest(text.as_bytes())[..6])
+    }
 }
 
 /// What became of one item.
@@ -189,8 +223,9 @@ pub enum LaunchOutcome {
         class: FailureClass,
         reason: String,
     },
-    /// It started and ended at once; what it printed.
+    /// It started and has ended; what it printed. It is still there until it is terminated.
     Died {
+        at: ProviderRef,
         reason: String,
         console: Option<String>,
     },
@@ -204,7 +239,7 @@ pub enum LaunchOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     pub at: ProviderRef,
-    /// `None` for a side resource (a volume, a folder) that belongs to the installation but to no worker.
+    /// `None` for a side resource that belongs to the installation but to no worker.
     pub tag: Option<Tag>,
     pub state: ObservedState,
 }
@@ -218,9 +253,13 @@ pub enum ObservedState {
         detail: String,
         out_of_memory: bool,
     },
-    /// A side resource.
+    /// A side resource: a volume, a folder. With a tag it is what is left of that worker, or was made for it before its launch; it is
+    /// reaped as the worker would be.
     Resource {
+        /// For a person: `volume`, `link folder`.
         kind: String,
+        /// Serves the installation for as long as there is one (the agent's volume): not a leftover until the installation itself goes.
+        keep: bool,
     },
 }
 
@@ -234,7 +273,7 @@ pub enum Hint {
 }
 
 /// A call that did not work, with its class. The cause is the source.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{doing}: {message}")]
 pub struct ProviderError {
     pub class: FailureClass,
@@ -250,6 +289,12 @@ pub struct ProviderError {
 impl ProviderError {
     pub fn new(class: FailureClass, doing: impl Into<String>, message: impl Into<String>) -> Self {
         Self { class, doing: doing.into(), message: message.into(), retry_after: None, source: None }
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     #[must_use]
