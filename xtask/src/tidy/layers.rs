@@ -12,8 +12,21 @@ use super::source::{self, Reference};
 use crate::workspace::Workspace;
 
 /// Services: anyone may call them.
-const SERVICES: &[&str] =
-    &["config", "sources", "render", "requests", "logs", "artifacts", "secrets", "events", "switchboard"];
+const SERVICES: &[&str] = &[
+    "config",
+    "sources",
+    "render",
+    "requests",
+    "logs",
+    "artifacts",
+    "secrets",
+    "events",
+    // docs/adr/0002
+    "switchboard",
+    // docs/adr/0004
+    "ctx",
+    "workers",
+];
 
 /// Loops: they read the store and nudge; they never call each other.
 const LOOPS: &[&str] =
@@ -23,7 +36,7 @@ const LOOPS: &[&str] =
 const READERS: &[&str] = &["explain", "simulate", "api", "cli"];
 
 /// Small parts that belong to no room: they import nothing of the master, and anyone may use them.
-const TOOLS: &[&str] = &["clock", "ids", "nudge", "supervisor"];
+const TOOLS: &[&str] = &["keys"];
 
 /// Puts everything together. Called by the CLI's verbs that run a master.
 const ROOT: &str = "boot";
@@ -35,7 +48,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("bollard", &[]),
     ("sqlx", &[]),
     ("rusqlite", &[]),
-    ("rouse_agent_protocol", &["agent_link", "builds"]),
+    ("rouse_agent_protocol", &["agent_link", "builds", "switchboard"]),
 ];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
