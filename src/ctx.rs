@@ -25,6 +25,7 @@ pub struct Ctx {
     /// This master's own folder.
     pub state: PathBuf,
     pub key: InstallationKey,
+    pub revisions: crate::revisions::Revisions,
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
     pub roles: Roles,
@@ -81,6 +82,15 @@ pub struct Nudges {
     pub fleet: Notify,
     pub agent_link: Notify,
     pub builds: Notify,
+}
+
+impl Nudges {
+    /// Something changed that everybody may care about.
+    pub fn all(&self) {
+        for loop_ in [&self.changes, &self.schedulers, &self.matching, &self.fleet, &self.agent_link, &self.builds] {
+            loop_.notify_one();
+        }
+    }
 }
 
 /// The roles that this master holds or asks for.

@@ -121,6 +121,19 @@ pub fn launch_token(installation: &str, epoch: i64, worker: WorkerId, attempt: i
     LaunchToken(hex::encode(&Sha256::digest(text.as_bytes())[..16]))
 }
 
+/// What every object of a worker carries.
+#[must_use]
+pub fn tag(facts: &rouse_store::Facts, worker: &rouse_model::worker::Worker) -> rouse_contract::Tag {
+    rouse_contract::Tag {
+        installation: facts.installation.clone(),
+        store_epoch: facts.store_epoch,
+        pool: worker.pool.clone(),
+        worker: worker.id,
+        name: worker.name.clone(),
+        token: launch_token(&facts.installation, facts.store_epoch, worker.id, worker.attempt),
+    }
+}
+
 /// `POOL-xxxx`, from the launch token, and unique by the worker's number where four letters would not be.
 #[must_use]
 pub fn worker_name(pool: &str, token: &LaunchToken, worker: WorkerId) -> String {

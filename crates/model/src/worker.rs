@@ -471,6 +471,9 @@ impl Worker {
     }
 }
 
+/// With no master heard for so long an agent ends itself, and its machine where it owns it.
+pub const DEAD_MAN: Duration = Duration::from_secs(900);
+
 /// Fixed for now; learned from boot history later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {

@@ -17,6 +17,8 @@ pub enum Op {
         table: &'static Table,
         values: Vec<Value>,
     },
+    /// The last one written stands.
+    Upsert { table: &'static Table, values: Vec<Value> },
     /// Replaces the row under the values' key; `expected` is the generation that it must have.
     Update {
         table: &'static Table,
@@ -65,6 +67,9 @@ impl Op {
                 params: Cow::Borrowed(values),
                 one_row: false,
             },
+            Self::Upsert { table, values } => {
+                Statement { table: table.name, sql: &table.upsert, params: Cow::Borrowed(values), one_row: true }
+            }
             Self::Update { table, values, expected } => {
                 let mut params = values.clone();
                 params.extend(expected.map(Value::I64));
@@ -122,6 +127,12 @@ impl Batch {
     /// For content-addressed rows: an equal key is the same row.
     pub fn insert_or_ignore<R: Record>(&mut self, record: &R) -> &mut Self {
         self.ops.push(Op::InsertOrIgnore { table: R::table(), values: record.values() });
+        self
+    }
+
+    /// For rows without a generation whose last writer is right.
+    pub fn upsert<R: Record>(&mut self, record: &R) -> &mut Self {
+        self.ops.push(Op::Upsert { table: R::table(), values: record.values() });
         self
     }
 

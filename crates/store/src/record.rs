@@ -15,6 +15,7 @@ pub struct Table {
     pub list: String,
     pub insert: String,
     pub insert_or_ignore: String,
+    pub upsert: String,
     /// All columns but the key's; the parameters are the columns in order, then the expected generation where there is one.
     pub update: String,
     pub delete: String,
@@ -41,6 +42,12 @@ impl Table {
             .collect::<Vec<_>>()
             .join(" AND ");
         let guard = generation.map_or(String::new(), |_| format!(" AND generation = ${}", columns.len() + 1));
+        let keys = key.iter().map(|n| quote(columns[*n])).collect::<Vec<_>>().join(", ");
+        let taken = (0..columns.len())
+            .filter(|n| !key.contains(n))
+            .map(|n| format!("{0} = excluded.{0}", quote(columns[n])))
+            .collect::<Vec<_>>()
+            .join(", ");
         let delete_by = key
             .iter()
             .enumerate()
@@ -50,6 +57,7 @@ impl Table {
             name,
             columns,
             insert_or_ignore: format!("{insert} ON CONFLICT DO NOTHING"),
+            upsert: format!("{insert} ON CONFLICT ({keys}) DO UPDATE SET {taken}"),
             insert,
             update: format!("UPDATE {name} SET {sets} WHERE {by_key}{guard}"),
             delete: format!("DELETE FROM {name} WHERE {}", delete_by.join(" AND ")),

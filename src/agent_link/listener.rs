@@ -1,0 +1,67 @@
+//! One worker's listener: a Unix socket that serves the link itself and the files beside it.
+
+use super::{files, session};
+use crate::ctx::Ctx;
+use axum::Router;
+use axum::extract::{State, WebSocketUpgrade};
+use axum::response::Response;
+use axum::routing::get;
+use rouse_agent_protocol::{LINK_PATH, MAX_CONTROL_BYTES};
+use rouse_model::WorkerId;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the handlers of one worker's socket know.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub ctx: Arc<Ctx>,
+    pub worker: WorkerId,
+    pub stop: CancellationToken,
+    /// Holds the join document until the worker has joined.
+    pub dir: Arc<Path>,
+}
+
+/// Binds the socket and serves it until the token is cancelled.
+pub(super) fn open(ctx: &Arc<Ctx>, worker: WorkerId, dir: &Path, stop: CancellationToken) -> io::Result<CancellationToken> {
+    if !dir.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", dir.display())));
+    }
+    let path = dir.join("sock");
+    // A socket that another process has left; ours are closed before they are bound again.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    // Who may come here is decided by the folder; who he is, by his token and key.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Arc::from(dir) };
+    let app = Router::new()
+        .route(LINK_PATH, get(upgrade))
+        .route("/files/{*path}", get(files::get).put(files::put))
+        .with_state(door);
+    let served = stop.clone();
+    crate::supervisor::spawn("agent-listener", async move {
+        let serving = axum::serve(listener, app).with_graceful_shutdown(served.clone().cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::warn!(%error, %worker, "an agent's listener failed");
+        }
+        served.cancel();
+        // The folder may be gone with the worker.
+        let _ = std::fs::remove_file(&path);
+    });
+    Ok(stop)
+}
+
+async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .read_buffer_size(4096)
+        .write_buffer_size(4096)
+        .max_message_size(MAX_CONTROL_BYTES)
+        .max_frame_size(MAX_CONTROL_BYTES)
+        .on_upgrade(move |socket| session::serve(door, socket))
+}

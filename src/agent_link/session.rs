@@ -1,0 +1,249 @@
+//! One connection of one agent, from its hello to its end.
+//!
+//! Output goes to the log service as it comes and is acknowledged once durable. Outcomes are kept here until the build's driver has
+//! recorded them; what the connection loses, the next hello brings again.
+
+use super::handshake::{self, HandshakeError};
+use super::listener::Door;
+use super::{HEARTBEAT, QUIET};
+use crate::switchboard::{ToDriver, ToSession};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::{SinkExt, StreamExt};
+use rouse_agent_protocol::{
+    CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame, decode_to_master, encode,
+};
+use rouse_model::build::CommandState as RowState;
+use rouse_model::worker::WorkerEvent;
+use rouse_model::{BuildId, LogId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Numbers sessions within this process; a worker's row names the current one.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+pub(super) async fn serve(door: Door, mut socket: WebSocket) {
+    // The process id keeps a restarted master's sessions apart from the ones before.
+    let session = (u64::from(std::process::id()) << 32) | SESSIONS.fetch_add(1, Ordering::Relaxed);
+    let attached = match handshake::greet(&door, &mut socket, session).await {
+        Ok(attached) => attached,
+        Err(HandshakeError::Refused(refused)) => {
+            tracing::warn!(worker = %door.worker, code = ?refused.code, reason = refused.message, "an agent was refused");
+            let _ = socket.send(Message::Text(encode(&ToAgent::Refused(refused)).into())).await;
+            let _ = socket.send(Message::Close(None)).await;
+            return;
+        }
+        Err(error) => {
+            tracing::debug!(%error, worker = %door.worker, "a connection did not become a session");
+            return;
+        }
+    };
+    // Where the agent could not remove it: nobody else may read the token before step 1.
+    let _ = std::fs::remove_file(door.dir.join("join.json"));
+    let mailbox = door.ctx.switchboard.attach(door.worker, session);
+    tracing::info!(worker = attached.worker.name, "agent attached");
+    let (progress, durable) = mpsc::channel(64);
+    let mut open = Session { door: door.clone(), held: HashMap::new(), builds: HashMap::new(), progress };
+    let reason = open.run(socket, attached, session, mailbox, durable).await;
+    door.ctx.switchboard.detach(door.worker, session);
+    tracing::debug!(worker = %door.worker, reason, "an agent's session ended");
+    let event = WorkerEvent::Detached { session: session.to_string() };
+    if let Err(error) = crate::workers::apply(&door.ctx, door.worker, "worker.silent", &event, |_, _| {}).await {
+        tracing::debug!(%error, worker = %door.worker, "the end of a session could not be recorded");
+    }
+}
+
+struct Session {
+    door: Door,
+    /// Finished and not forgotten.
+    held: HashMap<CommandId, Outcome>,
+    /// Which build a command belongs to.
+    builds: HashMap<CommandId, BuildId>,
+    /// Where the log service says how far each stream is durable.
+    progress: mpsc::Sender<(LogId, u64)>,
+}
+
+impl Session {
+    async fn run(
+        &mut self,
+        socket: WebSocket,
+        attached: handshake::Attached,
+        session: u64,
+        mut mailbox: mpsc::Receiver<ToSession>,
+        mut durable: mpsc::Receiver<(LogId, u64)>,
+    ) -> &'static str {
+        let ctx = self.door.ctx.clone();
+        let (mut write, mut read) = socket.split();
+        let (known, forget) = match self.take_report(&attached).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "an agent's report could not be compared with the record");
+                return "the store could not be read";
+            }
+        };
+        let welcome = handshake::welcome(&self.door, &attached, session, known, forget);
+        if write.send(Message::Text(encode(&welcome).into())).await.is_err() {
+            return "the connection broke";
+        }
+        for build in self.builds.values() {
+            ctx.switchboard.to_driver(*build, ToDriver::Look);
+        }
+        ctx.switchboard.look_at_worker(self.door.worker);
+        ctx.nudges.matching.notify_one();
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut heard = Instant::now();
+        loop {
+            let said = tokio::select! {
+                () = self.door.stop.cancelled() => return "the listener closed",
+                message = read.next() => {
+                    heard = Instant::now();
+                    match message {
+                        Some(Ok(Message::Text(text))) => match self.hear(&text).await {
+                            Ok(()) => continue,
+                            Err(reason) => {
+                                let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
+                                let _ = write.send(Message::Close(Some(frame))).await;
+                                return reason;
+                            }
+                        },
+                        Some(Ok(Message::Binary(bytes))) => match self.take_output(bytes).await {
+                            Ok(Some(said)) => said,
+                            Ok(None) => continue,
+                            Err(reason) => {
+                                let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
+                                let _ = write.send(Message::Close(Some(frame))).await;
+                                return reason;
+                            }
+                        },
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return "the agent closed",
+                    }
+                }
+                message = mailbox.recv() => match message {
+                    None => return "another session took over",
+                    Some(message) => match self.obey(message) {
+                        Some(said) => said,
+                        None => continue,
+                    },
+                },
+                Some((log, to)) = durable.recv() => ToAgent::Durable(Durable { stream: StreamId(log.0), to }),
+                _ = beat.tick() => {
+                    if heard.elapsed() > QUIET {
+                        return "the agent was silent";
+                    }
+                    ToAgent::Heartbeat {}
+                }
+            };
+            if write.send(Message::Text(encode(&said).into())).await.is_err() {
+                return "the connection broke";
+            }
+        }
+    }
+
+    /// Compares what the agent has with what is on record: how far streams are known, and which commands are over.
+    async fn take_report(
+        &mut self,
+        attached: &handshake::Attached,
+    ) -> Result<(Vec<Durable>, Vec<CommandId>), rouse_store::ReadError> {
+        let ctx = &self.door.ctx;
+        let mut forget = Vec::new();
+        for report in &attached.hello.commands {
+            let row = ctx.store.command(rouse_model::CommandId(report.id.0)).await?;
+            match row {
+                Some(row) if row.state == RowState::Wanted && row.worker == self.door.worker => {
+                    self.builds.insert(report.id, row.build);
+                    if let CommandState::Finished(outcome) = &report.state {
+                        self.held.insert(report.id, (**outcome).clone());
+                    }
+                }
+                _ => forget.push(report.id),
+            }
+        }
+        let mut durable = Vec::new();
+        for stream in &attached.hello.streams {
+            let to = ctx.logs.resume(LogId(stream.stream.0), self.progress.clone()).await?;
+            // A log that is closed or unknown wants no more of it.
+            durable.push(Durable { stream: stream.stream, to: to.unwrap_or(stream.to) });
+        }
+        Ok((durable, forget))
+    }
+
+    async fn hear(&mut self, text: &str) -> Result<(), &'static str> {
+        let message = decode_to_master(text).map_err(|error| {
+            tracing::warn!(%error, worker = %self.door.worker, "an agent spoke out of turn");
+            "a message could not be read"
+        })?;
+        match message {
+            Some(ToMaster::Started { command, .. }) => {
+                if let Some(build) = self.builds.get(&command) {
+                    self.door.ctx.switchboard.to_driver(*build, ToDriver::Started { command });
+                }
+            }
+            Some(ToMaster::Finished { command, outcome }) => {
+                // What is not asked for is not kept: an agent cannot fill the master's memory.
+                if let Some(build) = self.builds.get(&command) {
+                    self.held.insert(command, (*outcome).clone());
+                    self.door.ctx.switchboard.to_driver(*build, ToDriver::Finished { command, outcome });
+                }
+            }
+            Some(ToMaster::Hello(_)) => return Err("a second hello"),
+            Some(ToMaster::Drained {} | ToMaster::Heartbeat {}) | None => {}
+        }
+        Ok(())
+    }
+
+    async fn take_output(&mut self, bytes: bytes::Bytes) -> Result<Option<ToAgent>, &'static str> {
+        let frame = decode_frame(bytes).map_err(|error| {
+            tracing::warn!(%error, worker = %self.door.worker, "an agent sent a malformed frame");
+            "a frame could not be read"
+        })?;
+        let stream = frame.stream;
+        match self.door.ctx.logs.accept(LogId(stream.0), frame).await {
+            Ok(()) => Ok(None),
+            // Closed, or never ours: the agent may drop what it has.
+            Err(crate::logs::AcceptError::Closed { .. }) => Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX }))),
+            Err(error) => {
+                tracing::warn!(%error, worker = %self.door.worker, "output could not be taken");
+                Err("output could not be taken")
+            }
+        }
+    }
+
+    /// Turns a wish into a message, where there is one to send.
+    fn obey(&mut self, wish: ToSession) -> Option<ToAgent> {
+        match wish {
+            ToSession::Run(command) => {
+                self.builds.insert(command.id, BuildId(command.build));
+                if let Some(stream) = command.stream() {
+                    self.door.ctx.logs.watch(LogId(stream.0), self.progress.clone());
+                }
+                Some(ToAgent::Run { command })
+            }
+            ToSession::Stop { command, reason } => Some(ToAgent::Stop { command, reason }),
+            ToSession::Forget(commands) => {
+                for command in &commands {
+                    self.held.remove(command);
+                    self.builds.remove(command);
+                }
+                Some(ToAgent::Forget { commands })
+            }
+            ToSession::Durable { stream, to } => Some(ToAgent::Durable(Durable { stream, to })),
+            ToSession::Report(build) => {
+                let of_build: BTreeMap<CommandId, &Outcome> = self
+                    .held
+                    .iter()
+                    .filter(|(id, _)| self.builds.get(id) == Some(&build))
+                    .map(|(id, outcome)| (*id, outcome))
+                    .collect();
+                for (command, outcome) in of_build {
+                    let outcome = Box::new(outcome.clone());
+                    self.door.ctx.switchboard.to_driver(build, ToDriver::Finished { command, outcome });
+                }
+                None
+            }
+            ToSession::Drain { on } => Some(ToAgent::Drain { on }),
+            ToSession::End { reason } => Some(ToAgent::End { reason }),
+        }
+    }
+}

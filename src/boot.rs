@@ -1,0 +1,242 @@
+//! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
+
+use crate::accounts::Accounts;
+use crate::ctx::{Clock, Ctx, Nudges, Roles, SystemClock};
+use crate::fleet::Fleet;
+use crate::keys::InstallationKey;
+use crate::revisions::{ApplyError, Applied, Revisions};
+use crate::supervisor::Supervisor;
+use crate::switchboard::Switchboard;
+use anyhow::Context;
+use rouse_contract::{Installation, ProviderKind};
+use rouse_model::master::Master;
+use rouse_store::{CommitError, Location, Store};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Between two heartbeats of this master.
+const BEAT: Duration = Duration::from_secs(2);
+/// A master that has not moved for so long is dead to the others.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// What belongs to one master, and so is no configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub config: PathBuf,
+    pub state: PathBuf,
+    pub database: Location,
+    pub listen: SocketAddr,
+    pub name: String,
+}
+
+/// The kinds of provider that this build of Rouse knows. The configuration's check uses the same list.
+#[must_use]
+pub fn provider_kinds() -> Vec<Arc<dyn ProviderKind>> {
+    vec![rouse_provider_docker::kind(), rouse_provider_local::kind()]
+}
+
+/// A master that runs.
+#[derive(Debug)]
+pub struct Running {
+    pub ctx: Arc<Ctx>,
+    /// Where it listens, with the port that it got.
+    pub address: SocketAddr,
+    master: Master,
+    supervisor: Supervisor,
+    _lock: nix::fcntl::Flock<std::fs::File>,
+}
+
+/// Starts a master. Everything that can be wrong with its surroundings is said here, before it answers anybody.
+///
+/// # Errors
+/// With the step that failed and its cause.
+pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<Running> {
+    let lock = take_state_folder(&options.state)?;
+    let kinds = provider_kinds();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&options.database).await?;
+    let machine = machine_id();
+    let master = store.enter(&options.name, &machine, clock.now()).await.context("enter this master into the database")?;
+    let key = InstallationKey::load_or_make(&options.state.join("installation.key"))?;
+    let revisions = match Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &options.config).await {
+        Ok(revisions) => revisions,
+        Err(ApplyError::Faults(faults)) => {
+            eprintln!("{faults}");
+            anyhow::bail!("{} has faults", options.config.display());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let installation = Installation {
+        id: store.facts().installation.clone(),
+        store_epoch: store.facts().store_epoch,
+        agents: agents_folder()?,
+        state: make_folder(&options.state.join("providers"))?,
+    };
+    let accounts = Arc::new(Accounts::new(kinds, installation));
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("listen on {}; is another master running there? choose another with --listen", options.listen))?;
+    let address = listener.local_addr()?;
+    let objects = crate::objects::directory(&make_folder(&options.state.join("objects"))?)?;
+    let active = revisions.subscribe();
+    let url = active.borrow().config.server.url.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
+    let ctx = Arc::new(Ctx {
+        roles: Roles::new(store.clone(), master.id, LEASE),
+        sources: crate::sources::Sources::new(make_folder(&options.state.join("mirrors"))?),
+        logs: crate::logs::Logs::new(store.clone(), Arc::clone(&objects), Arc::clone(&clock)),
+        artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
+        events: crate::events::Events::new(store.clone()),
+        clock,
+        me: master.id,
+        url,
+        state: options.state.clone(),
+        key,
+        revisions,
+        active,
+        nudges: Nudges::default(),
+        switchboard: Switchboard::default(),
+        store,
+    });
+    ctx.roles.observe().await?;
+    let mut supervisor = Supervisor::new(stop.clone());
+    start_loops(&ctx, &accounts, &master, &mut supervisor);
+    let app = crate::api::router(&ctx, &accounts, &options.state).await?;
+    let served = stop.clone();
+    supervisor.start("api", async move {
+        let serving = axum::serve(listener, app).with_graceful_shutdown(served.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the API ended");
+        }
+    });
+    tracing::info!(%address, name = master.name, term = master.term, "master is up");
+    Ok(Running { ctx, address, master, supervisor, _lock: lock })
+}
+
+fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, supervisor: &mut Supervisor) {
+    let stop = supervisor.stop_token();
+    let secrets = Arc::new(crate::secrets::Secrets::default());
+    supervisor.start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), stop.clone()));
+    supervisor.start("events", crate::events::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("logs", crate::logs::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("changes", crate::changes::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("schedulers", crate::schedulers::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("matching", crate::matching::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("agent_link", crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
+    supervisor.start("builds", crate::builds::run(Arc::clone(ctx), secrets, stop.clone()));
+    let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
+    supervisor.start("fleet", fleet.run(stop.clone()));
+    supervisor.start("reload", reload_on_signal(Arc::clone(ctx), stop));
+}
+
+impl Running {
+    /// Runs until it is told to stop, or a loop fails.
+    ///
+    /// # Errors
+    /// The loop that ended unasked.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let ended = self.supervisor.wait().await;
+        // Another row would be worse than none: whoever fenced us owns it now.
+        let mut master = self.ctx.store.masters().await.ok().and_then(|all| all.into_iter().find(|m| m.id == self.master.id));
+        if let Some(master) = master.as_mut().filter(|m| m.term == self.master.term)
+            && let Err(error) = self.ctx.store.leave(master, self.ctx.now()).await
+        {
+            tracing::warn!(%error, "this master could not say goodbye");
+        }
+        ended.map_err(anyhow::Error::msg)
+    }
+}
+
+/// Moves this master's counter; a master that was fenced stops at once.
+async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BEAT) => {}
+        }
+        match ctx.store.beat(&mut master).await {
+            Ok(()) => {}
+            Err(error @ (CommitError::Fenced { .. } | CommitError::Conflict { .. })) => {
+                tracing::error!(%error, "another master has taken this one's place; stopping");
+                stop.cancel();
+                return;
+            }
+            Err(error) => {
+                master.counter -= 1;
+                tracing::warn!(%error, "no heartbeat could be written");
+            }
+        }
+        if let Err(error) = ctx.roles.observe().await {
+            tracing::warn!(%error, "the other masters could not be looked at");
+        }
+    }
+}
+
+async fn reload_on_signal(ctx: Arc<Ctx>, stop: CancellationToken) {
+    let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be listened to; reload through the API");
+            stop.cancelled().await;
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = hangup.recv() => {}
+        }
+        match ctx.revisions.reload("SIGHUP").await {
+            Ok(Applied::Unchanged(revision)) => tracing::info!(%revision, "the configuration is as it was"),
+            Ok(Applied::Changed(_)) => ctx.nudges.all(),
+            Err(ApplyError::Faults(faults)) => {
+                eprintln!("{faults}");
+                tracing::error!("the configuration has faults; the one in force stays");
+            }
+            Err(error) => tracing::error!(error = crate::supervisor::chain(&error), "the configuration could not be applied"),
+        }
+    }
+}
+
+/// The folder belongs to one process at a time.
+fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(state)
+        .with_context(|| format!("make the state folder {}", state.display()))?;
+    let path = state.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow::anyhow!("another master runs on the state folder {}", state.display()))
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make the folder {}", path.display()))?;
+    path.canonicalize().with_context(|| format!("find the folder {}", path.display()))
+}
+
+/// `agents/` beside the master's own binary.
+fn agents_folder() -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe().context("find this program's own file")?;
+    let folder = exe.parent().unwrap_or(Path::new("/")).join("agents");
+    anyhow::ensure!(folder.is_dir(), "no agents at {}; build them with: cargo xtask agent", folder.display());
+    Ok(folder)
+}
+
+fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_else(|_| "unknown".into())
+}

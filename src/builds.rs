@@ -1,0 +1,42 @@
+//! Builds: one driver for each open build of this master, from its match to its end.
+//!
+//! The loop starts drivers for builds that have none; a driver replays what is recorded, so a restarted master goes on where the last
+//! commit left it. Drivers write builds, steps, commands and the request's end; they speak to agents through the switchboard alone.
+
+mod action;
+mod driver;
+mod outcome;
+mod properties;
+mod state;
+mod summary;
+mod turn;
+
+use crate::ctx::Ctx;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often the loop looks by itself.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Keeps each open build of this master driven, until told to stop.
+pub async fn run(ctx: Arc<Ctx>, secrets: Arc<crate::secrets::Secrets>, stop: CancellationToken) {
+    loop {
+        match ctx.store.open_builds().await {
+            Ok(open) => {
+                for build in open.into_iter().filter(|b| b.master == ctx.me) {
+                    if ctx.switchboard.is_driven(build.id) {
+                        continue;
+                    }
+                    driver::start(&ctx, &secrets, build, stop.child_token());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "open builds could not be read; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ctx.nudges.builds.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}

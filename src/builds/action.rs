@@ -1,0 +1,382 @@
+//! From a planned step and what its commands have answered so far to the next command, or to the step's end.
+//!
+//! It depends on nothing but what is recorded and the plan, so a restarted master comes to the same next command.
+
+use super::outcome::{self, End};
+use super::state::State;
+use crate::ctx::Ctx;
+use crate::render::{self, RenderError, RenderedValue, Scope, Shell};
+use crate::transfers::Transfer;
+use rouse_agent_protocol as wire;
+use rouse_model::build::Step;
+use rouse_model::plan::{self, Action, CheckoutBy, CheckoutMode, PlannedStep};
+use rouse_model::{BuildResult, LogId, WorkerId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What an upload may send in all.
+const MAX_UPLOAD: u64 = 10 << 30;
+/// What a file of properties may have.
+const MAX_PROPERTIES: u64 = 1 << 20;
+/// The hidden artifact set of files that the master reads itself.
+pub(super) const PROPERTIES_SET: &str = ".properties";
+
+/// A command as its row keeps it: without tokens and without secrets' values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub action: wire::Action,
+    /// Environment variable → secret's name.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// What a step does next.
+#[derive(Debug)]
+pub(super) enum Move {
+    Command(Box<Stored>),
+    End(End),
+}
+
+/// Why a step could not go on; each ends the step.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error("{0}")]
+    User(String),
+    #[error("{0}")]
+    Infrastructure(String),
+}
+
+/// What a step settles when it begins and must not change on replay.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// Codebase → revision, for stamps that named only a branch.
+    #[serde(default)]
+    pub revisions: BTreeMap<String, String>,
+    /// Artifacts to fetch, in order: id and path.
+    #[serde(default)]
+    pub artifacts: Vec<(i64, String)>,
+}
+
+/// The next move of the open step. `outcomes` are those of its commands, in order; `log` is the log of a command that would come now.
+pub(super) fn next_move(
+    state: &State,
+    planned: &PlannedStep,
+    step: &Step,
+    outcomes: &[wire::Outcome],
+    log: LogId,
+) -> Result<Move, StepError> {
+    let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
+    let scope = &state.scope;
+    match &planned.action {
+        Action::Run(run) | Action::PropertiesFromOutput { run, .. } => match outcomes.first() {
+            None => Ok(Move::Command(Box::new(run_command(state, planned, run, scope, log)?))),
+            Some(outcome) => Ok(Move::End(outcome::of_run(outcome, planned))),
+        },
+        Action::Checkout { trees } => match (outcomes.last().and_then(outcome::trouble), trees.get(outcomes.len())) {
+            (Some(trouble), _) => Ok(Move::End(trouble)),
+            (None, Some(tree)) => Ok(Move::Command(Box::new(checkout(state, planned, tree, &memory, scope, log)?))),
+            (None, None) => Ok(Move::End(End::success(checked_out(&memory)))),
+        },
+        Action::PropertiesFromFile { path } => match outcomes.first() {
+            None => {
+                let path = render::path(path, scope)?.text;
+                let set = PROPERTIES_SET.to_owned();
+                let transfer = Transfer::Upload { build: state.build.id, step: step.id, set };
+                let base = dir_of(planned, scope)?;
+                Ok(Move::Command(Box::new(upload(&transfer, vec![path], base, MAX_PROPERTIES))))
+            }
+            Some(outcome) => Ok(Move::End(outcome::trouble(outcome).unwrap_or_else(|| End::success("read".into())))),
+        },
+        Action::Upload { paths, set } => match outcomes.first() {
+            None => {
+                let paths = paths.iter().map(|p| Ok(render::path(p, scope)?.text)).collect::<Result<_, RenderError>>()?;
+                let transfer = Transfer::Upload { build: state.build.id, step: step.id, set: set.clone() };
+                Ok(Move::Command(Box::new(upload(&transfer, paths, dir_of(planned, scope)?, MAX_UPLOAD))))
+            }
+            Some(outcome) => Ok(Move::End(outcome::of_transfer(outcome))),
+        },
+        Action::Download { to, .. } => match (outcomes.last().and_then(outcome::trouble), memory.artifacts.get(outcomes.len())) {
+            (Some(trouble), _) => Ok(Move::End(trouble)),
+            (None, Some((id, path))) => {
+                let base = match to {
+                    Some(to) => join(&dir_of(planned, scope)?, &render::path(to, scope)?.text),
+                    None => dir_of(planned, scope)?,
+                };
+                let transfer = Transfer::Artifact { id: (*id).into() };
+                Ok(Move::Command(Box::new(plain(wire::Action::Download(wire::Download {
+                    url_path: transfer.url_path(),
+                    token: wire::Hidden::default(),
+                    to: join(&base, path),
+                    unpack: wire::Unpack::None,
+                    sha256: None,
+                    clean: false,
+                })))))
+            }
+            (None, None) => Ok(Move::End(End::success(format!("{} files", memory.artifacts.len())))),
+        },
+    }
+}
+
+fn plain(action: wire::Action) -> Stored {
+    Stored { action, secrets: BTreeMap::new() }
+}
+
+fn upload(transfer: &Transfer, paths: Vec<String>, base_dir: String, max_bytes: u64) -> Stored {
+    plain(wire::Action::Upload(wire::Upload {
+        paths,
+        base_dir,
+        url_path: transfer.url_path(),
+        token: wire::Hidden::default(),
+        max_bytes,
+        optional: false,
+    }))
+}
+
+fn join(base: &str, path: &str) -> String {
+    if base.is_empty() || base == "." { path.to_owned() } else { format!("{}/{path}", base.trim_end_matches('/')) }
+}
+
+/// The folder that a step works in, relative to the worker's work folder.
+fn dir_of(planned: &PlannedStep, scope: &Scope) -> Result<String, RenderError> {
+    let dir = match &planned.dir {
+        Some(dir) => render::path(dir, scope)?.text,
+        None => String::new(),
+    };
+    Ok(join(BUILD_DIR, &dir).trim_end_matches('/').to_owned())
+}
+
+/// Where a build's files are, below the worker's work folder.
+pub(super) const BUILD_DIR: &str = "build";
+
+fn run_command(
+    state: &State,
+    planned: &PlannedStep,
+    run: &plan::Run,
+    scope: &Scope,
+    log: LogId,
+) -> Result<Stored, StepError> {
+    let mut env = base_env(state);
+    let mut secrets = BTreeMap::new();
+    for source in [&state.plan.env, &planned.env] {
+        for (name, text) in source {
+            match render::environment_value(text, scope)? {
+                RenderedValue::Secret(secret) => {
+                    env.remove(name);
+                    secrets.insert(name.clone(), secret);
+                }
+                RenderedValue::Text(text) => {
+                    secrets.remove(name);
+                    env.insert(name.clone(), Some(text.text));
+                }
+            }
+        }
+    }
+    let program = match &run.program {
+        plan::Program::Argv(argv) => {
+            let argv = argv.iter().map(|a| Ok(render::argument(a, scope)?.text)).collect::<Result<_, RenderError>>()?;
+            wire::Program::Argv(argv)
+        }
+        plan::Program::Script { interpreter, text } => {
+            let script = render::script(text, &Shell::of_interpreter(interpreter), scope)?;
+            env.extend(script.env.into_iter().map(|(k, v)| (k, Some(v))));
+            wire::Program::Script { interpreter: interpreter.clone(), text: script.text }
+        }
+    };
+    Ok(Stored {
+        action: wire::Action::Run(wire::Run {
+            program,
+            env,
+            cwd: dir_of(planned, scope)?,
+            tty: run.tty,
+            timeout_s: planned.timeout_s.map(seconds),
+            silence_s: planned.silence_s.map(seconds),
+            kill: wire::Kill::default(),
+            stream: wire::StreamId(log.0),
+        }),
+        secrets,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a timeout is far below 2^52 seconds")]
+fn seconds(s: u64) -> f64 {
+    s as f64
+}
+
+/// What every command of a build finds in its environment.
+fn base_env(state: &State) -> BTreeMap<String, Option<String>> {
+    let build = &state.build;
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), Some(value));
+    set("CI", "true".into());
+    set("ROUSE_BUILD", build.id.to_string());
+    set("ROUSE_BUILDER", build.builder.clone());
+    set("ROUSE_PROJECT", build.project.clone());
+    if let Some(branch) = &state.scope.branch {
+        set("ROUSE_BRANCH", branch.clone());
+    }
+    if let Some(revision) = &state.scope.revision {
+        set("ROUSE_REVISION", revision.clone());
+    }
+    env
+}
+
+fn checkout(
+    state: &State,
+    planned: &PlannedStep,
+    tree: &plan::Checkout,
+    memory: &Memory,
+    scope: &Scope,
+    log: LogId,
+) -> Result<Stored, StepError> {
+    let revision = memory
+        .revisions
+        .get(&tree.codebase)
+        .ok_or_else(|| StepError::Infrastructure(format!("no revision of `{}` was settled", tree.codebase)))?;
+    let dir = match &tree.dir {
+        Some(dir) => join(&dir_of(planned, scope)?, &render::path(dir, scope)?.text),
+        None => dir_of(planned, scope)?,
+    };
+    if !by_worker(state, tree) {
+        let transfer = Transfer::Tree { codebase: tree.codebase.clone(), revision: revision.clone() };
+        return Ok(plain(wire::Action::Download(wire::Download {
+            url_path: transfer.url_path(),
+            token: wire::Hidden::default(),
+            to: dir,
+            unpack: wire::Unpack::Tar,
+            sha256: None,
+            // What is left of another revision would be built too.
+            clean: true,
+        })));
+    }
+    let url = codebase_url(state, &tree.codebase)
+        .ok_or_else(|| StepError::User(format!("codebase `{}` is not in the configuration", tree.codebase)))?;
+    let mut env: BTreeMap<String, Option<String>> = base_env(state);
+    env.insert("GIT_TERMINAL_PROMPT".into(), Some("0".into()));
+    env.insert("ROUSE_URL".into(), Some(url));
+    env.insert("ROUSE_CHECKOUT".into(), Some(revision.clone()));
+    env.insert("ROUSE_DEPTH".into(), Some(tree.depth.map(|d| format!("--depth={d}")).unwrap_or_default()));
+    let branch = stamp_branch(state, tree).unwrap_or_default();
+    env.insert("ROUSE_FETCH".into(), Some(branch));
+    let text = if tree.mode == CheckoutMode::Full { format!("{EMPTY}{FETCH}") } else { FETCH.to_owned() };
+    Ok(plain(wire::Action::Run(wire::Run {
+        program: wire::Program::Script { interpreter: vec!["sh".into()], text },
+        env,
+        cwd: dir,
+        tty: false,
+        timeout_s: planned.timeout_s.map(seconds),
+        silence_s: planned.silence_s.map(seconds),
+        kill: wire::Kill::default(),
+        stream: wire::StreamId(log.0),
+    })))
+}
+
+const EMPTY: &str = "find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +\n";
+
+/// Everything that varies comes in by the environment. The revision is fetched by its name where the server allows that, else its branch is.
+const FETCH: &str = r#"set -e
+git init -q .
+git config advice.detachedHead false
+if ! git cat-file -e "$ROUSE_CHECKOUT^{commit}" 2>/dev/null; then
+    git fetch -q --no-tags --force $ROUSE_DEPTH "$ROUSE_URL" "$ROUSE_CHECKOUT" 2>/dev/null ||
+        git fetch --no-tags --force "$ROUSE_URL" ${ROUSE_FETCH:+"refs/heads/$ROUSE_FETCH"}
+fi
+git checkout -q --force --detach "$ROUSE_CHECKOUT"
+git clean -q -ffd
+git log -1 --oneline
+"#;
+
+/// Who fetches. The master's mirror is always there; a worker is asked where the user said so, or where history is wanted and the worker has
+/// git and the repository is one that it can be expected to reach.
+fn by_worker(state: &State, tree: &plan::Checkout) -> bool {
+    match tree.by {
+        CheckoutBy::Worker => true,
+        CheckoutBy::Master => false,
+        CheckoutBy::Auto => {
+            let wants_history = tree.mode == CheckoutMode::Incremental || tree.depth.is_some();
+            let tools: wire::Facts =
+                state.worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
+            let has_git = ["git", "sh"].iter().all(|t| tools.tools.iter().any(|have| have == t));
+            let public = codebase_url(state, &tree.codebase).is_some_and(|url| url.starts_with("http") || url.starts_with("git://"));
+            wants_history && has_git && public && state.build.trust == rouse_model::Trust::Trusted
+        }
+    }
+}
+
+fn codebase_url(state: &State, codebase: &str) -> Option<String> {
+    let codebases = &state.config.config.codebases;
+    codebases.iter().find(|(name, _)| name.as_str() == codebase).map(|(_, c)| c.git.to_string())
+}
+
+/// The branch that a tree is of, where its stamp or the plan says one.
+pub(super) fn stamp_branch(state: &State, tree: &plan::Checkout) -> Option<String> {
+    let stamp = state.stamps.iter().find(|s| s.codebase == tree.codebase);
+    stamp.and_then(|s| s.branch.clone()).or_else(|| tree.branch.clone())
+}
+
+fn checked_out(memory: &Memory) -> String {
+    let mut all: Vec<String> = memory.revisions.iter().map(|(_, r)| r.chars().take(7).collect()).collect();
+    all.sort();
+    all.join(", ")
+}
+
+/// The message for the agent: tokens derived, secrets fetched. Their values are masked wherever they come out.
+pub(super) async fn for_agent(
+    ctx: &Ctx,
+    secrets: &crate::secrets::Secrets,
+    state: &State,
+    command: &rouse_model::build::Command,
+    stored: Stored,
+) -> Result<wire::Command, StepError> {
+    let mut action = stored.action;
+    let epoch = ctx.store.facts().store_epoch;
+    let mut masks = Vec::new();
+    match &mut action {
+        wire::Action::Run(run) => {
+            for (variable, name) in &stored.secrets {
+                let value = secrets
+                    .fetch(&state.config.config, name, &state.build.builder, &state.build.project, state.build.trust)
+                    .await
+                    .map_err(|e| StepError::User(crate::supervisor::chain(&e)))?;
+                run.env.insert(variable.clone(), Some(value.reveal().to_owned()));
+                masks.extend(value.masks());
+            }
+        }
+        wire::Action::Upload(upload) => upload.token = token(ctx, epoch, state.worker.id, &upload.url_path),
+        wire::Action::Download(download) => download.token = token(ctx, epoch, state.worker.id, &download.url_path),
+        wire::Action::Paths(_) => {}
+    }
+    Ok(wire::Command {
+        id: wire::CommandId(command.id.0),
+        epoch,
+        build: state.build.id.0,
+        step: command.step.0,
+        seq: command.seq,
+        action,
+        masks: masks.into_iter().map(wire::Hidden::from).collect(),
+    })
+}
+
+fn token(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidden {
+    let path = url_path.strip_prefix("/files/").unwrap_or(url_path);
+    // An upload's path reads back only with a file's name below it.
+    let parsed = Transfer::parse(path).or_else(|| Transfer::parse(&format!("{path}/x")).filter(|(t, _)| t.url_path() == url_path));
+    parsed.map_or_else(wire::Hidden::default, |(transfer, _)| transfer.token(&ctx.key, epoch, worker).into())
+}
+
+/// A step that could not go on, as its end.
+pub(super) fn end_of(error: &StepError) -> End {
+    match error {
+        StepError::Render(_) | StepError::User(_) => End {
+            result: BuildResult::Failure,
+            class: Some(rouse_model::failure::FailureClass::User),
+            summary: crate::supervisor::chain(error),
+        },
+        StepError::Infrastructure(_) => End {
+            result: BuildResult::Retry,
+            class: Some(rouse_model::failure::FailureClass::Master),
+            summary: crate::supervisor::chain(error),
+        },
+    }
+}

@@ -1,0 +1,314 @@
+//! One build's driver: a task that turns outcomes into turns until the build has ended.
+
+use super::action::{self, Stored};
+use super::outcome::End;
+use super::state::{DriveError, State};
+use super::turn::{Turn, backoff};
+use crate::ctx::Ctx;
+use crate::secrets::Secrets;
+use crate::switchboard::{ToDriver, ToSession};
+use rouse_agent_protocol as wire;
+use rouse_model::build::{Build, Lease};
+use rouse_model::buildset::RequestState;
+use rouse_model::event::EventKind;
+use rouse_model::failure::FailureClass;
+use rouse_model::plan::OnLost;
+use rouse_model::worker::{Link, Phase, Wanted};
+use rouse_model::{BuildId, BuildResult};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How often a driver looks at its build and worker by itself.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between tries where the store cannot be reached.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts a build's driver.
+pub(super) fn start(ctx: &Arc<Ctx>, secrets: &Arc<Secrets>, build: Build, stop: CancellationToken) {
+    let Some(worker) = build.worker else { return };
+    let mailbox = ctx.switchboard.drive(build.id, worker);
+    let (ctx, secrets) = (Arc::clone(ctx), Arc::clone(secrets));
+    crate::supervisor::spawn("build", async move {
+        let id = build.id;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = drive(&ctx, &secrets, id, mailbox) => {}
+        }
+        ctx.switchboard.leave(id);
+        ctx.nudges.matching.notify_one();
+        ctx.nudges.fleet.notify_one();
+        ctx.nudges.schedulers.notify_one();
+    });
+}
+
+async fn drive(ctx: &Ctx, secrets: &Secrets, id: BuildId, mut mailbox: mpsc::Receiver<ToDriver>) {
+    let mut failures = 0u32;
+    loop {
+        match drive_from_record(ctx, secrets, id, &mut mailbox).await {
+            Ok(()) => return,
+            // Somebody wrote the same rows: what is on record decides.
+            Err(DriveError::Commit(error)) if error.is_conflict() => tracing::debug!(%id, %error, "reading the build again"),
+            Err(error @ (DriveError::Missing(..) | DriveError::Plan(_) | DriveError::Config(_))) => {
+                tracing::error!(build = %id, error = crate::supervisor::chain(&error), "a build cannot be driven");
+                failures += 1;
+                tokio::time::sleep(PAUSE * failures.min(60)).await;
+            }
+            Err(error) => {
+                tracing::warn!(build = %id, error = crate::supervisor::chain(&error), "a build waits for the store");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn drive_from_record(
+    ctx: &Ctx,
+    secrets: &Secrets,
+    id: BuildId,
+    mailbox: &mut mpsc::Receiver<ToDriver>,
+) -> Result<(), DriveError> {
+    let mut state = State::load(ctx, id).await?;
+    if state.build.finished.is_some() {
+        return Ok(());
+    }
+    let name = if state.steps.is_empty() { "build.start" } else { "build.resume" };
+    if turn(ctx, secrets, &mut state, name, Event::None).await? {
+        return Ok(());
+    }
+    resend(ctx, secrets, &mut state).await?;
+    ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
+    loop {
+        let wait = remaining(ctx, &state).unwrap_or(LOOK).min(LOOK);
+        let message = tokio::time::timeout(wait, mailbox.recv()).await;
+        let event = match message {
+            Ok(None) => return Ok(()),
+            Ok(Some(ToDriver::Started { .. })) => continue,
+            Ok(Some(ToDriver::Finished { command, outcome })) => Event::Outcome(command, outcome),
+            Ok(Some(ToDriver::Look)) | Err(_) => match look(ctx, &mut state).await? {
+                Some(event) => event,
+                None => {
+                    if matches!(message, Ok(Some(ToDriver::Look))) {
+                        resend(ctx, secrets, &mut state).await?;
+                    }
+                    continue;
+                }
+            },
+        };
+        if turn(ctx, secrets, &mut state, "build.step", event).await? {
+            return Ok(());
+        }
+    }
+}
+
+enum Event {
+    None,
+    Outcome(wire::CommandId, Box<wire::Outcome>),
+    Lost(End),
+    /// Nothing runs, and the build is to stop.
+    Stop,
+}
+
+/// One turn; `true` once the build has ended.
+async fn turn(ctx: &Ctx, secrets: &Secrets, state: &mut State, name: &'static str, event: Event) -> Result<bool, DriveError> {
+    let mut turn = Turn::new(ctx, name, stopping(ctx, state));
+    match event {
+        Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
+        Event::Lost(end) => turn.lose(state, end).await?,
+        Event::None | Event::Stop => {}
+    }
+    turn.advance(state).await?;
+    let Turn { mut batch, send, forget, done, .. } = turn;
+    if done {
+        batch.name = "build.end";
+    }
+    if !batch.is_empty() {
+        if let Some((command, _)) = &send
+            && command.log.0 != 0
+        {
+            // Before the agent may write a byte.
+            ctx.logs.open(command.log, command_masks(ctx, secrets, state, &send).await);
+        }
+        ctx.store.commit(batch).await?;
+    }
+    if !forget.is_empty() {
+        ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
+    }
+    if let Some((command, stored)) = send {
+        send_command(ctx, secrets, state, &command, stored).await?;
+    }
+    Ok(done)
+}
+
+async fn command_masks(
+    ctx: &Ctx,
+    secrets: &Secrets,
+    state: &State,
+    send: &Option<(rouse_model::build::Command, Stored)>,
+) -> wire::masking::Masks {
+    let Some((command, stored)) = send else { return wire::masking::Masks::new(Vec::<String>::new()) };
+    match action::for_agent(ctx, secrets, state, command, stored.clone()).await {
+        Ok(message) => wire::masking::Masks::new(message.masks.iter().map(|m| m.reveal().to_owned())),
+        Err(_) => wire::masking::Masks::new(Vec::<String>::new()),
+    }
+}
+
+async fn send_command(
+    ctx: &Ctx,
+    secrets: &Secrets,
+    state: &mut State,
+    command: &rouse_model::build::Command,
+    stored: Stored,
+) -> Result<(), DriveError> {
+    match action::for_agent(ctx, secrets, state, command, stored).await {
+        Ok(message) => {
+            ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
+            Ok(())
+        }
+        Err(error) => {
+            // It never ran: the step ends with the reason.
+            let mut turn = Turn::new(ctx, "build.step", stopping(ctx, state));
+            turn.lose(state, action::end_of(&error)).await?;
+            turn.advance(state).await?;
+            let Turn { mut batch, done, .. } = turn;
+            if done {
+                batch.name = "build.end";
+            }
+            ctx.store.commit(batch).await?;
+            if done { Err(DriveError::Missing(state.build.id, "a secret; the build has ended")) } else { Ok(()) }
+        }
+    }
+}
+
+/// Asks the agent once more for what is outstanding; it runs an id once, however often it is asked.
+async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Result<(), DriveError> {
+    let Some(command) = state.outstanding().cloned() else { return Ok(()) };
+    if state.worker.incarnation.as_deref() != Some(command.incarnation.as_str()) {
+        return Ok(());
+    }
+    if let Some((_, why)) = stopping(ctx, state) {
+        let id = wire::CommandId(command.id.0);
+        ctx.switchboard.to_session(state.worker.id, ToSession::Stop { command: id, reason: why });
+    }
+    let Ok(stored) = serde_json::from_str::<Stored>(&command.action) else { return Ok(()) };
+    if command.log.0 != 0 {
+        let send = Some((command.clone(), stored.clone()));
+        ctx.logs.open(command.log, command_masks(ctx, secrets, state, &send).await);
+    }
+    send_command(ctx, secrets, state, &command, stored).await
+}
+
+/// Whether the build is to stop, and as what.
+fn stopping(ctx: &Ctx, state: &State) -> Option<(BuildResult, String)> {
+    if let Some(why) = &state.build.cancel {
+        return Some((BuildResult::Cancelled, why.clone()));
+    }
+    let limit = state.plan.timeout_s?;
+    let up = ctx.now() >= state.build.matched + Duration::from_secs(limit);
+    up.then(|| (BuildResult::Failure, format!("the build took longer than {limit} s")))
+}
+
+fn remaining(ctx: &Ctx, state: &State) -> Option<Duration> {
+    let limit = state.plan.timeout_s?;
+    let left = (state.build.matched + Duration::from_secs(limit)).since(ctx.now());
+    Some(left.max(Duration::from_millis(10)))
+}
+
+/// Reads build and worker again, and says what has to be done about it.
+async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError> {
+    let id = state.build.id;
+    state.build = ctx.store.build(id).await?.ok_or(DriveError::Missing(id, "the build"))?;
+    state.worker = ctx.store.worker(state.worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
+    if let Some(end) = lost(state) {
+        return Ok(Some(Event::Lost(end)));
+    }
+    if let Some((_, reason)) = stopping(ctx, state) {
+        match state.outstanding() {
+            Some(command) => {
+                let command = wire::CommandId(command.id.0);
+                ctx.switchboard.to_session(state.worker.id, ToSession::Stop { command, reason });
+            }
+            None => return Ok(Some(Event::Stop)),
+        }
+    }
+    Ok(None)
+}
+
+/// How the open step ends where its agent is lost.
+fn lost(state: &State) -> Option<End> {
+    let worker = &state.worker;
+    let restarted = state.outstanding().is_some_and(|c| worker.incarnation.as_deref() != Some(c.incarnation.as_str()));
+    let cause = match (&worker.phase, &worker.wanted) {
+        (Phase::Terminating { cause, .. } | Phase::Gone { cause }, _) => Some(cause),
+        (_, Wanted::End { cause }) if matches!(worker.link, Link::Lost { .. }) => Some(cause),
+        _ => None,
+    };
+    if cause.is_none() && !restarted {
+        return None;
+    }
+    let class = cause.and_then(|c| c.class).unwrap_or(FailureClass::AgentLost);
+    let why = cause.map_or_else(|| "the agent was restarted".to_owned(), |c| c.message.clone());
+    let result = match (class, state.plan.on_lost) {
+        (FailureClass::User, _) => BuildResult::Failure,
+        (_, OnLost::Retry) => BuildResult::Retry,
+        (_, OnLost::Fail) => BuildResult::Exception,
+    };
+    Some(End { result, class: Some(class), summary: format!("worker {} was lost: {why}", worker.name) })
+}
+
+/// Adds the build's end to a turn: the build, its slot, its worker, its request and with the last one the buildset.
+pub(super) async fn end_build(turn: &mut Turn<'_>, state: &mut State, result: BuildResult) -> Result<(), DriveError> {
+    let (ctx, now) = (turn.ctx, turn.now);
+    let id = state.build.id;
+    let mut request = ctx.store.request(state.build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
+    let mut result = result;
+    let mut summary = summary_of(state, turn, result);
+    let cancelled = request.cancel.is_some() || state.build.cancel.is_some();
+    if result == BuildResult::Retry && !cancelled && request.attempts >= i64::from(state.plan.retries) {
+        result = BuildResult::Exception;
+        summary = format!("{summary}; given up after {} attempts", request.attempts + 1);
+    }
+    let build = &mut state.build;
+    build.result = Some(result);
+    build.class = state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
+    build.summary.clone_from(&summary);
+    build.running_from.get_or_insert(now);
+    build.finishing_from.get_or_insert(now);
+    build.finished = Some(now);
+    turn.batch.update(build);
+    turn.batch.delete(&Lease { worker: state.worker.id, slot: state.build.slot, build: id, since: state.build.matched });
+    let mut worker = ctx.store.worker(state.worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
+    let others = ctx.store.leases_of(worker.id).await?.into_iter().filter(|l| l.build != id).count();
+    if others == 0 {
+        worker.idle_since = Some(now);
+    }
+    turn.batch.update(&mut worker);
+    if result == BuildResult::Retry && !cancelled {
+        request.state = RequestState::Queued;
+        request.attempts += 1;
+        request.not_before = Some(now + backoff(request.attempts));
+        request.claimed_by = None;
+        turn.batch.update(&mut request);
+        turn.batch.event(crate::requests::request_event(EventKind::RequestChanged, &request, now));
+    } else {
+        crate::requests::finish(&ctx.store, &mut turn.batch, &mut request, result, now).await?;
+    }
+    let payload = serde_json::json!({
+        "builder": state.build.builder, "request": state.build.request, "result": result, "summary": summary,
+        "times": state.build.phase_times(now),
+    });
+    turn.event(state, EventKind::BuildFinished, format!("build/{id}"), payload);
+    Ok(())
+}
+
+fn summary_of(state: &State, turn: &Turn<'_>, result: BuildResult) -> String {
+    if let Some((_, why)) = &turn.stopping {
+        return why.clone();
+    }
+    let worst = state.steps.iter().find(|s| s.result.is_some_and(|r| !r.is_good() && r != BuildResult::Skipped));
+    match worst {
+        Some(step) if !result.is_good() => format!("{result} in `{}`: {}", step.name, step.summary),
+        _ => result.to_string(),
+    }
+}

@@ -1,0 +1,100 @@
+//! From what an agent answered to how a step ended.
+
+use rouse_agent_protocol::{FailureClass as AgentClass, Outcome, OutcomeKind};
+use rouse_model::BuildResult;
+use rouse_model::failure::FailureClass;
+use rouse_model::plan::PlannedStep;
+use std::time::Duration;
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub result: BuildResult,
+    pub class: Option<FailureClass>,
+    pub summary: String,
+}
+
+impl End {
+    pub(super) fn success(summary: String) -> Self {
+        Self { result: BuildResult::Success, class: None, summary }
+    }
+
+    fn failure(summary: String) -> Self {
+        Self { result: BuildResult::Failure, class: Some(FailureClass::User), summary }
+    }
+}
+
+/// A command that ran a program.
+pub(super) fn of_run(outcome: &Outcome, planned: &PlannedStep) -> End {
+    let mut end = match &outcome.kind {
+        OutcomeKind::Exited { code } => {
+            let result = planned.rules.of_exit(*code);
+            let class = (result == BuildResult::Failure).then_some(FailureClass::User);
+            let summary = if *code == 0 { "ok".into() } else { format!("exit {code}") };
+            End { result, class, summary }
+        }
+        OutcomeKind::Signalled { signal } if outcome.oom_killed => {
+            End::failure(format!("killed by signal {signal}: the build ran out of memory"))
+        }
+        OutcomeKind::Signalled { signal } => End::failure(format!("killed by signal {signal}")),
+        other => trouble_of(other).unwrap_or_else(|| End::success("ok".into())),
+    };
+    if outcome.oom_killed && end.result == BuildResult::Failure && !end.summary.contains("memory") {
+        end.summary.push_str("; the kernel killed a process for want of memory");
+    }
+    if outcome.leftovers > 0 {
+        end.summary.push_str(&format!("; {} left-over processes killed", outcome.leftovers));
+    }
+    end
+}
+
+/// What went wrong, where something did, with a command that moves files or runs a helper.
+pub(super) fn trouble(outcome: &Outcome) -> Option<End> {
+    match &outcome.kind {
+        OutcomeKind::Exited { code: 0 } => None,
+        OutcomeKind::Exited { code } => Some(End::failure(format!("exit {code}"))),
+        OutcomeKind::Signalled { signal } => Some(End::failure(format!("killed by signal {signal}"))),
+        other => trouble_of(other),
+    }
+}
+
+/// An upload.
+pub(super) fn of_transfer(outcome: &Outcome) -> End {
+    trouble(outcome).unwrap_or_else(|| match &outcome.kind {
+        OutcomeKind::Transferred { files } => {
+            let bytes: u64 = files.iter().map(|f| f.size).sum();
+            let plural = if files.len() == 1 { "file" } else { "files" };
+            End::success(format!("{} {plural}, {bytes} bytes", files.len()))
+        }
+        _ => End::success("ok".into()),
+    })
+}
+
+fn trouble_of(kind: &OutcomeKind) -> Option<End> {
+    Some(match kind {
+        OutcomeKind::TimedOut { after_s } => End::failure(format!("timed out after {}", words(*after_s))),
+        OutcomeKind::Silent { after_s } => End::failure(format!("no output for {}", words(*after_s))),
+        OutcomeKind::Stopped { reason } => {
+            End { result: BuildResult::Cancelled, class: None, summary: format!("stopped: {reason}") }
+        }
+        OutcomeKind::CouldNotStart { message } => End::failure(message.clone()),
+        OutcomeKind::Failed { message, class: AgentClass::User } => End::failure(message.clone()),
+        OutcomeKind::Failed { message, class: AgentClass::Infrastructure } => {
+            End { result: BuildResult::Retry, class: Some(FailureClass::AgentLost), summary: message.clone() }
+        }
+        OutcomeKind::Exited { .. } | OutcomeKind::Signalled { .. } | OutcomeKind::PathsDone { .. } | OutcomeKind::Transferred { .. } => {
+            return None;
+        }
+    })
+}
+
+fn words(seconds: f64) -> String {
+    let after = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if after.subsec_millis() == 0 && after.as_secs() >= 60 && after.as_secs() % 60 == 0 {
+        format!("{} min", after.as_secs() / 60)
+    } else if after.subsec_millis() == 0 {
+        format!("{} s", after.as_secs())
+    } else {
+        format!("{seconds:.1} s")
+    }
+}

@@ -1,0 +1,88 @@
+//! Properties that a build sets itself: from a file, or from what a command prints.
+
+use rouse_model::property::Properties;
+use serde_json::Value;
+
+const MAX_NAME: usize = 100;
+const MAX_COUNT: usize = 1_000;
+const MAX_VALUE: usize = 64 * 1024;
+
+/// Reads a JSON object, or `KEY=VALUE` lines; values of JSON keep their type.
+///
+/// # Errors
+/// In words for a person: what is wrong, and where.
+pub(super) fn parse(text: &str, source: &str, tainted: bool) -> Result<Properties, String> {
+    let mut out = Properties::default();
+    let trimmed = text.trim_start();
+    if trimmed.starts_with('{') {
+        let value: Value = serde_json::from_str(trimmed).map_err(|e| format!("not a JSON object: {e}"))?;
+        let Value::Object(map) = value else { return Err("not a JSON object".into()) };
+        for (name, value) in map {
+            set(&mut out, &name, value, source, tainted)?;
+        }
+    } else {
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) =
+                line.split_once('=').ok_or_else(|| format!("line {}: expected NAME=VALUE, found `{line}`", number + 1))?;
+            set(&mut out, name.trim(), Value::String(value.trim().to_owned()), source, tainted)?;
+        }
+    }
+    Ok(out)
+}
+
+/// One named property from a command's output, without the last line end.
+///
+/// # Errors
+/// In words for a person.
+pub(super) fn single(name: &str, output: &str, source: &str, tainted: bool) -> Result<Properties, String> {
+    let mut out = Properties::default();
+    let value = output.strip_suffix('\n').unwrap_or(output);
+    set(&mut out, name, Value::String(value.strip_suffix('\r').unwrap_or(value).to_owned()), source, tainted)?;
+    Ok(out)
+}
+
+fn set(out: &mut Properties, name: &str, value: Value, source: &str, tainted: bool) -> Result<(), String> {
+    let fits = !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if !fits {
+        let shown: String = name.chars().take(40).collect();
+        return Err(format!("`{shown}` is not a property's name (letters, digits, `_`, `-`, `.`; at most {MAX_NAME})"));
+    }
+    if value.to_string().len() > MAX_VALUE {
+        return Err(format!("the value of `{name}` is longer than {MAX_VALUE} bytes"));
+    }
+    out.set(name, value, source, tainted);
+    if out.0.len() > MAX_COUNT { Err(format!("more than {MAX_COUNT} properties")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_shapes_are_read() {
+        let json = parse(r#"{"version": "1.2", "count": 3}"#, "f", false).unwrap();
+        assert_eq!(json.get("count").unwrap().value, 3);
+        let lines = parse("# made by build\nversion = 1.2\n\nname=x=y\n", "f", true).unwrap();
+        assert_eq!(lines.get("name").unwrap().value, "x=y");
+        assert!(lines.get("version").unwrap().tainted);
+    }
+
+    #[test]
+    fn faults_name_the_line() {
+        assert!(parse("good=1\nbad line\n", "f", false).unwrap_err().contains("line 2"));
+        assert!(parse("{\"a b\": 1}", "f", false).unwrap_err().contains("a b"));
+        assert!(parse("[1]", "f", false).unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn output_loses_only_its_last_line_end() {
+        assert_eq!(single("v", "1.2\n", "f", false).unwrap().get("v").unwrap().value, "1.2");
+        assert_eq!(single("v", "a\n\n", "f", false).unwrap().get("v").unwrap().value, "a\n");
+    }
+}

@@ -1,0 +1,110 @@
+//! All that a driver knows of its build, read from the store: at its start, and again whenever a commit was refused.
+
+use crate::config::BuilderConfig;
+use crate::ctx::Ctx;
+use crate::render::Scope;
+use rouse_model::BuildId;
+use rouse_model::build::{Build, Command, CommandState, Step};
+use rouse_model::plan::{Plan, PlannedStep, Recorded};
+use rouse_model::source::SourceStamp;
+use rouse_model::worker::Worker;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Why a build cannot be driven now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DriveError {
+    #[error("build {0} or what it refers to is not on record: {1}")]
+    Missing(BuildId, &'static str),
+    #[error("read the build")]
+    Read(#[from] rouse_store::ReadError),
+    #[error("record the build")]
+    Commit(#[from] rouse_store::CommitError),
+    #[error("the build's plan cannot be read")]
+    Plan(#[source] serde_json::Error),
+    #[error("the build's configuration cannot be read")]
+    Config(#[from] crate::revisions::RevisionError),
+    #[error("the build's log cannot be closed")]
+    Log(#[from] crate::logs::LogError),
+}
+
+/// One build, as it stands.
+#[derive(Debug)]
+pub(super) struct State {
+    pub build: Build,
+    pub plan: Plan,
+    /// The builder under the build's own revision.
+    pub config: Arc<crate::ctx::Active>,
+    pub worker: Worker,
+    pub stamps: Vec<SourceStamp>,
+    pub parent: Option<BuildId>,
+    pub scope: Scope,
+    pub steps: Vec<Step>,
+    pub commands: Vec<Command>,
+}
+
+impl State {
+    pub(super) async fn load(ctx: &Ctx, id: BuildId) -> Result<Self, DriveError> {
+        let store = &ctx.store;
+        let build = store.build(id).await?.ok_or(DriveError::Missing(id, "the build"))?;
+        let plan = store.plan(&build.plan).await?.ok_or(DriveError::Missing(id, "its plan"))?;
+        let plan: Plan = serde_json::from_str(&plan.body).map_err(DriveError::Plan)?;
+        let config = ctx.revisions.get(build.config).await?;
+        let builder = builder_of(&config, &build).ok_or(DriveError::Missing(id, "its builder"))?.clone();
+        let request = store.request(build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
+        let wish = crate::specs::wish(store, &builder, request).await?.ok_or(DriveError::Missing(id, "its buildset"))?;
+        let worker = build.worker.ok_or(DriveError::Missing(id, "its worker"))?;
+        let worker = store.worker(worker).await?.ok_or(DriveError::Missing(id, "its worker"))?;
+        let mut scope = wish.scope;
+        scope.props.extend(&store.build_properties(id).await?);
+        scope.worker = Some(worker_scope(&worker));
+        let steps = store.steps(id).await?;
+        let commands = store.commands(id).await?;
+        Ok(Self {
+            build,
+            plan,
+            config,
+            worker,
+            stamps: wish.stamps,
+            parent: wish.buildset.parent,
+            scope,
+            steps,
+            commands,
+        })
+    }
+
+    /// The step that has begun and not ended, with its part of the plan.
+    pub(super) fn open_step(&self) -> Option<(usize, &PlannedStep)> {
+        let index = self.steps.iter().position(|s| s.finished.is_none())?;
+        self.plan.steps.get(index).map(|planned| (index, planned))
+    }
+
+    pub(super) fn recorded(&self) -> Vec<Recorded> {
+        self.steps.iter().filter_map(|s| Some(Recorded { result: s.result?, class: s.class })).collect()
+    }
+
+    /// The command that the agent was asked to run and whose outcome is not recorded.
+    pub(super) fn outstanding(&self) -> Option<&Command> {
+        self.commands.iter().find(|c| c.state == CommandState::Wanted)
+    }
+
+    /// The open step's commands, in order.
+    pub(super) fn commands_of(&self, index: usize) -> Vec<&Command> {
+        let step = self.steps[index].id;
+        self.commands.iter().filter(|c| c.step == step).collect()
+    }
+}
+
+/// The builder of a build under the revision that it was matched under.
+pub(super) fn builder_of<'a>(config: &'a crate::ctx::Active, build: &Build) -> Option<&'a BuilderConfig> {
+    config.config.builders.iter().find(|(name, _)| name.as_str() == build.builder).map(|(_, builder)| builder)
+}
+
+fn worker_scope(worker: &Worker) -> std::collections::BTreeMap<String, Value> {
+    let facts: Value = worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or(Value::Null);
+    let mut scope: std::collections::BTreeMap<String, Value> =
+        facts.as_object().map(|o| o.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default();
+    scope.insert("name".into(), worker.name.clone().into());
+    scope.insert("pool".into(), worker.pool.clone().into());
+    scope
+}

@@ -1,0 +1,383 @@
+//! One turn of a build: what an outcome, or the start, makes true, up to the next command or the build's end; all of it one commit.
+
+use super::action::{self, Memory, Move, PROPERTIES_SET, StepError, Stored};
+use super::outcome::End;
+use super::state::{DriveError, State};
+use super::{properties, summary};
+use crate::ctx::Ctx;
+use rouse_agent_protocol as wire;
+use rouse_model::build::{BuildProperty, Command, CommandState, Step};
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::failure::FailureClass;
+use rouse_model::logs::Log;
+use rouse_model::plan::{Action, DownloadFrom};
+use rouse_model::sequence::{self, Next};
+use rouse_model::{BuildResult, LogId, Timestamp, Trust};
+use rouse_store::Batch;
+use std::time::Duration;
+
+/// How much of a failed step's log is searched for its first error.
+const TELLING_TAIL: usize = 256 * 1024;
+
+/// What a turn has gathered.
+pub(super) struct Turn<'a> {
+    pub ctx: &'a Ctx,
+    pub batch: Batch,
+    pub now: Timestamp,
+    /// The command to send once the batch is true.
+    pub send: Option<(Command, Stored)>,
+    /// Outcomes that are on record once the batch is true.
+    pub forget: Vec<wire::CommandId>,
+    pub done: bool,
+    /// Set once somebody cancelled the build or its time is up.
+    pub stopping: Option<(BuildResult, String)>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(ctx: &'a Ctx, name: &'static str, stopping: Option<(BuildResult, String)>) -> Self {
+        Self { ctx, batch: Batch::new(name), now: ctx.now(), send: None, forget: vec![], done: false, stopping }
+    }
+
+    /// Records an outcome.
+    pub(super) async fn take(&mut self, state: &mut State, id: wire::CommandId, outcome: &wire::Outcome) -> Result<(), DriveError> {
+        let Some(command) = state.commands.iter_mut().find(|c| c.id.0 == id.0 && c.state == CommandState::Wanted) else {
+            self.forget.push(id);
+            return Ok(());
+        };
+        command.state = CommandState::Done;
+        command.outcome = Some(serde_json::to_string(outcome).unwrap_or_default());
+        self.batch.update(command);
+        self.forget.push(id);
+        if command.log.0 != 0 {
+            let log = command.log;
+            let end = outcome.streams.iter().find(|s| s.stream.0 == log.0).map_or(0, |s| s.to);
+            self.seal(state, log, end, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn seal(&mut self, state: &State, log: LogId, end: u64, note: Option<String>) -> Result<(), DriveError> {
+        let part = self.ctx.logs.seal(log, end, note).await?;
+        self.batch.append(part);
+        self.event(state, EventKind::LogSealed, format!("log/{log}"), serde_json::json!({"build": state.build.id}));
+        Ok(())
+    }
+
+    /// Goes on until a command is out or the build has ended.
+    pub(super) async fn advance(&mut self, state: &mut State) -> Result<(), DriveError> {
+        loop {
+            if state.outstanding().is_some() {
+                return Ok(());
+            }
+            if let Some((index, _)) = state.open_step() {
+                if self.go_on(state, index).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let stopping = self.stopping.as_ref().map(|(result, _)| *result);
+            match sequence::next(&state.plan, &state.recorded(), stopping) {
+                Next::Step(index) => self.begin_step(state, index).await?,
+                Next::Skip(index) => {
+                    let why = if stopping.is_some() { "the build was stopped" } else { "an earlier step failed" };
+                    self.skip_step(state, index, why).await?;
+                }
+                Next::Done(result) => {
+                    super::driver::end_build(self, state, result).await?;
+                    self.done = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// One move of the open step; `true` once a command is out.
+    async fn go_on(&mut self, state: &mut State, index: usize) -> Result<bool, DriveError> {
+        let outcomes: Vec<wire::Outcome> = state
+            .commands_of(index)
+            .iter()
+            .filter_map(|c| c.outcome.as_deref().and_then(|o| serde_json::from_str(o).ok()))
+            .collect();
+        let log: LogId = self.ctx.store.next_id().await?;
+        let planned = state.plan.steps[index].clone();
+        let made = action::next_move(state, &planned, &state.steps[index], &outcomes, log);
+        match made {
+            Ok(Move::Command(stored)) => {
+                self.begin_command(state, index, log, *stored).await?;
+                return Ok(true);
+            }
+            Ok(Move::End(end)) => self.end_step(state, index, end).await?,
+            Err(error) => self.end_step(state, index, action::end_of(&error)).await?,
+        }
+        Ok(false)
+    }
+
+    async fn begin_step(&mut self, state: &mut State, index: usize) -> Result<(), DriveError> {
+        let planned = state.plan.steps[index].clone();
+        if let Some(condition) = &planned.condition {
+            match crate::render::condition(condition, &state.scope) {
+                Ok(true) => {}
+                Ok(false) => return self.skip_step(state, index, "its condition does not hold").await,
+                Err(error) => {
+                    self.insert_step(state, index, String::new()).await?;
+                    return self.end_step(state, index, action::end_of(&StepError::Render(error))).await;
+                }
+            }
+        }
+        let memory = self.remember(state, &planned.action).await;
+        let running = !matches!(planned.action, Action::Checkout { .. } | Action::Download { .. });
+        if running && state.build.running_from.is_none() {
+            state.build.running_from = Some(self.now);
+            state.build.summary = format!("running `{}`", planned.name);
+            self.batch.update(&mut state.build);
+            let payload = serde_json::json!({"phase": state.build.visible_phase()});
+            self.event(state, EventKind::BuildPhase, format!("build/{}", state.build.id), payload);
+        }
+        match memory {
+            Ok(memory) => {
+                let memory = serde_json::to_string(&memory).unwrap_or_default();
+                self.insert_step(state, index, memory).await
+            }
+            Err(error) => {
+                self.insert_step(state, index, String::new()).await?;
+                self.end_step(state, index, action::end_of(&error)).await
+            }
+        }
+    }
+
+    /// Settles what must not change while the step runs.
+    async fn remember(&self, state: &State, action: &Action) -> Result<Memory, StepError> {
+        let mut memory = Memory::default();
+        match action {
+            Action::Checkout { trees } => {
+                for tree in trees {
+                    let stamp = state.stamps.iter().find(|s| s.codebase == tree.codebase);
+                    let revision = match stamp.and_then(|s| s.revision.clone()) {
+                        Some(revision) => revision,
+                        None => self
+                            .ctx
+                            .sources
+                            .tip(&tree.codebase, action::stamp_branch(state, tree).as_deref())
+                            .await
+                            .map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?,
+                    };
+                    memory.revisions.insert(tree.codebase.clone(), revision);
+                }
+            }
+            Action::Download { set, from, .. } => {
+                let build = match from {
+                    DownloadFrom::ThisBuild => state.build.id,
+                    DownloadFrom::Parent => state
+                        .parent
+                        .ok_or_else(|| StepError::User("this build has no parent to download from".to_owned()))?,
+                };
+                let kept = self.ctx.store.artifacts(build).await.map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?;
+                memory.artifacts = kept.into_iter().filter(|a| a.set == *set).map(|a| (a.id.0, a.path)).collect();
+                if memory.artifacts.is_empty() {
+                    return Err(StepError::User(format!("build {build} has no artifacts in the set `{set}`")));
+                }
+            }
+            Action::Run(_) | Action::PropertiesFromFile { .. } | Action::PropertiesFromOutput { .. } | Action::Upload { .. } => {}
+        }
+        Ok(memory)
+    }
+
+    async fn insert_step(&mut self, state: &mut State, index: usize, memory: String) -> Result<(), DriveError> {
+        let step = Step {
+            id: self.ctx.store.next_id().await?,
+            build: state.build.id,
+            seq: i64::try_from(index).unwrap_or(i64::MAX),
+            name: state.plan.steps[index].name.clone(),
+            result: None,
+            class: None,
+            summary: String::new(),
+            started: self.now,
+            finished: None,
+            memory,
+            generation: 0,
+        };
+        self.batch.insert(&step);
+        let payload = serde_json::json!({"build": step.build, "seq": step.seq, "name": step.name});
+        self.event(state, EventKind::StepStarted, format!("step/{}", step.id), payload);
+        state.steps.push(step);
+        Ok(())
+    }
+
+    async fn skip_step(&mut self, state: &mut State, index: usize, why: &str) -> Result<(), DriveError> {
+        self.insert_step(state, index, String::new()).await?;
+        let end = End { result: BuildResult::Skipped, class: None, summary: format!("skipped: {why}") };
+        self.end_step(state, index, end).await
+    }
+
+    async fn begin_command(&mut self, state: &mut State, index: usize, log: LogId, stored: Stored) -> Result<(), DriveError> {
+        let step = &state.steps[index];
+        let seq = i64::try_from(state.commands_of(index).len()).unwrap_or(i64::MAX);
+        let writes = matches!(stored.action, wire::Action::Run(_));
+        let command = Command {
+            id: self.ctx.store.next_id().await?,
+            build: state.build.id,
+            step: step.id,
+            seq,
+            worker: state.worker.id,
+            incarnation: state.worker.incarnation.clone().unwrap_or_default(),
+            log: if writes { log } else { LogId(0) },
+            state: CommandState::Wanted,
+            action: serde_json::to_string(&stored).unwrap_or_default(),
+            outcome: None,
+            stop: None,
+            generation: 0,
+        };
+        if writes {
+            let row = Log {
+                id: log,
+                build: state.build.id,
+                step: step.id,
+                name: if seq == 0 { "stdio".into() } else { format!("stdio-{seq}") },
+                bytes: 0,
+                lines: 0,
+                sealed: false,
+                inline: None,
+                note: None,
+                created: self.now,
+                generation: 0,
+            };
+            self.batch.insert(&row);
+            let payload = serde_json::json!({"build": state.build.id, "step": step.id, "name": row.name});
+            self.event(state, EventKind::LogMade, format!("log/{log}"), payload);
+        }
+        self.batch.insert(&command);
+        state.commands.push(command.clone());
+        self.send = Some((command, stored));
+        Ok(())
+    }
+
+    async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
+        self.gather(state, index, &mut end).await?;
+        if end.result == BuildResult::Failure
+            && let Some(line) = self.telling_line(state, index).await
+        {
+            end.summary = format!("{}: {line}", end.summary);
+        }
+        if self.stopping.as_ref().is_some_and(|_| end.result == BuildResult::Cancelled)
+            && let Some((result, why)) = &self.stopping
+        {
+            end.result = *result;
+            end.summary.clone_from(why);
+        }
+        if end.result == BuildResult::Retry && !state.plan.steps[index].repeatable {
+            end.result = BuildResult::Exception;
+            end.summary.push_str("; the step is not repeatable, so the build is not retried");
+        }
+        let step = &mut state.steps[index];
+        step.result = Some(end.result);
+        step.class = end.class;
+        step.summary = end.summary;
+        step.finished = Some(self.now);
+        self.batch.update(step);
+        let payload = serde_json::json!({
+            "build": step.build, "seq": step.seq, "name": step.name, "result": step.result, "summary": step.summary,
+        });
+        let subject = format!("step/{}", step.id);
+        self.event(state, EventKind::StepFinished, subject, payload);
+        Ok(())
+    }
+
+    /// What a step that ended well has to say to the build: properties, a revision, warnings.
+    async fn gather(&mut self, state: &mut State, index: usize, end: &mut End) -> Result<(), DriveError> {
+        if !end.result.is_good() {
+            return Ok(());
+        }
+        let planned = state.plan.steps[index].clone();
+        let step = state.steps[index].clone();
+        let tainted = state.build.trust == Trust::Untrusted;
+        let source = format!("step {}", planned.name);
+        let found = match &planned.action {
+            Action::Checkout { .. } => {
+                let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
+                let first = state.scope.codebase.clone().and_then(|c| memory.revisions.get(&c).cloned());
+                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else { return Ok(()) };
+                state.scope.revision = Some(revision.clone());
+                let mut props = rouse_model::property::Properties::default();
+                props.set("got_revision", revision, source, tainted);
+                Ok(props)
+            }
+            Action::PropertiesFromFile { path } => match self.ctx.artifacts.read_small(state.build.id, step.id, PROPERTIES_SET).await {
+                Ok(bytes) => properties::parse(&String::from_utf8_lossy(&bytes), &format!("{source} ({path})"), tainted)
+                    .map_err(|e| format!("{path}: {e}")),
+                Err(error) => Err(crate::supervisor::chain(&error)),
+            },
+            Action::PropertiesFromOutput { property, .. } => {
+                let text = self.text_of(state, index).await;
+                match property {
+                    Some(name) => properties::single(name, &text, &source, tainted),
+                    None => properties::parse(&text, &source, tainted),
+                }
+            }
+            Action::Run(run) => {
+                if let Some(pattern) = &run.warning_pattern
+                    && let Ok(pattern) = regex::Regex::new(pattern)
+                {
+                    let count = self.text_of(state, index).await.lines().filter(|l| pattern.is_match(l)).count();
+                    if count > 0 {
+                        end.result = BuildResult::Warnings;
+                        end.summary = format!("{count} warnings");
+                    }
+                }
+                return Ok(());
+            }
+            Action::Upload { .. } | Action::Download { .. } => return Ok(()),
+        };
+        match found {
+            Ok(props) => {
+                for (name, property) in &props.0 {
+                    let row = BuildProperty { build: state.build.id, name: name.clone(), property: property.clone() };
+                    self.batch.upsert(&row);
+                }
+                state.scope.props.extend(&props);
+            }
+            Err(message) => *end = End { result: BuildResult::Failure, class: Some(FailureClass::User), summary: message },
+        }
+        Ok(())
+    }
+
+    async fn text_of(&self, state: &State, index: usize) -> String {
+        let mut text = String::new();
+        for command in state.commands_of(index).iter().filter(|c| c.log.0 != 0) {
+            text.push_str(&self.ctx.logs.plain_tail(command.log, TELLING_TAIL).await.unwrap_or_default());
+        }
+        text
+    }
+
+    async fn telling_line(&self, state: &State, index: usize) -> Option<String> {
+        summary::first_error(&self.text_of(state, index).await)
+    }
+
+    pub(super) fn event(&mut self, state: &State, kind: EventKind, subject: String, payload: serde_json::Value) {
+        let project = state.build.project.clone();
+        self.batch.event(NewEvent { kind, version: 1, subject, project, at: self.now, payload });
+    }
+
+    /// The agent is lost, or will never answer: the outstanding command ends without an outcome.
+    pub(super) async fn lose(&mut self, state: &mut State, end: End) -> Result<(), DriveError> {
+        if let Some(command) = state.commands.iter_mut().find(|c| c.state == CommandState::Wanted) {
+            command.state = CommandState::Done;
+            self.batch.update(command);
+            let log = command.log;
+            if log.0 != 0 {
+                let have = self.ctx.logs.received(log).await?;
+                self.seal(state, log, have, Some(end.summary.clone())).await?;
+            }
+        }
+        if let Some((index, _)) = state.open_step() {
+            self.end_step(state, index, end).await?;
+        } else {
+            self.stopping.get_or_insert((end.result, end.summary));
+        }
+        Ok(())
+    }
+}
+
+/// How long a request waits before its next attempt.
+pub(super) fn backoff(attempts: i64) -> Duration {
+    Duration::from_secs(1u64 << attempts.clamp(0, 6))
+}

@@ -1,0 +1,283 @@
+//! Demand into launches, and idleness into ends: the loop that makes the fleet what the queue needs.
+//!
+//! How many is decided by [`rouse_model::scaling`]; what a tag means is asked of the provider once for each buildset; each instance has
+//! one driver task, the only writer of its phase. The reaper compares what providers have with what is on record.
+
+mod driver;
+mod failures;
+mod provisioning;
+mod reaper;
+
+
+use crate::accounts::Accounts;
+use crate::ctx::{Active, Ctx};
+use crate::specs;
+use provisioning::Resolver;
+use rouse_model::buildset::Request;
+use rouse_model::matching::ReuseClass;
+use rouse_model::scaling::{self, Capacity, Demand, Limits, Reason};
+use rouse_model::worker::{Cause, CauseCode, Phase, Wanted, Worker, WorkerEvent};
+use rouse_model::{Timestamp, WorkerId};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const TICK: Duration = Duration::from_secs(1);
+/// How far down the queue demand is counted.
+const WINDOW: i64 = 1_000;
+/// A warm worker whose pool says `idle: auto` waits so long.
+const IDLE_AUTO: Duration = Duration::from_secs(120);
+
+/// Why a pass was cut short.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetError {
+    #[error("read the fleet's state")]
+    Read(#[from] rouse_store::ReadError),
+    #[error("record a decision of the fleet")]
+    Commit(#[from] rouse_store::CommitError),
+    #[error("take the fleet's role")]
+    Role(#[from] rouse_store::HoldError),
+    #[error("change a worker")]
+    Worker(#[from] crate::workers::WorkerError),
+}
+
+/// The fleet's own memory: nothing that could not be found again.
+#[derive(Debug)]
+pub struct Fleet {
+    pub(crate) ctx: Arc<Ctx>,
+    pub(crate) accounts: Arc<Accounts>,
+    resolver: Resolver,
+    driven: Mutex<HashMap<WorkerId, Arc<tokio::sync::Notify>>>,
+    /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
+    suspected: Mutex<HashSet<WorkerId>>,
+}
+
+impl Fleet {
+    #[must_use]
+    pub fn new(ctx: Arc<Ctx>, accounts: Arc<Accounts>) -> Self {
+        Self { ctx, accounts, resolver: Resolver::default(), driven: Mutex::default(), suspected: Mutex::default() }
+    }
+
+    /// Converges until told to stop.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let reaper = Arc::clone(&self);
+        let reaper_stop = stop.clone();
+        crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
+        loop {
+            if let Err(error) = self.pass(&stop).await {
+                tracing::warn!(error = crate::supervisor::chain(&error), "the fleet's pass was cut short; trying again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.ctx.nudges.fleet.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), FleetError> {
+        let ctx = &self.ctx;
+        let workers = ctx.store.live_workers().await?;
+        for worker in workers.iter().filter(|w| w.master == ctx.me) {
+            self.ensure_driver(worker.id, stop);
+        }
+        if ctx.roles.hold("fleet", "").await?.is_none() {
+            return Ok(());
+        }
+        let active = ctx.config();
+        let now = ctx.now();
+        let queue = ctx.store.queue(WINDOW).await?;
+        self.end_cancelled(&queue, now).await?;
+        let waiting: Vec<Request> =
+            queue.into_iter().filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now)).collect();
+        let demand = self.demand(&active, waiting, &workers).await?;
+        self.scale(&active, demand, &workers, now).await
+    }
+
+    /// A queued request that somebody cancelled ends here; one that a build runs is ended by that.
+    async fn end_cancelled(&self, queue: &[Request], now: Timestamp) -> Result<(), FleetError> {
+        for request in queue.iter().filter(|r| r.cancel.is_some()) {
+            let mut request = request.clone();
+            let mut batch = rouse_store::Batch::new("request.cancel");
+            let result = rouse_model::BuildResult::Cancelled;
+            crate::requests::finish(&self.ctx.store, &mut batch, &mut request, result, now).await?;
+            match self.ctx.store.commit(batch).await {
+                Ok(()) => self.ctx.nudges.schedulers.notify_one(),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first.
+    async fn demand(
+        &self,
+        active: &Active,
+        waiting: Vec<Request>,
+        workers: &[Worker],
+    ) -> Result<BTreeMap<String, Vec<Demand>>, FleetError> {
+        let mut asked: BTreeMap<String, Vec<Demand>> = BTreeMap::new();
+        let mut load: HashMap<String, usize> = HashMap::new();
+        for worker in workers {
+            *load.entry(worker.pool.clone()).or_default() += 1;
+        }
+        for mut request in waiting {
+            let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder) else {
+                failures::without_builder(self, request).await?;
+                continue;
+            };
+            let candidates = specs::candidates(&active.config, builder, &request);
+            let roomy = candidates.iter().find(|(name, pool)| {
+                let taken = load.get(*name).copied().unwrap_or(0);
+                let wished: usize = asked.get(*name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
+                taken + wished < pool.max as usize
+            });
+            let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
+            let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else { continue };
+            let of_pool = asked.entry(pool_name.to_owned()).or_default();
+            match of_pool.iter_mut().find(|d| d.class == class) {
+                Some(demand) => demand.waiting += 1,
+                None => of_pool.push(Demand { class, waiting: 1 }),
+            }
+        }
+        Ok(asked)
+    }
+
+    async fn scale(
+        self: &Arc<Self>,
+        active: &Active,
+        mut demand: BTreeMap<String, Vec<Demand>>,
+        workers: &[Worker],
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        let leases = self.ctx.store.leases().await?;
+        let busy = |id: WorkerId| leases.iter().filter(|l| l.worker == id).count();
+        let pools: HashSet<&str> = active.config.pools.iter().map(|(name, _)| name.as_str()).collect();
+        for worker in workers.iter().filter(|w| !pools.contains(w.pool.as_str())) {
+            let cause = Cause { code: CauseCode::PoolChanged, class: None, message: format!("pool `{}` was removed", worker.pool) };
+            self.retire(worker, busy(worker.id), cause).await?;
+        }
+        for (name, pool) in &active.config.pools {
+            let capacity: Vec<Capacity> =
+                workers.iter().filter(|w| w.pool == name.as_str()).map(|w| capacity_of(w, busy(w.id), now)).collect();
+            let limits = Limits {
+                min: pool.min as usize,
+                max: pool.max as usize,
+                slots: pool.slots as usize,
+                idle: match pool.reuse.idle {
+                    crate::config::Idle::Auto => IDLE_AUTO,
+                    crate::config::Idle::After(period) => period.0,
+                },
+            };
+            let wishes = demand.remove(name.as_str()).unwrap_or_default();
+            let decision = scaling::decide(&limits, &wishes, &capacity, now);
+            for (id, reason) in &decision.end {
+                if let Some(worker) = workers.iter().find(|w| w.id == *id) {
+                    self.end_idle(worker, *reason).await?;
+                }
+            }
+            for (class, count) in decision.launch {
+                for _ in 0..count {
+                    self.request_worker(active, name.as_str(), pool, &class, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_idle(&self, worker: &Worker, reason: Reason) -> Result<(), FleetError> {
+        let (code, message) = match reason {
+            Reason::Used => (CauseCode::Used, format!("it served {} of {} builds", worker.builds_done, worker.max_builds)),
+            Reason::Idle => (CauseCode::Idle, "nothing waits for it".to_owned()),
+            Reason::Displaced => (CauseCode::Displaced, "nothing waits for its class, and others want its room".to_owned()),
+        };
+        self.retire(worker, 0, Cause { code, class: None, message }).await
+    }
+
+    /// Ends a worker, or drains it while it is busy. The generation of the row that was judged is what the change expects, so a build that was
+    /// matched meanwhile wins.
+    async fn retire(&self, judged: &Worker, busy: usize, cause: Cause) -> Result<(), FleetError> {
+        let event = if busy > 0 { WorkerEvent::Drain { cause } } else { WorkerEvent::End { cause } };
+        let now = self.ctx.now();
+        let rouse_model::worker::Transition::Applied { next, .. } = judged.on(event, now) else { return Ok(()) };
+        let mut next = *next;
+        let mut batch = rouse_store::Batch::new("worker.end");
+        for event in crate::workers::events_of(judged, &next, now) {
+            batch.event(event);
+        }
+        batch.update(&mut next);
+        match self.ctx.store.commit(batch).await {
+            Ok(()) => {
+                self.nudge_driver(judged.id);
+                Ok(())
+            }
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn ensure_driver(self: &Arc<Self>, id: WorkerId, stop: &CancellationToken) {
+        let mut driven = self.driven.lock().expect("nothing panics while it is held");
+        if let Some(nudge) = driven.get(&id) {
+            nudge.notify_one();
+            return;
+        }
+        let nudge = Arc::new(tokio::sync::Notify::new());
+        driven.insert(id, Arc::clone(&nudge));
+        drop(driven);
+        let (fleet, stop) = (Arc::clone(self), stop.clone());
+        crate::supervisor::spawn("instance", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = driver::drive(&fleet, id, &nudge) => {}
+            }
+            fleet.driven.lock().expect("nothing panics while it is held").remove(&id);
+        });
+    }
+
+    /// Something may have happened to an instance.
+    pub(crate) fn look_at(&self, id: WorkerId) {
+        self.suspected.lock().expect("nothing panics while it is held").insert(id);
+        self.nudge_driver(id);
+    }
+
+    /// Whether somebody spoke of it since the last call.
+    pub(crate) fn is_suspected(&self, id: WorkerId) -> bool {
+        self.suspected.lock().expect("nothing panics while it is held").remove(&id)
+    }
+
+    pub(crate) fn nudge_driver(&self, id: WorkerId) {
+        if let Some(nudge) = self.driven.lock().expect("nothing panics while it is held").get(&id) {
+            nudge.notify_one();
+        }
+    }
+}
+
+fn capacity_of(worker: &Worker, busy: usize, now: Timestamp) -> Capacity {
+    let slots = usize::try_from(worker.slots).unwrap_or(1);
+    let uses_left = usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0);
+    let leaving = !matches!(worker.wanted, Wanted::Run)
+        || matches!(worker.phase, Phase::Terminating { .. })
+        || now >= worker.expires
+        || matches!(worker.link, rouse_model::worker::Link::Lost { .. });
+    Capacity {
+        worker: worker.id,
+        class: class_of_worker(worker),
+        free: slots.saturating_sub(busy),
+        slots,
+        leaving,
+        idle_since: if busy == 0 && matches!(worker.phase, Phase::Up { .. }) { worker.idle_since } else { None },
+        uses_left,
+    }
+}
+
+fn class_of_worker(worker: &Worker) -> ReuseClass {
+    ReuseClass {
+        pool: worker.pool.clone(),
+        spec_digest: worker.spec_digest.clone(),
+        trust: worker.trust,
+        project: worker.project.clone(),
+    }
+}

@@ -1,0 +1,325 @@
+//! One instance's driver: the only writer of its phase, from the wish to the confirmed end.
+
+use super::{Fleet, FleetError, failures};
+use crate::accounts::Account;
+use crate::switchboard::ToSession;
+use crate::workers::{self, WorkerError};
+use rouse_agent_protocol::{Endpoint, JoinDocument, VERSION};
+use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
+use rouse_model::WorkerId;
+use rouse_model::failure::FailureClass;
+use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Between looks at an instance that needs nothing.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long an agent may be silent before its builds are lost.
+const GRACE: Duration = Duration::from_secs(60);
+/// Between tries of a call that failed.
+const RETRY: Duration = Duration::from_secs(2);
+/// What is kept of what a failed instance printed.
+const CONSOLE: usize = 16 * 1024;
+
+/// What to do next.
+enum Step {
+    /// Look again at once.
+    Again,
+    /// Something will nudge, or the time is up.
+    Wait(Duration),
+    Done,
+}
+
+/// Drives one worker until it is gone.
+pub(super) async fn drive(fleet: &Arc<Fleet>, id: WorkerId, nudge: &Notify) {
+    loop {
+        let wait = match turn(fleet, id).await {
+            Ok(Step::Done) => return,
+            Ok(Step::Again) => continue,
+            Ok(Step::Wait(wait)) => wait,
+            Err(error) => {
+                tracing::warn!(worker = %id, error = crate::supervisor::chain(&error), "a worker's driver tries again");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = nudge.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn turn(fleet: &Arc<Fleet>, id: WorkerId) -> Result<Step, FleetError> {
+    let Some(worker) = fleet.ctx.store.worker(id).await? else { return Ok(Step::Done) };
+    if let Wanted::End { .. } = worker.wanted {
+        return end(fleet, &worker).await;
+    }
+    if let (Wanted::Drain { cause }, 0) = (&worker.wanted, fleet.ctx.store.leases_of(id).await?.len()) {
+        apply(fleet, id, "worker.drained", WorkerEvent::End { cause: cause.clone() }).await?;
+        return Ok(Step::Again);
+    }
+    match &worker.phase {
+        Phase::Requested { .. } => {
+            let deadline = fleet.ctx.now() + deadlines(fleet, &worker).0;
+            apply(fleet, id, "worker.launch", WorkerEvent::LaunchIssued { deadline }).await?;
+            Ok(Step::Again)
+        }
+        Phase::Launching { deadline, .. } => launch(fleet, &worker, *deadline).await,
+        Phase::Booting { deadline, at } => {
+            let now = fleet.ctx.now();
+            if now >= *deadline {
+                let message = "its agent did not attach in time".to_owned();
+                return died(fleet, &worker, at, CauseCode::Deadline, FailureClass::Boot, message).await;
+            }
+            if fleet.is_suspected(id)
+                && let Some(step) = inspect(fleet, &worker, at).await?
+            {
+                return Ok(step);
+            }
+            Ok(Step::Wait(deadline.since(now).min(LOOK)))
+        }
+        Phase::Up { at } => up(fleet, &worker, at).await,
+        Phase::Gone { .. } => Ok(Step::Done),
+        Phase::Terminating { .. } => end(fleet, &worker).await,
+        // Not reached yet: no provider parks.
+        Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. } => Ok(Step::Wait(LOOK)),
+    }
+}
+
+async fn up(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Result<Step, FleetError> {
+    let now = fleet.ctx.now();
+    let silent = matches!(worker.link, Link::Silent { .. });
+    if (fleet.is_suspected(worker.id) || silent)
+        && let Some(step) = inspect(fleet, worker, at).await?
+    {
+        return Ok(step);
+    }
+    if let Link::Silent { since } = worker.link {
+        let silent = now.since(since);
+        if silent >= GRACE {
+            apply(fleet, worker.id, "worker.lost", WorkerEvent::GraceOver).await?;
+            return Ok(Step::Again);
+        }
+        return Ok(Step::Wait((GRACE.saturating_sub(silent)).min(LOOK)));
+    }
+    if let Wanted::Hold { until, .. } = worker.wanted
+        && now >= until
+    {
+        apply(fleet, worker.id, "worker.release", WorkerEvent::Release).await?;
+        return Ok(Step::Again);
+    }
+    if now >= worker.expires && matches!(worker.wanted, Wanted::Run) {
+        let cause = Cause { code: CauseCode::Age, class: None, message: "it reached its maximum age".into() };
+        apply(fleet, worker.id, "worker.drain", WorkerEvent::Drain { cause }).await?;
+        return Ok(Step::Again);
+    }
+    Ok(Step::Wait(LOOK))
+}
+
+fn deadlines(fleet: &Fleet, worker: &Worker) -> (Duration, Duration) {
+    let active = fleet.ctx.config();
+    let pool = active.config.pools.iter().find(|(name, _)| name.as_str() == worker.pool);
+    let defaults = rouse_model::worker::Deadlines::default();
+    pool.map_or((defaults.launch, defaults.attach), |(_, p)| (p.deadlines.launch.0, p.deadlines.attach.0))
+}
+
+async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderError> {
+    let failed = |e: &dyn std::error::Error| {
+        ProviderError::new(FailureClass::Master, "find the worker's provider", crate::supervisor::chain(e))
+    };
+    let active = fleet.ctx.revisions.get(worker.config).await.map_err(|e| failed(&e))?;
+    fleet.accounts.get(&active.config, &worker.provider)
+}
+
+async fn launch(fleet: &Arc<Fleet>, worker: &Worker, deadline: rouse_model::Timestamp) -> Result<Step, FleetError> {
+    let outcome = match try_launch(fleet, worker).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.class.is_transient() => LaunchOutcome::Unknown { reason: crate::supervisor::chain(&error) },
+        Err(error) => LaunchOutcome::Invalid { class: error.class, reason: crate::supervisor::chain(&error) },
+    };
+    let (class, message, console) = match outcome {
+        LaunchOutcome::Accepted { at } => {
+            let attach_deadline = fleet.ctx.now() + deadlines(fleet, worker).1;
+            apply(fleet, worker.id, "worker.accepted", WorkerEvent::Accepted { at, attach_deadline }).await?;
+            return Ok(Step::Again);
+        }
+        LaunchOutcome::Pending => return Ok(Step::Wait(RETRY)),
+        // The token makes asking again safe: it is the very lookup.
+        LaunchOutcome::Unknown { reason } => {
+            if fleet.ctx.now() < deadline {
+                tracing::debug!(worker = worker.name, reason, "the outcome of a launch is unknown; asking again");
+                return Ok(Step::Wait(RETRY));
+            }
+            (FailureClass::Boot, format!("the launch was not answered in time: {reason}"), None)
+        }
+        LaunchOutcome::Quota { scope, .. } => (FailureClass::Quota, format!("quota of {scope} is used up"), None),
+        LaunchOutcome::NoCapacity { offering } => (FailureClass::Offering, format!("no capacity for {offering}"), None),
+        LaunchOutcome::Throttled { .. } => (FailureClass::Throttle, "the provider throttles".to_owned(), None),
+        LaunchOutcome::Invalid { class, reason } => (class, reason, None),
+        LaunchOutcome::Died { reason, console } => (FailureClass::Boot, reason, console),
+    };
+    let cause = Cause { code: CauseCode::LaunchRefused, class: Some(class), message: message.clone() };
+    let shown = with_console(&message, console.as_deref());
+    // What may have been made meanwhile is taken away before the row says that it is gone.
+    let event = WorkerEvent::End { cause };
+    workers::apply(&fleet.ctx, worker.id, "worker.refused", &event, |next, _| next.console.clone_from(&console)).await?;
+    failures::of_worker(fleet, worker, class, &shown).await?;
+    Ok(Step::Again)
+}
+
+async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome, ProviderError> {
+    let account = account(fleet, worker).await?;
+    let tag = crate::keys::tag(fleet.ctx.store.facts(), worker);
+    let broken = |what: &str, why: String| ProviderError::new(FailureClass::Master, what.to_owned(), why);
+    let spec: LaunchSpec =
+        serde_json::from_str(&worker.spec).map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
+    let join = serde_json::to_vec(&join_document(fleet, worker, &tag))
+        .map_err(|e| broken("write the join document", e.to_string()))?;
+    let dir = account.provider.link_dir(&tag).await?;
+    if let Some(dir) = &dir {
+        write_join(dir, &join).map_err(|e| broken("write the join document", e.to_string()))?;
+        fleet.ctx.nudges.agent_link.notify_one();
+    }
+    let item = LaunchItem { tag, join, expires: worker.expires };
+    let mut outcomes = account.provider.launch(&spec, std::slice::from_ref(&item)).await;
+    outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
+}
+
+fn join_document(fleet: &Fleet, worker: &Worker, tag: &Tag) -> JoinDocument {
+    let token = fleet.ctx.key.join_token(&tag.installation, tag.store_epoch, worker.id, worker.attempt);
+    JoinDocument {
+        version: VERSION,
+        installation: tag.installation.clone(),
+        worker: worker.name.clone(),
+        worker_id: worker.id.0,
+        join_token: token.into(),
+        store_epoch: tag.store_epoch,
+        endpoints: vec![Endpoint::Unix { path: "sock".into() }],
+        // The provider says where by a flag.
+        work_dir: String::new(),
+        expiry_s: rouse_model::worker::DEAD_MAN.as_secs_f64(),
+    }
+}
+
+/// Whole or not at all; an agent that has read it has removed it, and one that asks again must find it.
+fn write_join(dir: &Path, join: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let half = dir.join("join.new");
+    std::fs::write(&half, join)?;
+    std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o644))?;
+    std::fs::rename(half, dir.join("join.json"))
+}
+
+/// Asks the provider about an instance that should run; a step where it does not.
+async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Result<Option<Step>, FleetError> {
+    let found = match account(fleet, worker).await {
+        Ok(account) => account.provider.inspect(at).await,
+        Err(error) => Err(error),
+    };
+    let (class, message) = match found {
+        Ok(Some(seen)) => match seen.state {
+            ObservedState::Ended { detail, out_of_memory: true } => {
+                (FailureClass::User, format!("the build ran out of memory: {detail}"))
+            }
+            ObservedState::Ended { detail, .. } => (class_before_or_after(worker), detail),
+            ObservedState::Starting | ObservedState::Running | ObservedState::Resource { .. } => return Ok(None),
+        },
+        Ok(None) => (class_before_or_after(worker), "its provider does not have it any more".to_owned()),
+        Err(error) => {
+            tracing::debug!(worker = worker.name, error = crate::supervisor::chain(&error), "a worker could not be looked at");
+            return Ok(None);
+        }
+    };
+    died(fleet, worker, at, CauseCode::Died, class, message).await.map(Some)
+}
+
+fn class_before_or_after(worker: &Worker) -> FailureClass {
+    if worker.attached.is_some() { FailureClass::AgentLost } else { FailureClass::Boot }
+}
+
+async fn died(
+    fleet: &Arc<Fleet>,
+    worker: &Worker,
+    at: &ProviderRef,
+    code: CauseCode,
+    class: FailureClass,
+    message: String,
+) -> Result<Step, FleetError> {
+    let console = match account(fleet, worker).await {
+        Ok(account) => account.provider.console_tail(at, CONSOLE).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let cause = Cause { code, class: Some(class), message: message.clone() };
+    let event = WorkerEvent::InstanceDied { cause };
+    workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console)).await?;
+    if worker.attached.is_none() {
+        failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref())).await?;
+    }
+    Ok(Step::Again)
+}
+
+fn with_console(message: &str, console: Option<&str>) -> String {
+    match console.map(str::trim).filter(|c| !c.is_empty()) {
+        Some(console) => {
+            let tail: Vec<&str> = console.lines().rev().take(5).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            format!("{message}; it printed: {}", tail.join(" | "))
+        }
+        None => message.to_owned(),
+    }
+}
+
+/// Ends an instance: says it to the agent, asks the provider until it confirms, then closes the record.
+async fn end(fleet: &Arc<Fleet>, worker: &Worker) -> Result<Step, FleetError> {
+    if matches!(worker.phase, Phase::Gone { .. }) {
+        return Ok(Step::Done);
+    }
+    let Wanted::End { cause } = &worker.wanted else { return Ok(Step::Wait(LOOK)) };
+    if !matches!(worker.phase, Phase::Terminating { .. }) {
+        fleet.ctx.switchboard.to_session(worker.id, ToSession::End { reason: cause.message.clone() });
+        apply(fleet, worker.id, "worker.terminate", WorkerEvent::TerminateIssued).await?;
+        return Ok(Step::Again);
+    }
+    let gone = match account(fleet, worker).await {
+        Ok(account) => take_away(&account, worker, &crate::keys::tag(fleet.ctx.store.facts(), worker)).await,
+        Err(error) => Err(error),
+    };
+    match gone {
+        Ok(()) => {
+            apply(fleet, worker.id, "worker.gone", WorkerEvent::AbsenceConfirmed).await?;
+            fleet.ctx.nudges.agent_link.notify_one();
+            fleet.ctx.nudges.matching.notify_one();
+            Ok(Step::Done)
+        }
+        Err(error) => {
+            tracing::warn!(worker = worker.name, error = crate::supervisor::chain(&error), "a worker could not be ended yet");
+            Ok(Step::Wait(RETRY))
+        }
+    }
+}
+
+/// By its reference, or, where its launch was never answered, by its token in the list.
+async fn take_away(account: &Account, worker: &Worker, tag: &Tag) -> Result<(), ProviderError> {
+    if let Some(at) = worker.provider_ref() {
+        return account.provider.terminate(at).await;
+    }
+    let of_worker = account.provider.list().await?.into_iter().filter(|o| o.tag.as_ref().is_some_and(|t| t.token == tag.token));
+    for seen in of_worker {
+        account.provider.terminate(&seen.at).await?;
+    }
+    Ok(())
+}
+
+/// An event whose conflict means only that somebody was faster.
+async fn apply(fleet: &Fleet, id: WorkerId, name: &'static str, event: WorkerEvent) -> Result<(), FleetError> {
+    match workers::apply(&fleet.ctx, id, name, &event, |_, _| {}).await {
+        Ok(_) => Ok(()),
+        Err(WorkerError::Conflict { reason, .. }) => {
+            tracing::debug!(worker = %id, batch = name, reason, "a worker had moved on");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Launches that failed, as the waiting requests see them: shown under each of their class, retried within the budget, and then the end of
+//! the request with a build of result exception that carries them.
+
+use super::{Fleet, FleetError};
+use crate::config::BuilderConfig;
+use rouse_contract::ProviderError;
+use rouse_model::build::Build;
+use rouse_model::buildset::{LaunchFailure, Request};
+use rouse_model::config_revision::PlanRow;
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::failure::FailureClass;
+use rouse_model::plan::Plan;
+use rouse_model::worker::Worker;
+use rouse_model::{BuildId, BuildResult, WorkerId};
+use rouse_store::Batch;
+use std::time::Duration;
+
+/// Failures kept with a request; older ones stand with their workers.
+const KEPT: usize = 10;
+
+/// A launch, or the way to it, failed for one request.
+pub(super) async fn refused(
+    fleet: &Fleet,
+    builder: &BuilderConfig,
+    request: &mut Request,
+    pool: &str,
+    worker: Option<WorkerId>,
+    error: &ProviderError,
+) -> Result<(), FleetError> {
+    let failure = LaunchFailure {
+        worker,
+        pool: pool.to_owned(),
+        class: error.class,
+        message: crate::supervisor::chain(error),
+        at: fleet.ctx.now(),
+    };
+    record(fleet, builder, request, failure, error.retry_after).await
+}
+
+/// A worker of a class could not be had: all queued requests that wait for that class see it.
+pub(super) async fn of_worker(fleet: &Fleet, worker: &Worker, class: FailureClass, message: &str) -> Result<(), FleetError> {
+    let active = fleet.ctx.config();
+    for mut request in fleet.ctx.store.queue(super::WINDOW).await? {
+        let same = request.provision.digests.get(&worker.pool) == Some(&worker.spec_digest)
+            && request.trust == worker.trust
+            && request.project == worker.project;
+        if !same {
+            continue;
+        }
+        let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder) else { continue };
+        let failure = LaunchFailure {
+            worker: Some(worker.id),
+            pool: worker.pool.clone(),
+            class,
+            message: message.to_owned(),
+            at: fleet.ctx.now(),
+        };
+        record(fleet, builder, &mut request, failure, None).await?;
+    }
+    Ok(())
+}
+
+/// A request whose builder is no longer configured can never run.
+pub(super) async fn without_builder(fleet: &Fleet, mut request: Request) -> Result<(), FleetError> {
+    let message = format!("builder `{}` is not configured any more", request.builder);
+    give_up(fleet, &Plan::default(), &mut request, FailureClass::User, message).await
+}
+
+async fn record(
+    fleet: &Fleet,
+    builder: &BuilderConfig,
+    request: &mut Request,
+    failure: LaunchFailure,
+    retry_after: Option<Duration>,
+) -> Result<(), FleetError> {
+    let now = fleet.ctx.now();
+    let class = failure.class;
+    let message = failure.message.clone();
+    let failed_before = i64::try_from(request.provision.failures.len()).unwrap_or(i64::MAX);
+    request.provision.failures.push(failure);
+    if request.provision.failures.len() > KEPT {
+        request.provision.failures.remove(0);
+    }
+    // No room or no daemon is waited out; a boot that fails has a budget; what cannot be right the next time ends now.
+    let budgeted = matches!(class, FailureClass::Boot | FailureClass::AgentLost | FailureClass::Preempted);
+    if budgeted {
+        request.attempts += 1;
+    }
+    if !class.is_transient() || (budgeted && request.attempts > i64::from(builder.plan.retries)) {
+        return give_up(fleet, &builder.plan, request, class, message).await;
+    }
+    let pause = retry_after.unwrap_or_else(|| Duration::from_secs(1 << failed_before.clamp(0, 6)));
+    request.not_before = Some(now + pause);
+    let mut batch = Batch::new("request.launch-failed");
+    batch.update(request).event(crate::requests::request_event(EventKind::RequestChanged, request, now));
+    match fleet.ctx.store.commit(batch).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends a request with a build of result exception that says why.
+async fn give_up(
+    fleet: &Fleet,
+    plan: &Plan,
+    request: &mut Request,
+    class: FailureClass,
+    message: String,
+) -> Result<(), FleetError> {
+    let ctx = &fleet.ctx;
+    let now = ctx.now();
+    let (hash, body) = plan.address();
+    let id: BuildId = ctx.store.next_id().await?;
+    let build = Build {
+        id,
+        request: request.id,
+        buildset: request.buildset,
+        builder: request.builder.clone(),
+        project: request.project.clone(),
+        attempt: request.attempts + 1_000,
+        worker: None,
+        slot: 0,
+        master: ctx.me,
+        config: ctx.config().revision,
+        plan: hash.clone(),
+        trust: request.trust,
+        summary: message.clone(),
+        cancel: None,
+        result: Some(BuildResult::Exception),
+        class: Some(class),
+        requested: request.created,
+        provisioned_from: request.created,
+        matched: now,
+        running_from: Some(now),
+        finishing_from: Some(now),
+        finished: Some(now),
+        generation: 0,
+    };
+    request.build = Some(id);
+    let mut batch = Batch::new("request.give-up");
+    batch.insert_or_ignore(&PlanRow { hash, body }).insert(&build).event(NewEvent {
+        kind: EventKind::BuildFinished,
+        version: 1,
+        subject: format!("build/{id}"),
+        project: build.project.clone(),
+        at: now,
+        payload: serde_json::json!({
+            "builder": build.builder, "request": build.request, "result": BuildResult::Exception, "summary": message,
+            "class": class,
+        }),
+    });
+    crate::requests::finish(&ctx.store, &mut batch, request, BuildResult::Exception, now).await?;
+    match ctx.store.commit(batch).await {
+        Ok(()) => {
+            tracing::warn!(request = %request.id, builder = request.builder, reason = message, "a request was given up");
+            ctx.nudges.schedulers.notify_one();
+            Ok(())
+        }
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

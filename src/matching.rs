@@ -1,0 +1,197 @@
+//! Pairs waiting requests with free slots of attached workers, in order of priority and age.
+//!
+//! The loop holds the role `matcher`; the judgement is [`rouse_model::matching`]. A pair becomes true in one commit: the request claimed, the
+//! build's row, the slot's lease, and the worker's generation moved, so that nobody can end the worker under it unseen.
+
+use crate::ctx::{Active, Ctx};
+use crate::requests::request_event;
+use crate::specs;
+use rouse_model::build::{Build, Lease};
+use rouse_model::buildset::{Request, RequestState};
+use rouse_model::config_revision::PlanRow;
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::worker::Worker;
+use rouse_model::{BuildId, Timestamp, WorkerId};
+use rouse_store::{Batch, CommitError, ReadError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const TICK: Duration = Duration::from_secs(5);
+/// How far down the queue one pass looks.
+const WINDOW: i64 = 1_000;
+
+/// Why a pass was cut short.
+#[derive(Debug, thiserror::Error)]
+enum MatchError {
+    #[error("read the queue")]
+    Read(#[from] ReadError),
+    #[error("record a match")]
+    Commit(#[from] CommitError),
+    #[error("take the matcher's role")]
+    Role(#[from] rouse_store::HoldError),
+}
+
+/// Matches until told to stop.
+pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
+    loop {
+        let next = match pass(&ctx).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(error = crate::supervisor::chain(&error), "matching was cut short; trying again");
+                None
+            }
+        };
+        let wait = next.map_or(TICK, |at| at.since(ctx.now()).clamp(Duration::from_millis(5), TICK));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ctx.nudges.matching.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// One pass; answers when the next request that waits for a moment can be looked at.
+async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
+    let Some(role) = ctx.roles.hold("matcher", "").await? else { return Ok(None) };
+    let queue = ctx.store.queue(WINDOW).await?;
+    let now = ctx.now();
+    let soon = queue.iter().filter_map(|r| r.not_before).filter(|at| *at > now).min();
+    let mut slots = free_slots(ctx, now).await?;
+    if slots.is_empty() {
+        return Ok(soon);
+    }
+    let active = ctx.config();
+    for request in queue {
+        if request.not_before.is_some_and(|at| at > now) || request.cancel.is_some() {
+            continue;
+        }
+        let Some(place) = place_for(&active, &request, &slots) else { continue };
+        let (worker, slot) = slots[place].clone();
+        match claim(ctx, &role, &active, request, worker, slot).await {
+            Ok(Some(updated)) => {
+                slots.remove(place);
+                for (worker, _) in slots.iter_mut().filter(|(w, _)| w.id == updated.id) {
+                    *worker = updated.clone();
+                }
+                slots.retain(|(w, _)| w.takes_work(now));
+            }
+            Ok(None) => {}
+            Err(MatchError::Commit(error)) if error.is_conflict() => {
+                // Somebody changed the request or the worker: the next pass sees it.
+                slots.remove(place);
+                ctx.nudges.matching.notify_one();
+            }
+            Err(error) => return Err(error),
+        }
+        if slots.is_empty() {
+            break;
+        }
+    }
+    Ok(soon)
+}
+
+/// Free slots of this master's attached workers, one entry for each.
+async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, ReadError> {
+    let workers = ctx.store.live_workers().await?;
+    let mut taken: HashMap<WorkerId, Vec<i64>> = HashMap::new();
+    for lease in ctx.store.leases().await? {
+        taken.entry(lease.worker).or_default().push(lease.slot);
+    }
+    let mut free = Vec::new();
+    for worker in workers.into_iter().filter(|w| w.takes_work(now) && ctx.switchboard.is_attached(w.id)) {
+        let busy = taken.remove(&worker.id).unwrap_or_default();
+        for slot in (0..worker.slots).filter(|s| !busy.contains(s)) {
+            free.push((worker.clone(), slot));
+        }
+    }
+    Ok(free)
+}
+
+/// The first slot whose worker is of the request's own class, in the order of its pools.
+fn place_for(active: &Active, request: &Request, slots: &[(Worker, i64)]) -> Option<usize> {
+    let builder = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder)?.1;
+    for (pool, _) in specs::candidates(&active.config, builder, request) {
+        let Some(digest) = request.provision.digests.get(pool) else { continue };
+        let found = slots.iter().position(|(w, _)| {
+            w.pool == pool && w.spec_digest == *digest && w.trust == request.trust && w.project == request.project
+        });
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// Makes one pair true; answers the worker as it is then.
+async fn claim(
+    ctx: &Ctx,
+    role: &rouse_store::RoleHeld,
+    active: &Active,
+    mut request: Request,
+    mut worker: Worker,
+    slot: i64,
+) -> Result<Option<Worker>, MatchError> {
+    let Some((_, builder)) = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder) else {
+        return Ok(None);
+    };
+    let now = ctx.now();
+    let (plan, body) = builder.plan.address();
+    let attempt = ctx.store.builds(&rouse_store::reads::BuildFilter { request: Some(request.id), ..Default::default() }, rouse_store::Page { before: None, limit: 1 }).await?;
+    let attempt = attempt.first().map_or(1, |b| b.attempt + 1);
+    let id: BuildId = ctx.store.next_id().await?;
+    let since = request.not_before.unwrap_or(request.created).max(request.created);
+    let build = Build {
+        id,
+        request: request.id,
+        buildset: request.buildset,
+        builder: request.builder.clone(),
+        project: request.project.clone(),
+        attempt,
+        worker: Some(worker.id),
+        slot,
+        master: ctx.me,
+        config: active.revision,
+        plan: plan.clone(),
+        trust: request.trust,
+        summary: "preparing".into(),
+        cancel: None,
+        result: None,
+        class: None,
+        requested: request.created,
+        provisioned_from: worker.requested.max(since).min(now),
+        matched: now,
+        running_from: None,
+        finishing_from: None,
+        finished: None,
+        generation: 0,
+    };
+    request.state = RequestState::Claimed;
+    request.build = Some(id);
+    request.claimed_by = Some(ctx.me);
+    worker.builds_done += 1;
+    worker.idle_since = None;
+    let mut batch = Batch::new("build.claim");
+    batch
+        .expect_role(role)
+        .update(&mut request)
+        .update(&mut worker)
+        .insert_or_ignore(&PlanRow { hash: plan, body })
+        .insert(&build)
+        .insert(&Lease { worker: worker.id, slot, build: id, since: now })
+        .event(request_event(EventKind::RequestClaimed, &request, now))
+        .event(NewEvent {
+            kind: EventKind::BuildStarted,
+            version: 1,
+            subject: format!("build/{id}"),
+            project: build.project.clone(),
+            at: now,
+            payload: serde_json::json!({
+                "builder": build.builder, "request": build.request, "worker": worker.name, "attempt": build.attempt,
+            }),
+        });
+    ctx.store.commit(batch).await?;
+    ctx.nudges.builds.notify_one();
+    Ok(Some(worker))
+}

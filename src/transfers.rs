@@ -1,0 +1,83 @@
+//! Paths and tokens of files that travel beside the agent link. A token fits one worker, one direction and one path prefix, of one store epoch;
+//! it is derived when it is needed and stands in no table.
+
+use crate::keys::InstallationKey;
+use rouse_model::{ArtifactId, BuildId, StepId, WorkerId};
+
+/// What an agent may fetch or send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transfer {
+    /// The tree of one revision, as a tar.
+    Tree { codebase: String, revision: String },
+    Artifact { id: ArtifactId },
+    /// Files of one step into one artifact set.
+    Upload { build: BuildId, step: StepId, set: String },
+}
+
+impl Transfer {
+    /// The path on the agents' listener; an upload's files come below it.
+    #[must_use]
+    pub fn url_path(&self) -> String {
+        match self {
+            Self::Tree { codebase, revision } => format!("/files/tree/{codebase}/{revision}"),
+            Self::Artifact { id } => format!("/files/artifact/{id}"),
+            Self::Upload { build, step, set } => format!("/files/upload/{build}/{step}/{set}"),
+        }
+    }
+
+    /// Reads the path below `/files/`; for an upload also the file's own relative path.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<(Self, &str)> {
+        let (kind, rest) = path.split_once('/')?;
+        match kind {
+            "tree" => {
+                let (codebase, revision) = rest.split_once('/')?;
+                (!revision.contains('/'))
+                    .then(|| (Self::Tree { codebase: codebase.to_owned(), revision: revision.to_owned() }, ""))
+            }
+            "artifact" => Some((Self::Artifact { id: rest.parse().ok()? }, "")),
+            "upload" => {
+                let mut parts = rest.splitn(4, '/');
+                let build = parts.next()?.parse().ok()?;
+                let step = parts.next()?.parse().ok()?;
+                let set = parts.next()?.to_owned();
+                Some((Self::Upload { build, step, set }, parts.next()?))
+            }
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn token(&self, key: &InstallationKey, epoch: i64, worker: WorkerId) -> String {
+        key.sign("transfer", &[&epoch.to_string(), &worker.to_string(), &self.url_path()])
+    }
+
+    #[must_use]
+    pub fn is_token(&self, key: &InstallationKey, epoch: i64, worker: WorkerId, token: &str) -> bool {
+        key.verify("transfer", &[&epoch.to_string(), &worker.to_string(), &self.url_path()], token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_read_back() {
+        let all = [
+            Transfer::Tree { codebase: "app".into(), revision: "4f1c2aa".into() },
+            Transfer::Artifact { id: ArtifactId(7) },
+            Transfer::Upload { build: BuildId(1), step: StepId(2), set: "debs".into() },
+        ];
+        for transfer in all {
+            let path = transfer.url_path();
+            let below = path.strip_prefix("/files/").unwrap();
+            let asked = if matches!(transfer, Transfer::Upload { .. }) { format!("{below}/a/b.deb") } else { below.to_owned() };
+            let (read, file) = Transfer::parse(&asked).unwrap();
+            assert_eq!(read, transfer);
+            assert_eq!(file, if matches!(transfer, Transfer::Upload { .. }) { "a/b.deb" } else { "" });
+        }
+        assert_eq!(Transfer::parse("tree/app/a/b"), None);
+        assert_eq!(Transfer::parse("what/ever"), None);
+    }
+}
