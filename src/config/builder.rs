@@ -1,0 +1,171 @@
+//! `builders`: recipes. `like` is resolved here, so that nobody else ever sees a template.
+
+mod inherit;
+
+use super::context::Context;
+use super::fault::{Code, Fault};
+use super::leaf::{
+    BuilderName, CodebaseName, EnvName, EnvValue, Limit, OneOrMany, PoolName, ProjectName, PropertyName,
+    SecretName,
+};
+use super::step::{self, RawStep};
+use super::tree::Path;
+use indexmap::{IndexMap, IndexSet};
+use rouse_model::plan::{Action, OnLost, Plan};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+pub(crate) use inherit::inherit;
+
+/// As the model has it where a plan names none.
+const DEFAULT_RETRIES: u32 = 3;
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Builder")]
+pub(crate) struct RawBuilder {
+    /// `true`: only there for others to be `like` it; never scheduled.
+    #[serde(default)]
+    pub(crate) template: bool,
+    /// A builder whose keys count here too where they are not written; `env` and `properties` are taken entry by entry.
+    pub(crate) like: Option<BuilderName>,
+    /// The project that owns it. Default: `default`.
+    pub(crate) project: Option<ProjectName>,
+    /// The pools that its builds may run in. Default: every pool that accepts them.
+    pub(crate) pool: Option<OneOrMany<PoolName>>,
+    /// Environment of all its steps.
+    #[serde(default)]
+    pub(crate) env: IndexMap<EnvName, EnvValue>,
+    /// Properties that its builds start with.
+    #[serde(default)]
+    pub(crate) properties: IndexMap<PropertyName, Value>,
+    /// What becomes of a build whose worker is lost under it. Default: `retry`.
+    pub(crate) on_lost: Option<RawOnLost>,
+    /// How often a build is tried again for such reasons, and for launches that fail. Default: 3.
+    #[schemars(range(max = 100))]
+    pub(crate) retries: Option<u32>,
+    /// For the whole build; `never` sets no limit. Default: `never`.
+    pub(crate) timeout: Option<Limit>,
+    /// What is done, in order.
+    #[schemars(length(min = 1))]
+    pub(crate) steps: Option<Vec<RawStep>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "OnLost")]
+pub(crate) enum RawOnLost {
+    /// Once more, on another worker.
+    Retry,
+    /// It ends, as a build with an exception.
+    Fail,
+}
+
+/// A recipe, with all that it inherits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuilderConfig {
+    pub project: ProjectName,
+    /// Pools that it names, in order; empty: any that accepts it.
+    pub pools: Vec<PoolName>,
+    /// Properties that its builds start with.
+    pub properties: IndexMap<PropertyName, Value>,
+    /// What its builds do.
+    pub plan: Plan,
+    /// What its steps check out, in the order in which they do.
+    pub codebases: Vec<CodebaseName>,
+    /// What its environment refers to.
+    pub secrets: Vec<SecretName>,
+}
+
+impl RawBuilder {
+    /// Checks what one builder says itself; `path` is its own place.
+    pub(crate) fn check_own(&self, name: &str, cx: &mut Context<'_>, path: &Path) {
+        cx.refer_all("pools", &self.pool, &path.join("pool"));
+        if let Some(project) = &self.project {
+            cx.project(Some(project.clone()), &path.join("project"));
+        }
+        if self.template && self.steps.is_none() && self.like.is_none() && cx.is_empty_but(path, "template") {
+            let message = format!("template `{name}` has nothing to inherit");
+            cx.push(Fault::warning(Code::Useless, cx.key(path), message));
+        }
+        if let Some(steps) = &self.steps {
+            step::check_names(steps, cx, &path.join("steps"));
+        }
+    }
+
+    /// A whole builder, after inheritance. `origin` says where its steps and environment were written.
+    pub(crate) fn check(self, name: &str, cx: &mut Context<'_>, origin: &Origins) -> Option<BuilderConfig> {
+        let path = Path::of(["builders", name]);
+        let project = self.project.unwrap_or_else(|| cx.default_project());
+        let Some(steps) = self.steps else {
+            if cx.is_clean(&path) {
+                let fault =
+                    Fault::new(Code::NotRunnable, cx.key(&path), format!("builder `{name}` has no steps"));
+                cx.push(
+                    fault.note("write `steps:`, be `like` a builder that has some, or be a `template: true`"),
+                );
+            }
+            return None;
+        };
+        let mut secrets = IndexSet::new();
+        for (key, value) in &self.env {
+            let at = origin.env.get(key.as_str()).cloned().unwrap_or_else(|| path.join("env")).join(key);
+            secrets.extend(value.secret().and_then(|secret| cx.secret(secret, &at, &project, Some(name))));
+        }
+        let at = origin.steps.clone().unwrap_or_else(|| path.clone()).join("steps");
+        let mut planned = Vec::with_capacity(steps.len());
+        let names = step::names(&steps);
+        for (i, (step, step_name)) in steps.into_iter().zip(names).enumerate() {
+            let at = at.join(i);
+            for (key, value) in &step.env {
+                let at = at.join("env").join(key);
+                secrets
+                    .extend(value.secret().and_then(|secret| cx.secret(secret, &at, &project, Some(name))));
+            }
+            planned.extend(step.check(step_name, cx, &at));
+        }
+        let plan = Plan {
+            steps: planned,
+            env: env_of(self.env),
+            timeout_s: self.timeout.and_then(|limit| limit.0).map(|period| period.as_secs_up()),
+            on_lost: match self.on_lost {
+                Some(RawOnLost::Fail) => OnLost::Fail,
+                Some(RawOnLost::Retry) | None => OnLost::Retry,
+            },
+            retries: self.retries.unwrap_or(DEFAULT_RETRIES),
+        };
+        let codebases = codebases_of(&plan);
+        Some(BuilderConfig {
+            project,
+            pools: self.pool.map(OneOrMany::into_vec).unwrap_or_default(),
+            properties: self.properties,
+            plan,
+            codebases,
+            secrets: secrets.into_iter().collect(),
+        })
+    }
+}
+
+pub(crate) fn env_of(env: IndexMap<EnvName, EnvValue>) -> BTreeMap<String, String> {
+    env.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn codebases_of(plan: &Plan) -> Vec<CodebaseName> {
+    let trees = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Checkout { trees } => Some(trees),
+        _ => None,
+    });
+    let unique: IndexSet<CodebaseName> =
+        trees.flatten().filter_map(|tree| tree.codebase.parse().ok()).collect();
+    unique.into_iter().collect()
+}
+
+/// Where the parts of an inherited builder were written: paths of builders.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins {
+    pub(crate) steps: Option<Path>,
+    /// Variable → the `env` map that it stands in.
+    pub(crate) env: BTreeMap<String, Path>,
+}

@@ -1,0 +1,82 @@
+//! `codebases`: what can change.
+
+use super::context::Context;
+use super::leaf::{GitUrl, Limit, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName, SecretRef};
+use super::tree::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+const DEFAULT_POLL: Period = Period::from_secs(60);
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Codebase")]
+pub(crate) struct RawCodebase {
+    /// The git repository.
+    git: GitUrl,
+    /// The project that owns it. Default: `default`.
+    project: Option<ProjectName>,
+    /// The branches that are watched. Default: all.
+    branches: Option<OneOrMany<Pattern>>,
+    /// The tags that are watched. Default: none.
+    tags: Option<OneOrMany<Pattern>>,
+    /// The branches whose tips count as changes when the repository is seen for the first time. Default: none, so only what is pushed
+    /// from then on is built.
+    first: Option<OneOrMany<Pattern>>,
+    /// How often the repository is looked at; `never` where hooks alone tell of changes. Default: `1m`.
+    poll: Option<Limit>,
+    /// The private key (ssh) or password (https) to fetch with.
+    key: Option<SecretRef>,
+}
+
+/// A repository that builds check out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CodebaseConfig {
+    pub git: GitUrl,
+    pub project: ProjectName,
+    /// `None`: all branches are watched.
+    pub branches: Option<Patterns>,
+    /// `None`: no tags are.
+    pub tags: Option<Patterns>,
+    /// `None`: at first sight nothing is a change.
+    pub first: Option<Patterns>,
+    /// `None`: only looked at when a hook says so.
+    pub poll: Option<Period>,
+    pub key: Option<SecretName>,
+}
+
+impl CodebaseConfig {
+    /// Whether a ref is watched: a branch by its name, a tag as `refs/tags/NAME`.
+    #[must_use]
+    pub fn watches(&self, branch: &str) -> bool {
+        match branch.strip_prefix("refs/tags/") {
+            Some(tag) => self.tags.as_ref().is_some_and(|tags| tags.matches(tag)),
+            None => self.branches.as_ref().is_none_or(|branches| branches.matches(branch)),
+        }
+    }
+
+    /// The branch that is built where nobody names one: the first that `first` or `branches` names outright; else the repository's own.
+    #[must_use]
+    pub fn default_branch(&self) -> Option<&str> {
+        self.first
+            .as_ref()
+            .and_then(Patterns::first_literal)
+            .or_else(|| self.branches.as_ref().and_then(Patterns::first_literal))
+    }
+}
+
+impl RawCodebase {
+    pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<CodebaseConfig> {
+        let project = cx.project(self.project, &path.join("project"));
+        let key = self.key.as_ref().and_then(|key| cx.secret(key.name(), &path.join("key"), &project, None));
+        Some(CodebaseConfig {
+            git: self.git,
+            branches: cx.patterns(self.branches, &path.join("branches")),
+            tags: cx.patterns(self.tags, &path.join("tags")),
+            first: cx.patterns(self.first, &path.join("first")),
+            poll: self.poll.map_or(Some(DEFAULT_POLL), |poll| poll.0),
+            project,
+            key,
+        })
+    }
+}

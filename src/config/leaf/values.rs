@@ -1,0 +1,246 @@
+//! Values with a grammar of their own: templates and what holds them, references to secrets, paths, addresses, regular expressions.
+
+use super::{LeafFault, SecretName, text_leaf};
+use crate::config::fault::Code;
+use crate::config::template::{self, TemplateFault};
+
+impl From<TemplateFault> for LeafFault {
+    fn from(fault: TemplateFault) -> Self {
+        Self { code: Code::BadTemplate, message: fault.message, help: fault.help, at: fault.at }
+    }
+}
+
+fn check_template(text: &str) -> Result<(), LeafFault> {
+    Ok(template::check_template(text)?)
+}
+
+fn check_script(text: &str) -> Result<(), LeafFault> {
+    if text.trim().is_empty() {
+        return Err(LeafFault::new(Code::Empty, "an empty script does nothing"));
+    }
+    Ok(template::check_script(text)?)
+}
+
+fn check_condition(text: &str) -> Result<(), LeafFault> {
+    Ok(template::check_condition(text)?)
+}
+
+text_leaf!(
+    /// Text in which `{{ … }}` is filled in for each build.
+    Template, "template", check_template, { "examples": ["registry.local/{{ project }}:{{ branch | tag }}"] }
+);
+
+text_leaf!(
+    /// A shell script in which each `{{ … }}` becomes a quoted variable reference, never text.
+    Script, "script", check_script, { "minLength": 1, "examples": ["make -j{{ worker.cpus }} test"] }
+);
+
+text_leaf!(
+    /// An expression that is true or false for each build.
+    Condition, "condition", check_condition, { "minLength": 1, "examples": ["changed(\"src/**\")", "branch == \"main\""] }
+);
+
+const SECRET: &str = "secret:";
+
+fn check_secret_name(name: &str) -> Result<(), LeafFault> {
+    name.parse::<SecretName>().map(drop).map_err(|mut fault| {
+        fault.message = format!("`secret:` is followed by the name of a secret: {}", fault.message);
+        fault
+    })
+}
+
+fn check_secret_ref(text: &str) -> Result<(), LeafFault> {
+    match text.strip_prefix(SECRET) {
+        Some(name) => check_secret_name(name),
+        None => Err(LeafFault::new(Code::BadReference, "a secret is referred to, never written here")
+            .help("declare it under `secrets:` and write `secret:NAME`")),
+    }
+}
+
+text_leaf!(
+    /// `secret:NAME`, for a secret that is declared under `secrets`.
+    SecretRef, "secret-ref", check_secret_ref, { "pattern": "^secret:[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" }
+);
+
+impl SecretRef {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.as_str().strip_prefix(SECRET).unwrap_or_default()
+    }
+}
+
+fn check_env_value(text: &str) -> Result<(), LeafFault> {
+    match text.strip_prefix(SECRET) {
+        Some(name) => check_secret_name(name),
+        None if text.contains('\0') => {
+            Err(LeafFault::new(Code::WrongType, "a zero byte cannot be in an environment"))
+        }
+        None => check_template(text),
+    }
+}
+
+text_leaf!(
+    /// Text, a template, or `secret:NAME`; numbers and `true`/`false` are taken as they are written.
+    EnvValue, "env-value", check_env_value, { "type": ["string", "number", "boolean"] }
+);
+
+impl EnvValue {
+    /// The secret that it refers to.
+    #[must_use]
+    pub fn secret(&self) -> Option<&str> {
+        self.as_str().strip_prefix(SECRET)
+    }
+}
+
+fn check_relative(text: &str) -> Result<(), LeafFault> {
+    check_template(text)?;
+    if text.is_empty() {
+        return Err(LeafFault::new(Code::BadPath, "an empty path").help("the build's folder itself is `.`"));
+    }
+    if text.starts_with('/') || text.starts_with('~') {
+        return Err(LeafFault::new(Code::BadPath, format!("`{text}` is not within the build's folder"))
+            .help("paths are relative to the build's folder"));
+    }
+    if text.split(['/', '\\']).any(|part| part == "..") {
+        return Err(LeafFault::new(Code::BadPath, format!("`{text}` leaves the build's folder"))
+            .help("write it without `..`"));
+    }
+    if text.contains('\0') {
+        return Err(LeafFault::new(Code::BadPath, "a path holds no zero byte"));
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// A path below the build's folder; a template.
+    RelativePath, "relative-path", check_relative, { "minLength": 1, "examples": ["app/build"] }
+);
+
+fn check_web_url(text: &str) -> Result<(), LeafFault> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace) => {
+            Ok(())
+        }
+        _ => Err(LeafFault::new(Code::BadAddress, format!("`{text}` is no web address"))
+            .help("it begins with `https://` or `http://`")),
+    }
+}
+
+text_leaf!(
+    /// The address that people and workers open.
+    WebUrl, "web-url", check_web_url, { "pattern": "^https?://[^/\\s]\\S*$", "examples": ["https://ci.example.org"] }
+);
+
+fn check_git_url(text: &str) -> Result<(), LeafFault> {
+    let fault = |why: &str| {
+        Err(LeafFault::new(Code::BadAddress, format!("`{text}` is no address of a git repository: {why}")))
+    };
+    if text.trim() != text || text.is_empty() || text.chars().any(char::is_control) {
+        return fault("it is empty, or has blanks around it");
+    }
+    if text.starts_with('-') {
+        return fault("git would take it for an option");
+    }
+    // `ext::sh -c …` and its like run commands on the master.
+    let scheme = text.split(['/', '@', '[']).next().unwrap_or_default();
+    if scheme.contains("::") {
+        return fault("remote helpers are not taken");
+    }
+    let user = text
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next())
+        .and_then(|host| host.rsplit_once('@'));
+    if let Some((user, _)) = user.filter(|(user, _)| user.contains(':')) {
+        let start = text.find(user).unwrap_or_default();
+        return Err(LeafFault::new(Code::SecretInText, "a password stands in the configuration")
+            .at(start..start + user.len())
+            .help("declare it under `secrets:` and write `key: secret:NAME` beside `git:`"));
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// Where a git repository is: `https://…`, `ssh://…`, `git@host:path`, or a path on the master.
+    GitUrl, "git-url", check_git_url, { "minLength": 1, "examples": ["https://git.example.org/shop/app.git"] }
+);
+
+fn check_regex(text: &str) -> Result<(), LeafFault> {
+    match regex::Regex::new(text) {
+        Ok(_) => Ok(()),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            Err(LeafFault::new(Code::BadPattern, "the expression is too large"))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            Err(LeafFault::new(Code::BadPattern, format!("not a regular expression: {why}")))
+        }
+    }
+}
+
+text_leaf!(
+    /// A regular expression, searched for in each line.
+    RegexText, "rust-regex", check_regex, { "minLength": 1, "examples": ["warning:"] }
+);
+
+fn check_step_name(text: &str) -> Result<(), LeafFault> {
+    let length = text.chars().count();
+    if length == 0 || length > 100 || text.chars().any(char::is_control) || text.trim() != text {
+        return Err(LeafFault::new(
+            Code::BadName,
+            "a step's name is one line of 1 to 100 characters, without blanks around it",
+        ));
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// What a step is called, unique within its builder.
+    StepName, "step-name", check_step_name, { "minLength": 1, "maxLength": 100 }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_build() {
+        for good in [".", "app", "a/b", "{{ branch }}/x", "..x", "a..b"] {
+            assert!(good.parse::<RelativePath>().is_ok(), "{good:?}");
+        }
+        for bad in ["", "/etc", "../x", "a/../b", "~/x", "a\\..\\b"] {
+            assert_eq!(bad.parse::<RelativePath>().expect_err(bad).code, Code::BadPath, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn repositories_have_many_addresses_but_run_nothing() {
+        for good in [
+            "https://h/p.git",
+            "ssh://git@h/p",
+            "git@h:p.git",
+            "/srv/p.git",
+            "./p",
+            "file:///p",
+            "ssh://[::1]/p",
+            "git@[::1]:p",
+        ] {
+            assert!(good.parse::<GitUrl>().is_ok(), "{good:?}");
+        }
+        for bad in ["", " x", "-upload-pack=x", "ext::sh -c id", "a\nb"] {
+            assert_eq!(bad.parse::<GitUrl>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
+        }
+        let fault = "https://me:hunter2@h/p".parse::<GitUrl>().expect_err("a password");
+        assert_eq!((fault.code, fault.at), (Code::SecretInText, Some(8..18)));
+    }
+
+    #[test]
+    fn an_env_value_knows_its_secret() {
+        let value: EnvValue = "secret:key".parse().expect("a reference");
+        assert_eq!(value.secret(), Some("key"));
+        assert_eq!("a secret:key".parse::<EnvValue>().expect("text").secret(), None);
+        assert!("secret:".parse::<EnvValue>().is_err());
+        assert!("key".parse::<SecretRef>().is_err());
+    }
+}

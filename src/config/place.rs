@@ -1,0 +1,86 @@
+//! What a person calls a place in a configuration: ``step `test` of builder `unit` ``.
+
+use super::tree::{Node, Path};
+
+/// Section → what one entry of it is called, and several.
+const SECTIONS: [(&str, &str, &str); 7] = [
+    ("secrets", "secret", "secrets"),
+    ("projects", "project", "projects"),
+    ("codebases", "codebase", "codebases"),
+    ("providers", "account", "accounts"),
+    ("pools", "pool", "pools"),
+    ("builders", "builder", "builders"),
+    ("schedulers", "scheduler", "schedulers"),
+];
+
+/// What one entry of a section is called.
+pub(crate) fn singular(section: &str) -> &str {
+    SECTIONS.iter().find(|(name, ..)| *name == section).map_or(section, |(_, one, _)| one)
+}
+
+fn plural(section: &str) -> Option<&'static str> {
+    SECTIONS.iter().find(|(name, ..)| *name == section).map(|(_, _, many)| *many)
+}
+
+/// Names places of one tree.
+pub(crate) struct Places<'a> {
+    pub(crate) tree: &'a Node,
+    /// Keys that name kinds of providers: they stand between an object and its options, and nobody would say them.
+    pub(crate) kinds: &'a [&'static str],
+}
+
+impl Places<'_> {
+    /// The map, or the thing, that stands at a path.
+    pub(crate) fn of(&self, path: &Path) -> String {
+        let (head, rest) = self.head(&path.0);
+        if rest.is_empty() { head } else { format!("`{}` of {head}", rest.join(".")) }
+    }
+
+    /// The object that a path leads into, and the rest of the way.
+    fn head<'p>(&self, parts: &'p [String]) -> (String, &'p [String]) {
+        match parts {
+            [] => ("the configuration".to_owned(), &[]),
+            [section] => (format!("`{section}`"), &[]),
+            [builders, builder, steps, step, rest @ ..] if builders == "builders" && steps == "steps" => {
+                (format!("{} of builder `{builder}`", self.step(builder, step)), rest)
+            }
+            [section, name, kind, rest @ ..]
+                if matches!(section.as_str(), "pools" | "providers")
+                    && self.kinds.contains(&kind.as_str()) =>
+            {
+                (format!("{} `{name}`", singular(section)), rest)
+            }
+            [section, name, rest @ ..] if plural(section).is_some() => {
+                (format!("{} `{name}`", singular(section)), rest)
+            }
+            [section, rest @ ..] => (format!("`{section}`"), rest),
+        }
+    }
+
+    fn step(&self, builder: &str, step: &str) -> String {
+        let number = step.parse::<usize>().unwrap_or_default();
+        let steps = self.tree.get("builders").and_then(|b| b.get(builder)).and_then(|b| b.get("steps"));
+        let name = steps.and_then(|steps| match &steps.data {
+            super::tree::Data::List(items) => items.get(number)?.get("name")?.text(),
+            _ => None,
+        });
+        name.map_or_else(|| format!("step {}", number + 1), |name| format!("step `{name}`"))
+    }
+
+    /// Who takes the keys of the map at a path: `pools take`, `docker pools take`.
+    pub(crate) fn takers(&self, path: &Path) -> String {
+        match path.0.as_slice() {
+            [] => "a configuration takes".to_owned(),
+            [builders, _, steps, _] if builders == "builders" && steps == "steps" => "steps take".to_owned(),
+            [section, _] if let Some(many) = plural(section) => format!("{many} take"),
+            [section, _, kind]
+                if self.kinds.contains(&kind.as_str())
+                    && let Some(many) = plural(section) =>
+            {
+                format!("{kind} {many} take")
+            }
+            [.., last] if last.parse::<usize>().is_ok() => "it takes".to_owned(),
+            [.., last] => format!("`{last}` takes"),
+        }
+    }
+}

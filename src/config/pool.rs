@@ -1,0 +1,223 @@
+//! `pools`: where work can run.
+
+use super::context::Context;
+use super::fault::{Code, Fault};
+use super::leaf::{OneOrMany, Period, ProviderName};
+use super::provider::{check_leaves, only_kind, report};
+use super::tree::Path;
+use indexmap::IndexMap;
+use rouse_model::Trust;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The key within a provider's options that is ours.
+pub(crate) const ON: &str = "on";
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Pool")]
+pub(crate) struct RawPool {
+    /// Workers that are kept even while nothing waits. Default: 0.
+    #[schemars(range(max = 10_000))]
+    min: Option<u32>,
+    /// Workers at most. Default: 4.
+    #[schemars(range(min = 1, max = 10_000))]
+    max: Option<u32>,
+    /// Builds that one worker runs at the same time. Default: 1.
+    #[schemars(range(min = 1, max = 1_000))]
+    slots: Option<u32>,
+    /// `trusted` takes builds of trusted origin only; `any` takes untrusted ones too. Default: `trusted`.
+    accepts: Option<RawAccepts>,
+    /// How often and how long one worker serves. Default: one build, then it is gone.
+    #[serde(default)]
+    reuse: RawReuse,
+    /// How long a launch may take before it counts as failed.
+    #[serde(default)]
+    deadlines: RawDeadlines,
+    /// The provider is the key of its own options.
+    #[serde(flatten)]
+    kinds: IndexMap<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Accepts")]
+enum RawAccepts {
+    /// Builds of trusted origin only.
+    Trusted,
+    /// Untrusted builds too.
+    Any,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Reuse")]
+struct RawReuse {
+    /// Builds that one worker serves before it goes. Default: 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    builds: Option<u32>,
+    /// How long a worker may wait for its next build; `auto` learns it from how long launches take. Default: `auto`.
+    idle: Option<RawIdle>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Idle")]
+enum RawIdle {
+    Auto(RawAuto),
+    After(Period),
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Auto")]
+enum RawAuto {
+    Auto,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Deadlines")]
+struct RawDeadlines {
+    /// From the provider's acceptance until the instance runs; pulling an image counts. Default: `10m`.
+    launch: Option<Period>,
+    /// From then until the agent within has joined. Default: `2m`.
+    attach: Option<Period>,
+}
+
+/// Workers of one shape.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolConfig {
+    /// `docker`, `local`.
+    pub kind: String,
+    /// The accounts it may use, in order; never empty.
+    pub on: Vec<ProviderName>,
+    /// What the provider's own types read, templates as they were written, without `on`.
+    pub options: Value,
+    pub min: u32,
+    pub max: u32,
+    pub slots: u32,
+    /// The least trust that it takes.
+    pub accepts: Trust,
+    pub reuse: Reuse,
+    pub deadlines: Deadlines,
+}
+
+/// How often and how long one worker serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Reuse {
+    pub builds: u32,
+    pub idle: Idle,
+}
+
+/// How long a worker waits for its next build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// As long as launches have been seen to take.
+    Auto,
+    After(Period),
+}
+
+/// When a launch counts as failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Deadlines {
+    /// From the provider's acceptance until the instance runs.
+    pub launch: Period,
+    /// From then until the agent has joined.
+    pub attach: Period,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { launch: Period::from_secs(600), attach: Period::from_secs(120) }
+    }
+}
+
+impl RawPool {
+    pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<PoolConfig> {
+        let (min, max) = (self.min.unwrap_or(0), self.max.unwrap_or_else(|| self.min.unwrap_or(0).max(4)));
+        if min > max {
+            let message = format!("`min` {min} is above `max` {max} in {}", cx.place(path));
+            let fault = Fault::new(Code::OutOfRange, cx.value(&path.join("min")), message);
+            let other = cx.value(&path.join("max"));
+            cx.push(fault.related(other, "the maximum"));
+        }
+        let reuse = self.reuse(cx, path);
+        let accepts = match self.accepts {
+            Some(RawAccepts::Any) => Trust::Untrusted,
+            Some(RawAccepts::Trusted) | None => Trust::Trusted,
+        };
+        let defaults = Deadlines::default();
+        let deadlines = Deadlines {
+            launch: self.deadlines.launch.unwrap_or(defaults.launch),
+            attach: self.deadlines.attach.unwrap_or(defaults.attach),
+        };
+        let (kind, mut options) = only_kind(self.kinds, cx, path)?;
+        let root = path.join(kind.name());
+        let on = options.as_object_mut().and_then(|map| map.shift_remove(ON));
+        report(kind.check_pool(&options), cx, &root);
+        check_leaves(kind.as_ref(), &options, cx, &root);
+        let on = accounts(on, kind.name(), cx, &root)?;
+        Some(PoolConfig {
+            kind: kind.name().to_owned(),
+            on,
+            options,
+            min,
+            max,
+            slots: self.slots.unwrap_or(1),
+            accepts,
+            reuse,
+            deadlines,
+        })
+    }
+
+    fn reuse(&self, cx: &mut Context<'_>, path: &Path) -> Reuse {
+        let builds = self.reuse.builds.unwrap_or(1);
+        let idle = match self.reuse.idle {
+            Some(RawIdle::After(period)) => Idle::After(period),
+            Some(RawIdle::Auto(_)) | None => Idle::Auto,
+        };
+        if builds == 1 && self.reuse.idle.is_some() {
+            let span = cx.key(&path.join("reuse").join("idle"));
+            let message = format!("`idle` has no effect in {}", cx.place(path));
+            let note = "a worker that serves one build is gone after it, and never idle; write `builds:` too";
+            cx.push(Fault::warning(Code::Useless, span, message).note(note));
+        }
+        Reuse { builds, idle }
+    }
+}
+
+/// The accounts that `on` names, or the one that is meant where it is not there.
+fn accounts(on: Option<Value>, kind: &str, cx: &mut Context<'_>, root: &Path) -> Option<Vec<ProviderName>> {
+    let at = root.join(ON);
+    let Some(on) = on else {
+        let declared = cx.accounts_of(kind);
+        return match declared.as_slice() {
+            [] => Some(vec![kind.parse().ok()?]),
+            [one] => Some(vec![one.parse().ok()?]),
+            several => {
+                let message = format!("{} does not say on which account", cx.place(root));
+                let fault = Fault::new(Code::MissingKey, cx.key(root), message);
+                cx.push(
+                    fault
+                        .label("`on` is missing")
+                        .note(format!("accounts of `{kind}`: {}", several.join(", "))),
+                );
+                None
+            }
+        };
+    };
+    let on: OneOrMany<ProviderName> = serde_json::from_value(on).ok()?;
+    if !cx.refer_all("providers", &Some(on.clone()), &at) {
+        return None;
+    }
+    let on = on.into_vec();
+    let declared = cx.accounts_of(kind);
+    for (i, name) in on.iter().enumerate().filter(|(_, name)| !declared.contains(&name.as_str())) {
+        let span = cx.item(&at, i);
+        let message = format!("account `{name}` is not of `{kind}`, which {} is", cx.place(root));
+        cx.push(Fault::new(Code::BadReference, span, message));
+    }
+    Some(on)
+}

@@ -1,0 +1,129 @@
+//! `providers`: accounts and endpoints that make instances. What their options mean is the provider's own business; this only knows
+//! that each kind of provider has a name, a schema and checks.
+
+use super::context::Context;
+use super::fault::{Code, Fault};
+use super::template;
+use super::tree::Path;
+use indexmap::IndexMap;
+use rouse_contract::kind::Leaf;
+use rouse_contract::{OptionFault, ProviderKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The kind is the only key; its schema is spliced in.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Provider")]
+pub(crate) struct RawProvider {
+    #[serde(flatten)]
+    kinds: IndexMap<String, Value>,
+}
+
+/// One account or endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProviderConfig {
+    /// `docker`, `local`.
+    pub kind: String,
+    /// What the provider's own types read.
+    pub options: Value,
+    /// Nobody wrote it: it is the usual account of its kind, used by pools that name none.
+    pub implied: bool,
+}
+
+impl RawProvider {
+    pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<ProviderConfig> {
+        let (kind, options) = only_kind(self.kinds, cx, path)?;
+        report(kind.check_account(&options), cx, &path.join(kind.name()));
+        Some(ProviderConfig { kind: kind.name().to_owned(), options, implied: false })
+    }
+}
+
+/// The one kind among the keys of a pool or account, with its options; a fault where it is not exactly one.
+pub(crate) fn only_kind(
+    kinds: IndexMap<String, Value>,
+    cx: &mut Context<'_>,
+    path: &Path,
+) -> Option<(Arc<dyn ProviderKind>, Value)> {
+    let known: Vec<Arc<dyn ProviderKind>> = cx.kinds.to_vec();
+    let mut chosen = kinds.into_iter().filter_map(|(key, options)| {
+        known.iter().find(|kind| kind.name() == key).map(|kind| (Arc::clone(kind), options))
+    });
+    match (chosen.next(), chosen.next()) {
+        (Some(one), None) => Some(one),
+        _ => {
+            let names: Vec<&str> = known.iter().map(|kind| kind.name()).collect();
+            cx.one_of(path, &names, "provider");
+            None
+        }
+    }
+}
+
+/// Faults of a provider's own check, with their places.
+pub(crate) fn report(faults: Vec<OptionFault>, cx: &mut Context<'_>, path: &Path) {
+    for OptionFault { path: below, message, help } in faults {
+        let at = below.iter().fold(path.clone(), |at, part| at.join(part));
+        let fault =
+            Fault::new(Code::ProviderOption, cx.value(&at), format!("{message} in {}", cx.place(path)));
+        cx.push(fault.label(help.unwrap_or_default()));
+    }
+}
+
+/// Checks the strings of a pool's options: templates where they are rendered, none where they can reach the host.
+pub(crate) fn check_leaves(kind: &dyn ProviderKind, options: &Value, cx: &mut Context<'_>, root: &Path) {
+    let mut todo = vec![(options, Vec::new())];
+    while let Some((value, path)) = todo.pop() {
+        match value {
+            Value::Object(map) => {
+                todo.extend(map.iter().map(|(k, v)| (v, [path.clone(), vec![k.clone()]].concat())))
+            }
+            Value::Array(list) => {
+                todo.extend(
+                    list.iter().enumerate().map(|(i, v)| (v, [path.clone(), vec![i.to_string()]].concat())),
+                );
+            }
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                check_leaf(kind, text, &path, cx, root)
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Context<'_>, root: &Path) {
+    let at = path.iter().fold(root.clone(), |at, part| at.join(part));
+    match use_of(kind, path) {
+        Leaf::Literal => {
+            let message = format!("`{}` of {} is never filled in", path.join("."), cx.place(root));
+            let fault = Fault::new(Code::BadTemplate, cx.value(&at), message);
+            cx.push(
+                fault
+                    .label("write it out")
+                    .note("what can reach the host is literal, so that no build can change it"),
+            );
+        }
+        Leaf::Image | Leaf::Text | Leaf::Allowed => {
+            if let Err(fault) = template::check_template(text) {
+                let span = cx.part(&at, text, fault.at.as_ref());
+                let message = format!("{} in `{}` of {}", fault.message, path.join("."), cx.place(root));
+                cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
+            }
+        }
+    }
+}
+
+/// A kind names its leaves with `*` for an index or a map's key; which of the keys are a map's it alone knows, so all are tried.
+fn use_of(kind: &dyn ProviderKind, path: &[String]) -> Leaf {
+    let exact: Vec<&str> = path.iter().map(|p| if p.parse::<usize>().is_ok() { "*" } else { p }).collect();
+    let with_star = (0..exact.len()).map(|at| {
+        let mut starred = exact.clone();
+        starred[at] = "*";
+        starred
+    });
+    std::iter::once(exact.clone())
+        .chain(with_star)
+        .map(|path| kind.leaf(&path))
+        .find(|leaf| *leaf != Leaf::Literal)
+        .unwrap_or(Leaf::Literal)
+}

@@ -1,0 +1,255 @@
+//! `steps` of a builder: what is written → what the model's plan holds.
+
+mod action;
+
+use super::builder::env_of;
+use super::context::Context;
+use super::fault::{Code, Fault};
+use super::leaf::{Condition, EnvName, EnvValue, ExitCode, Limit, Period, RegexText, RelativePath, StepName};
+use super::tree::Path;
+use action::{RawCheckouts, RawDownload, RawProperties, RawRun, RawUpload};
+use indexmap::IndexMap;
+use rouse_model::BuildResult;
+use rouse_model::plan::{Action, PlannedStep, Program, Rules, Run};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// The keys of which a step has exactly one.
+pub(crate) const ACTIONS: [&str; 5] = ["checkout", "run", "properties", "upload", "download"];
+/// Keys that say how a command is run or read; for steps that run one.
+const OF_COMMANDS: [&str; 6] = ["env", "tty", "shell", "silence", "exit", "warnings"];
+/// A command that prints nothing for so long is taken for hung.
+const DEFAULT_SILENCE: Period = Period::from_secs(20 * 60);
+/// Reads a script from a file; ends with the first command that fails.
+const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-e"];
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Step")]
+pub(crate) struct RawStep {
+    /// Brings the source of one codebase, or of several, to the worker.
+    checkout: Option<RawCheckouts>,
+    /// A command: a text is a script for the shell, a list is a program and its arguments.
+    run: Option<RawRun>,
+    /// Sets properties from a file or from what a command prints.
+    properties: Option<RawProperties>,
+    /// Keeps files of the build.
+    upload: Option<RawUpload>,
+    /// Brings files that were kept.
+    download: Option<RawDownload>,
+
+    /// What it is called; unique within its builder. Default: made of what it does.
+    name: Option<StepName>,
+    /// The folder that it works in, below the build's own. Default: `.`.
+    dir: Option<RelativePath>,
+    /// Environment of this step, before that of the builder.
+    #[serde(default)]
+    pub(crate) env: IndexMap<EnvName, EnvValue>,
+    /// It is skipped where this is not true.
+    #[serde(rename = "if")]
+    condition: Option<Condition>,
+    /// It may take so long; `never` sets no limit. Default: `never`.
+    timeout: Option<Limit>,
+    /// It may print nothing for so long; `never` sets no limit. Default: `20m`.
+    silence: Option<Limit>,
+    /// What exit codes mean, beside 0 for success and all others for failure.
+    #[serde(default)]
+    exit: IndexMap<ExitCode, RawResult>,
+    /// Runs it on a terminal, so that programs print in colour. Default: `false`.
+    tty: Option<bool>,
+    /// The interpreter of a script: a program and its first arguments, to which the script's file is added. Default: `[/bin/sh, -e]`.
+    #[schemars(length(min = 1))]
+    shell: Option<Vec<String>>,
+    /// Runs even where an earlier step has ended the build. Default: `false`.
+    always: Option<bool>,
+    /// A failure of it ends the build. Default: `true`.
+    halt_on_failure: Option<bool>,
+    /// A failure of it makes the build a failure. Default: `true`.
+    flunk_on_failure: Option<bool>,
+    /// Warnings of it make the build a failure. Default: `false`.
+    flunk_on_warnings: Option<bool>,
+    /// A failure of it gives the build warnings. Default: `false`.
+    warn_on_failure: Option<bool>,
+    /// Warnings of it give the build warnings. Default: `true`.
+    warn_on_warnings: Option<bool>,
+    /// `false`: a command of it that may have run is never run again, even where its worker was lost. Default: `true`.
+    repeatable: Option<bool>,
+    /// A regular expression; a line that matches it gives the step warnings.
+    warnings: Option<RegexText>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Result")]
+enum RawResult {
+    /// All is well.
+    Success,
+    /// Done, with something to look at.
+    Warnings,
+    /// It did not work.
+    Failure,
+    /// There was nothing to do.
+    Skipped,
+    /// Something around it broke.
+    Exception,
+    /// The whole build is tried again, within its budget.
+    Retry,
+}
+
+impl From<RawResult> for BuildResult {
+    fn from(raw: RawResult) -> Self {
+        match raw {
+            RawResult::Success => Self::Success,
+            RawResult::Warnings => Self::Warnings,
+            RawResult::Failure => Self::Failure,
+            RawResult::Skipped => Self::Skipped,
+            RawResult::Exception => Self::Exception,
+            RawResult::Retry => Self::Retry,
+        }
+    }
+}
+
+impl RawStep {
+    fn rules(&self) -> Rules {
+        let default = Rules::default();
+        Rules {
+            halt_on_failure: self.halt_on_failure.unwrap_or(default.halt_on_failure),
+            flunk_on_failure: self.flunk_on_failure.unwrap_or(default.flunk_on_failure),
+            flunk_on_warnings: self.flunk_on_warnings.unwrap_or(default.flunk_on_warnings),
+            warn_on_failure: self.warn_on_failure.unwrap_or(default.warn_on_failure),
+            warn_on_warnings: self.warn_on_warnings.unwrap_or(default.warn_on_warnings),
+            always_run: self.always.unwrap_or(default.always_run),
+            exit: self.exit.iter().map(|(code, result)| (i32::from(code.0), (*result).into())).collect(),
+        }
+    }
+
+    /// A whole step; `None`, with a fault, where it has not exactly one action.
+    pub(crate) fn check(self, name: String, cx: &mut Context<'_>, path: &Path) -> Option<PlannedStep> {
+        let rules = self.rules();
+        let command = self.run.is_some() || self.properties.as_ref().is_some_and(RawProperties::runs);
+        if !command {
+            cx.not_with(path, &OF_COMMANDS, "steps that run a command");
+        }
+        if self.shell.is_some()
+            && self
+                .run
+                .as_ref()
+                .or(self.properties.as_ref().and_then(RawProperties::run))
+                .is_some_and(RawRun::is_argv)
+        {
+            let message = format!("`shell` is for scripts, and {} runs a program itself", cx.place(path));
+            cx.push(Fault::new(Code::Together, cx.key(&path.join("shell")), message));
+        }
+        let how = How { shell: self.shell, tty: self.tty.unwrap_or(false), warnings: self.warnings };
+        let action = match (self.checkout, self.run, self.properties, self.upload, self.download) {
+            (Some(checkouts), None, None, None, None) => {
+                Action::Checkout { trees: checkouts.check(cx, &path.join("checkout")) }
+            }
+            (None, Some(run), None, None, None) => Action::Run(how.run(run)),
+            (None, None, Some(properties), None, None) => {
+                properties.check(how, cx, &path.join("properties"))?
+            }
+            (None, None, None, Some(upload), None) => upload.check(),
+            (None, None, None, None, Some(download)) => download.check(),
+            _ => {
+                cx.one_of(path, &ACTIONS, "action");
+                return None;
+            }
+        };
+        let seconds = |limit: Option<Limit>| limit.and_then(|limit| limit.0).map(Period::as_secs_up);
+        let silence =
+            if command { seconds(self.silence.or(Some(Limit(Some(DEFAULT_SILENCE))))) } else { None };
+        Some(PlannedStep {
+            name,
+            action,
+            env: env_of(self.env),
+            dir: self.dir.map(String::from).filter(|dir| dir != "."),
+            condition: self.condition.map(String::from),
+            timeout_s: seconds(self.timeout),
+            silence_s: silence,
+            rules,
+            repeatable: self.repeatable.unwrap_or(true),
+        })
+    }
+
+    /// A name made of what it does.
+    fn plain_name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.to_string();
+        }
+        if let Some(checkout) = &self.checkout {
+            return checkout.plain_name();
+        }
+        if let Some(run) = &self.run {
+            return run.plain_name();
+        }
+        if let Some(upload) = &self.upload {
+            return upload.plain_name();
+        }
+        if let Some(download) = &self.download {
+            return download.plain_name();
+        }
+        "properties".to_owned()
+    }
+}
+
+/// How a command of a step is run.
+struct How {
+    shell: Option<Vec<String>>,
+    tty: bool,
+    warnings: Option<RegexText>,
+}
+
+impl How {
+    fn run(self, raw: RawRun) -> Run {
+        let program = match raw {
+            RawRun::Argv(argv) => Program::Argv(argv.into_iter().map(String::from).collect()),
+            RawRun::Script(text) => Program::Script {
+                interpreter: self.shell.unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec()),
+                text: text.into(),
+            },
+        };
+        Run { program, tty: self.tty, warning_pattern: self.warnings.map(String::from) }
+    }
+}
+
+/// Names of all steps: those that are written, and for the others what they do, numbered where that is not unique.
+pub(crate) fn names(steps: &[RawStep]) -> Vec<String> {
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    for name in steps.iter().filter_map(|step| step.name.as_ref()) {
+        taken.insert(name.to_string(), 1);
+    }
+    let name = |step: &RawStep| {
+        let plain = step.plain_name();
+        if step.name.is_some() {
+            return plain;
+        }
+        let mut number = taken.get(&plain).copied().unwrap_or(0);
+        loop {
+            number += 1;
+            let name = if number == 1 { plain.clone() } else { format!("{plain} {number}") };
+            if number == 1 || !taken.contains_key(&name) {
+                taken.insert(plain, number);
+                taken.insert(name.clone(), 1.max(taken.get(&name).copied().unwrap_or(0)));
+                return name;
+            }
+        }
+    };
+    steps.iter().map(name).collect()
+}
+
+/// Names that somebody wrote twice.
+pub(crate) fn check_names(steps: &[RawStep], cx: &mut Context<'_>, path: &Path) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (i, step) in steps.iter().enumerate() {
+        let Some(name) = &step.name else { continue };
+        let at = |i: usize| path.join(i).join("name");
+        if let Some(first) = seen.insert(name, i) {
+            let fault =
+                Fault::new(Code::DuplicateName, cx.value(&at(i)), format!("two steps are called `{name}`"));
+            let first = cx.value(&at(first));
+            cx.push(fault.related(first, "the first"));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Bad configurations and their messages.
