@@ -34,6 +34,7 @@ pub const TEST: &[Need] = &[
     Need { program: "ip", packages: &["iproute2"] },
     Need { program: "docker-registry", packages: &["docker-registry"] },
     Need { program: "initdb", packages: &["postgresql"] },
+    Need { program: "psql", packages: &["postgresql-client"] },
     Need { program: "busybox", packages: &["busybox-static"] },
     Need { program: "setpriv", packages: &["util-linux"] },
     Need { program: "tar", packages: &["tar"] },

@@ -1,0 +1,24 @@
+//! What every scenario stands on: a master as a process, real repositories, real images, and a count of what is left over.
+//!
+//! It looks at the product from outside only: processes, files, sockets, the API, the daemons' own listings. What it starts it takes away
+//! by id when it is dropped, also where the scenario fails. It must not use any of the product's code.
+
+// A scenario uses the parts that it needs; which ones changes from file to file.
+#![allow(dead_code, unused_imports)]
+
+pub mod api;
+pub mod database;
+pub mod docker;
+pub mod git;
+pub mod leftovers;
+pub mod master;
+pub mod processes;
+pub mod scratch;
+pub mod wait;
+
+pub use database::Database;
+pub use docker::Docker;
+pub use git::GitRepo;
+pub use leftovers::Leftovers;
+pub use master::{Master, Options};
+pub use scratch::Scratch;

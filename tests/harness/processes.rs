@@ -1,0 +1,55 @@
+//! Processes as the kernel shows them.
+
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// One live process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    pub pid: i32,
+    pub command: String,
+}
+
+/// Live processes whose command line, environment or folder mentions `mark`, but for this test itself. Zombies are over already, whoever
+/// is slow to reap them.
+pub fn mentioning(mark: &str) -> Vec<Seen> {
+    let mut seen: Vec<Seen> = all().filter(|process| mentions(process.pid, mark)).collect();
+    seen.sort();
+    seen
+}
+
+/// Every live process but this one.
+pub fn all() -> impl Iterator<Item = Seen> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let command = String::from_utf8_lossy(&read(pid, "cmdline")).replace('\0', " ").trim().to_string();
+        (pid != std::process::id() as i32 && is_alive(pid)).then_some(Seen { pid, command })
+    })
+}
+
+/// Whether a process is there and not a zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = String::from_utf8_lossy(&read(pid, "stat")).into_owned();
+    // The state follows the name, which may itself contain spaces and parentheses.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Ends one process at once. It may have gone by itself.
+pub fn kill9(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+fn mentions(pid: i32, mark: &str) -> bool {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let folder: PathBuf = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    text(read(pid, "cmdline")).contains(mark)
+        || text(read(pid, "environ")).contains(mark)
+        || format!("{}/", folder.display()).contains(mark)
+}
+
+fn read(pid: i32, file: &str) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}

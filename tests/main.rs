@@ -1,0 +1,4 @@
+//! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
+
+mod harness;
+mod harness_holds;
