@@ -44,15 +44,16 @@ fn look(file: &Path, text: &str) -> Faults {
             faults.push(format!("{}:{}: no test is switched off", file.display(), number + 1));
         }
     }
-    let top = file.extension().is_some_and(|extension| extension == "rs") && in_a_src_folder(file);
-    if top && !text.trim_start().starts_with("//!") {
+    let says = file.extension().is_some_and(|extension| extension == "rs") && is_shipped(file);
+    if says && !text.trim_start().starts_with("//!") {
         faults.push(format!("{}: its first line does not say what it is for (`//! …`)", file.display()));
     }
     faults
 }
 
-fn in_a_src_folder(file: &Path) -> bool {
-    file.iter().any(|part| part == "src")
+/// A module of a package, and not one of its tests: those are named for what they test.
+fn is_shipped(file: &Path) -> bool {
+    file.iter().any(|part| part == "src") && !file.iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
 #[cfg(test)]
@@ -71,6 +72,7 @@ mod tests {
     fn names_and_first_lines_are_looked_at() {
         assert_eq!(look(Path::new("src/a/mod.rs"), "//! A.\n").len(), 1);
         assert_eq!(look(Path::new("src/a.rs"), "fn a() {}\n").len(), 1);
+        assert!(look(Path::new("src/a/tests.rs"), "fn a() {}\n").is_empty());
         assert_eq!(look(Path::new("src/a.rs"), "//! A.\n    #[ignore]\n").len(), 1);
     }
 }

@@ -24,7 +24,12 @@ const SERVICES: &[&str] = &[
     // docs/adr/0002
     "switchboard",
     // docs/adr/0004
+    "accounts",
     "ctx",
+    "objects",
+    "revisions",
+    "specs",
+    "transfers",
     "workers",
 ];
 
@@ -36,7 +41,7 @@ const LOOPS: &[&str] =
 const READERS: &[&str] = &["explain", "simulate", "api", "cli"];
 
 /// Small parts that belong to no room: they import nothing of the master, and anyone may use them.
-const TOOLS: &[&str] = &["keys"];
+const TOOLS: &[&str] = &["keys", "supervisor"];
 
 /// Puts everything together. Called by the CLI's verbs that run a master.
 const ROOT: &str = "boot";
@@ -48,7 +53,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("bollard", &[]),
     ("sqlx", &[]),
     ("rusqlite", &[]),
-    ("rouse_agent_protocol", &["agent_link", "builds", "switchboard"]),
+    ("rouse_agent_protocol", &["agent_link", "builds", "fleet", "switchboard"]),
 ];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {

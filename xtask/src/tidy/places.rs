@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 /// Folders that every machine has: naming what lies in them is fine.
 const COMMON: &[&str] =
-    &["/", "/tmp", "/var", "/var/tmp", "/usr", "/usr/src", "/opt", "/srv", "/home", "/mnt", "/src"];
+    &["/", "/tmp", "/var", "/var/tmp", "/usr", "/usr/src", "/opt", "/srv", "/home", "/root", "/mnt", "/src"];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
     let places = places(workspace);
