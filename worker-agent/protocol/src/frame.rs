@@ -10,7 +10,8 @@ use thiserror::Error;
 use crate::{MAX_FRAME_BYTES, StreamId};
 
 const KIND_STREAM: u8 = 1;
-const HEADER: usize = 1 + 1 + 8 + 8 + 8;
+/// Bytes before the bytes of output.
+pub const FRAME_HEADER_BYTES: usize = 1 + 1 + 8 + 8 + 8;
 
 /// Where bytes of a stream came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,8 +79,13 @@ pub enum FrameError {
 }
 
 /// The header that stands before the bytes; for senders that keep both in one buffer.
-pub fn encode_frame_header(stream: StreamId, channel: Channel, offset: u64, at_us: u64) -> [u8; HEADER] {
-    let mut out = [0; HEADER];
+pub fn encode_frame_header(
+    stream: StreamId,
+    channel: Channel,
+    offset: u64,
+    at_us: u64,
+) -> [u8; FRAME_HEADER_BYTES] {
+    let mut out = [0; FRAME_HEADER_BYTES];
     out[0] = KIND_STREAM;
     out[1] = channel as u8;
     out[2..10].copy_from_slice(&stream.0.to_be_bytes());
@@ -91,7 +97,7 @@ pub fn encode_frame_header(stream: StreamId, channel: Channel, offset: u64, at_u
 /// One message. The sender keeps to [`MAX_FRAME_BYTES`]; the receiver checks it.
 pub fn encode_frame(frame: &StreamFrame) -> Bytes {
     let header = encode_frame_header(frame.stream, frame.channel, frame.offset, frame.at_us);
-    let mut out = Vec::with_capacity(HEADER + frame.bytes.len());
+    let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + frame.bytes.len());
     out.extend_from_slice(&header);
     out.extend_from_slice(&frame.bytes);
     out.into()
@@ -99,7 +105,7 @@ pub fn encode_frame(frame: &StreamFrame) -> Bytes {
 
 /// The frame in a message, sharing its memory. Any input gives an answer; `Kind` may be skipped, as a later version may add kinds.
 pub fn decode_frame(message: Bytes) -> Result<StreamFrame, FrameError> {
-    let Some((header, _)) = message.split_first_chunk::<HEADER>() else {
+    let Some((header, _)) = message.split_first_chunk::<FRAME_HEADER_BYTES>() else {
         return Err(FrameError::Short(message.len()));
     };
     if header[0] != KIND_STREAM {
@@ -112,7 +118,7 @@ pub fn decode_frame(message: Bytes) -> Result<StreamFrame, FrameError> {
         u64::from_be_bytes(eight)
     };
     let (stream, offset, at_us) = (StreamId(number(2).cast_signed()), number(10), number(18));
-    let bytes = message.slice(HEADER..);
+    let bytes = message.slice(FRAME_HEADER_BYTES..);
     if bytes.is_empty() || bytes.len() > MAX_FRAME_BYTES {
         return Err(FrameError::Length(bytes.len()));
     }

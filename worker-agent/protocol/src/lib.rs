@@ -18,7 +18,9 @@ mod signing;
 pub use command::{
     Action, Command, CommandId, Download, Kill, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
 };
-pub use frame::{Channel, FrameError, StreamFrame, decode_frame, encode_frame, encode_frame_header};
+pub use frame::{
+    Channel, FRAME_HEADER_BYTES, FrameError, StreamFrame, decode_frame, encode_frame, encode_frame_header,
+};
 pub use hidden::Hidden;
 pub use join::{Endpoint, JoinDocument};
 pub use message::{

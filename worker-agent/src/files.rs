@@ -1,0 +1,9 @@
+//! Files to and from the master, by HTTP on its listener beside the link. Each transfer is a command with a thread of its own.
+
+mod download;
+mod http;
+mod unpack;
+mod upload;
+
+pub use download::download;
+pub use upload::upload;

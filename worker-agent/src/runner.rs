@@ -1,0 +1,121 @@
+//! Commands, each at most once: a thread for each one that is accepted, its outcome into the shared state.
+
+use std::sync::Arc;
+
+use rouse_agent_protocol::masking::Masks;
+use rouse_agent_protocol::{Action, Command, FailureClass, Hidden, Outcome, OutcomeKind};
+
+use crate::clock;
+use crate::control::Control;
+use crate::files;
+use crate::host::Host;
+use crate::paths;
+use crate::process::{self, RunError};
+use crate::state::{Shared, outcome};
+
+/// Enough for a command's thread, whose buffers are on the heap.
+const STACK: usize = 512 * 1024;
+
+#[derive(Debug)]
+pub struct Runner {
+    host: Arc<Host>,
+    shared: Arc<Shared>,
+}
+
+impl Runner {
+    pub fn new(host: Arc<Host>, shared: Arc<Shared>) -> Self {
+        Self { host, shared }
+    }
+
+    /// Run a command unless its id is known. Returns at once.
+    pub fn run(&self, command: Command) {
+        let Some(control) = self.shared.update(|state| state.accept(&command)) else { return };
+        let id = command.id;
+        let (host, shared) = (self.host.clone(), self.shared.clone());
+        let job = move || {
+            let outcome = perform(&host, &shared, &control, &command);
+            shared.update(|state| state.finished(command.id, outcome));
+        };
+        let thread =
+            std::thread::Builder::new().name(format!("command-{}", id.0)).stack_size(STACK).spawn(job);
+        if let Err(error) = thread {
+            let message = format!("the agent could not start a thread for the command: {error}");
+            let kind = OutcomeKind::Failed { message, class: FailureClass::Infrastructure };
+            self.shared.update(|state| state.finished(id, outcome(kind, now())));
+        }
+    }
+}
+
+fn now() -> (u64, i64) {
+    (clock::monotonic_us(), clock::wall_us())
+}
+
+fn perform(host: &Host, shared: &Arc<Shared>, control: &Arc<Control>, command: &Command) -> Outcome {
+    let masks = Masks::new(command.masks.iter().map(Hidden::reveal));
+    let oom_before = host.oom.count();
+    let mut started = now();
+    let mut begin = || {
+        started = now();
+        shared.update(|state| state.started(command.id, started.0, started.1));
+    };
+    let mut done = match &command.action {
+        Action::Run(run) => {
+            let ended = process::run(host, shared, control, command, run, masks.clone(), begin);
+            ran(ended, started)
+        }
+        Action::Paths(wanted) => {
+            begin();
+            outcome(paths::perform(&host.work_dir, wanted), started)
+        }
+        Action::Upload(upload) => {
+            begin();
+            outcome(files::upload(host, control, upload), started)
+        }
+        Action::Download(download) => {
+            begin();
+            outcome(files::download(host, control, download), started)
+        }
+    };
+    done.oom_killed = host.oom.count() > oom_before;
+    mask(&mut done.kind, &masks);
+    done
+}
+
+fn ran(ended: Result<process::Ended, RunError>, started: (u64, i64)) -> Outcome {
+    match ended {
+        Ok(ended) => Outcome {
+            max_rss_bytes: Some(ended.exit.max_rss_bytes),
+            cpu_us: Some(ended.exit.cpu_us),
+            leftovers: ended.leftovers,
+            ..outcome(ended.kind, started)
+        },
+        Err(RunError::CouldNotStart(message)) => outcome(OutcomeKind::CouldNotStart { message }, started),
+        Err(RunError::Machine { step, source }) => {
+            let message = format!("the agent could not {step}: {source}");
+            outcome(OutcomeKind::Failed { message, class: FailureClass::Infrastructure }, started)
+        }
+    }
+}
+
+/// Messages may quote what the command was given.
+fn mask(kind: &mut OutcomeKind, masks: &Masks) {
+    match kind {
+        OutcomeKind::CouldNotStart { message } | OutcomeKind::Failed { message, .. } => {
+            *message = masks.mask_text(message);
+        }
+        OutcomeKind::PathsDone { listings } => {
+            listings
+                .iter_mut()
+                .flat_map(|l| &mut l.entries)
+                .for_each(|entry| entry.path = masks.mask_text(&entry.path));
+        }
+        OutcomeKind::Transferred { files } => {
+            files.iter_mut().for_each(|file| file.path = masks.mask_text(&file.path))
+        }
+        OutcomeKind::Exited { .. }
+        | OutcomeKind::Signalled { .. }
+        | OutcomeKind::TimedOut { .. }
+        | OutcomeKind::Silent { .. }
+        | OutcomeKind::Stopped { .. } => {}
+    }
+}
