@@ -85,7 +85,8 @@ impl Spool {
     /// May more be read?
     pub fn has_room(&self) -> bool {
         let in_memory = self.memory + MAX_FRAME_BYTES <= MEMORY_BYTES;
-        let in_file = self.file.usable() && self.file.used() < self.disk_bytes && self.memory < 2 * MEMORY_BYTES;
+        let in_file =
+            self.file.usable() && self.file.used() < self.disk_bytes && self.memory < 2 * MEMORY_BYTES;
         in_memory || in_file
     }
 

@@ -177,7 +177,8 @@ impl<'a> Client<'a> {
                 let message = format!("the transfer got no further for {} s: {error}", PATIENCE.as_secs());
                 return Err(OutcomeKind::Failed { message, class: FailureClass::Infrastructure });
             }
-            self.wait(tokio::time::sleep(random::jittered(pause))).map_err(|_| self.stopped())?;
+            self.wait(async { tokio::time::sleep(random::jittered(pause)).await })
+                .map_err(|_| self.stopped())?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A thread waits for any child. The exit of a command's own process goes to that command; all others are orphans and just end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -71,9 +71,10 @@ impl Reaper {
         made
     }
 
-    /// The processes of commands that run, with their ids.
-    pub fn mains(&self) -> Vec<(i32, CommandId)> {
-        lock(&self.table).mains.iter().map(|(pid, (id, _))| (*pid, *id)).collect()
+    /// The processes of commands that run, with their ids; and whether one is being made that is not among them yet.
+    pub fn mains(&self) -> (BTreeMap<i32, CommandId>, bool) {
+        let table = lock(&self.table);
+        (table.mains.iter().map(|(pid, (id, _))| (*pid, *id)).collect(), table.in_flight > 0)
     }
 
     /// Wait until something was collected, or so long.

@@ -31,6 +31,9 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 /// How often the tree is looked at while it should be going away.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// One look can miss a process that was made while its parent ended; so many in a row can't, in practice.
+const EMPTY_LOOKS: u32 = 4;
+
 /// How often SIGKILL is repeated, for what was started while it was sent.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -208,7 +211,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn supervise(mut self) -> Ended {
         let exit = self.until_exit();
-        let leftovers = if self.tree.surely_empty() { 0 } else { self.sweep() };
+        let leftovers = self.sweep();
         self.read_to_the_end();
         let kind = match (self.ladder, exit.status) {
             (Some(ladder), _) => ladder.why,
@@ -302,11 +305,16 @@ impl Supervisor<'_> {
         let kill_at = terminate_at + terminate;
         let give_up_at = kill_at + GIVE_UP;
         let mut told: Vec<Process> = Vec::new();
-        loop {
+        let mut empty_looks = 0;
+        while !self.tree.surely_empty() {
             let members = self.tree.members();
             let now = Instant::now();
-            if members.is_empty() || now >= give_up_at {
+            empty_looks = if members.is_empty() { empty_looks + 1 } else { 0 };
+            if empty_looks == EMPTY_LOOKS || now >= give_up_at {
                 break;
+            }
+            if empty_looks > 0 {
+                continue;
             }
             if now >= kill_at {
                 told.extend(self.tree.signal(Signal::KILL));

@@ -36,9 +36,11 @@ impl Tree<'_> {
     /// Every living process of the command.
     pub fn members(&self) -> Vec<Process> {
         let own = std::process::id().cast_signed();
-        let others: BTreeMap<i32, CommandId> =
-            self.reaper.mains().into_iter().filter(|(_, id)| *id != self.command).collect();
-        let alone = others.is_empty();
+        // In this order: whatever the look shows of another command is known, or being made, by the time of the question.
+        let all = scan();
+        let (mut others, spawning) = self.reaper.mains();
+        others.retain(|_, id| *id != self.command);
+        let alone = others.is_empty() && !spawning;
         let belongs = |orphan: &Process| {
             orphan.pid == self.main
                 || orphan.session == self.main
@@ -48,21 +50,17 @@ impl Tree<'_> {
                     None => alone,
                 }
         };
-        members(&scan(), own, |orphan| !others.contains_key(&orphan.pid) && belongs(orphan))
+        members(&all, own, |orphan| !others.contains_key(&orphan.pid) && belongs(orphan))
     }
 
     /// Is there certainly nothing left? The cheap question after each command; "no" may also mean that it isn't known.
     pub fn surely_empty(&self) -> bool {
-        let nothing = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match rustix::process::waitid(WaitId::All, nothing) {
-            Err(error) if error == rustix::io::Errno::CHILD => true,
-            _ => {
-                let mains = self.reaper.mains();
-                children().is_some_and(|children| {
-                    children.iter().all(|pid| mains.iter().any(|(main, _)| main == pid))
-                })
-            }
+        if no_children() {
+            return true;
         }
+        let children = children();
+        let (mains, _) = self.reaper.mains();
+        children.is_some_and(|children| children.iter().all(|pid| mains.contains_key(pid)))
     }
 
     /// One signal to all of them.
@@ -80,12 +78,19 @@ pub fn kill_everything(reaper: &Reaper, patience: Duration) {
     let until = Instant::now() + patience;
     loop {
         let all = members(&scan(), own, |_| true);
-        if all.is_empty() || Instant::now() > until {
+        if (all.is_empty() && no_children()) || Instant::now() > until {
             return;
         }
         all.iter().for_each(|process| send(*process, Signal::KILL));
         reaper.wait_for_news(Duration::from_millis(5));
     }
+}
+
+/// The kernel's own word that the agent has no child, so nothing is below it. A look at `/proc` can miss a process that was made
+/// while its parent ended.
+fn no_children() -> bool {
+    let nothing = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(rustix::process::waitid(WaitId::All, nothing), Err(rustix::io::Errno::CHILD))
 }
 
 /// The chosen children of `own`, and everything below them.

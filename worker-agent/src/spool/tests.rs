@@ -96,6 +96,8 @@ fn streams_take_turns() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever the order of writing, sending, acks and reconnects: the receiver has the text, with no gap.
     #[test]
     fn nothing_is_lost(steps in proptest::collection::vec((0u8..4, 1usize..200_000), 0..120)) {
