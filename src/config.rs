@@ -30,7 +30,6 @@ mod source;
 mod step;
 mod structure;
 mod suggest;
-pub mod template;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -34,7 +34,7 @@ pub use document::{RenderedValue, document, environment, environment_value};
 pub use fault::{RenderError, TemplateFault};
 pub use leaf::{Rendered, argument, image, path, text};
 pub use scope::Scope;
-pub use script::{RenderedScript, Shell, script};
+pub use script::{RenderedScript, Shell, VARIABLE_PREFIX, script};
 
 /// Where a rendered value ends up; it decides what is allowed and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
     BuilderName, CodebaseName, EnvName, EnvValue, Limit, OneOrMany, PoolName, ProjectName, PropertyName,
-    SecretName,
+    SecretName, seconds_up,
 };
 use super::step::{self, RawStep};
 use super::tree::Path;
+use crate::render::VARIABLE_PREFIX;
 use indexmap::{IndexMap, IndexSet};
 use rouse_model::plan::{Action, OnLost, Plan};
 use schemars::JsonSchema;
@@ -90,6 +91,7 @@ impl RawBuilder {
             let message = format!("template `{name}` has nothing to inherit");
             cx.push(Fault::warning(Code::Useless, cx.key(path), message));
         }
+        check_env(&self.env, cx, path);
         if let Some(steps) = &self.steps {
             step::check_names(steps, cx, &path.join("steps"));
         }
@@ -129,7 +131,7 @@ impl RawBuilder {
         let plan = Plan {
             steps: planned,
             env: env_of(self.env),
-            timeout_s: self.timeout.and_then(|limit| limit.0).map(|period| period.as_secs_up()),
+            timeout_s: self.timeout.and_then(|limit| limit.0).map(seconds_up),
             on_lost: match self.on_lost {
                 Some(RawOnLost::Fail) => OnLost::Fail,
                 Some(RawOnLost::Retry) | None => OnLost::Retry,
@@ -145,6 +147,15 @@ impl RawBuilder {
             codebases,
             secrets: secrets.into_iter().collect(),
         })
+    }
+}
+
+/// Variables that Rouse sets itself.
+pub(crate) fn check_env(env: &IndexMap<EnvName, EnvValue>, cx: &mut Context<'_>, path: &Path) {
+    for name in env.keys().filter(|name| name.starts_with(VARIABLE_PREFIX)) {
+        let message = format!("`{name}` in `env` of {}: such names are for Rouse itself", cx.place(path));
+        let fault = Fault::new(Code::BadName, cx.key(&path.join("env").join(name)), message);
+        cx.push(fault.label(format!("give it a name that does not begin with `{VARIABLE_PREFIX}`")));
     }
 }
 

@@ -1,12 +1,14 @@
 //! `codebases`: what can change.
 
 use super::context::Context;
-use super::leaf::{GitUrl, Limit, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName, SecretRef};
+use super::leaf::{
+    GitUrl, Limit, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName, SecretRef, seconds,
+};
 use super::tree::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-const DEFAULT_POLL: Period = Period::from_secs(60);
+const DEFAULT_POLL: Period = seconds(60);
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

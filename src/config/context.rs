@@ -1,7 +1,9 @@
 //! What the checkers of meaning share: the tree for places, the names that are declared, and the faults so far.
 
 use super::fault::{Code, Fault};
-use super::leaf::{LeafFault, OneOrMany, Pattern, Patterns, ProjectName, SecretName};
+use super::leaf::{
+    LeafFault, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, ProjectName, SecretName,
+};
 use super::place::{Places, singular};
 use super::project::DEFAULT_PROJECT;
 use super::secret::SecretConfig;
@@ -187,6 +189,14 @@ impl<'a> Context<'a> {
 
     pub(crate) fn patterns(&mut self, texts: Option<OneOrMany<Pattern>>, path: &Path) -> Option<Patterns> {
         Patterns::new(texts?.into_vec()).map_err(|fault| self.push_leaf(fault, path)).ok()
+    }
+
+    pub(crate) fn message_patterns(
+        &mut self,
+        texts: OneOrMany<MessagePattern>,
+        path: &Path,
+    ) -> Option<MessagePatterns> {
+        MessagePatterns::new(texts.into_vec()).map_err(|fault| self.push_leaf(fault, path)).ok()
     }
 
     /// A fault where a map has not exactly one of some keys; none where its structure is faulty anyway.

@@ -11,6 +11,7 @@ pub use many::OneOrMany;
 pub use names::*;
 pub use patterns::{MessagePattern, MessagePatterns, Pattern, Patterns};
 pub use time::{CronExpression, Limit, Period, Zone};
+pub(crate) use time::{seconds, seconds_up};
 pub use values::*;
 
 use super::fault::Code;
@@ -173,7 +174,8 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (BuilderName::FORMAT, parses::<BuilderName>),
     (PropertyName::FORMAT, parses::<PropertyName>),
     (EnvName::FORMAT, parses::<EnvName>),
-    (Period::FORMAT, parses::<Period>),
+    (Period::FORMAT, time::check_period),
+    (rouse_contract::units::Bytes::FORMAT, time::check_bytes),
     (Limit::FORMAT, parses::<Limit>),
     (CronExpression::FORMAT, parses::<CronExpression>),
     (Zone::FORMAT, parses::<Zone>),
@@ -198,7 +200,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), LeafFault> {
 
 /// Whether the format is one of units, whose usual mistake is a bare number.
 pub(crate) fn wants_unit(format: &str) -> bool {
-    format == Period::FORMAT || format == Limit::FORMAT
+    [Period::FORMAT, Limit::FORMAT, rouse_contract::units::Bytes::FORMAT].contains(&format)
 }
 
 /// Checks a key of a map, known by the pattern that the schema gives for it.

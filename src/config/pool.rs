@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::fault::{Code, Fault};
-use super::leaf::{OneOrMany, Period, ProviderName};
+use super::leaf::{OneOrMany, Period, ProviderName, seconds};
 use super::provider::{check_leaves, only_kind, report};
 use super::tree::Path;
 use indexmap::IndexMap;
@@ -130,7 +130,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { launch: Period::from_secs(600), attach: Period::from_secs(120) }
+        Self { launch: seconds(600), attach: seconds(120) }
     }
 }
 

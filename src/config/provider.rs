@@ -3,8 +3,8 @@
 
 use super::context::Context;
 use super::fault::{Code, Fault};
-use super::template;
 use super::tree::Path;
+use crate::render::{self, Sink};
 use indexmap::IndexMap;
 use rouse_contract::kind::Leaf;
 use rouse_contract::{OptionFault, ProviderKind};
@@ -83,18 +83,17 @@ pub(crate) fn check_leaves(kind: &dyn ProviderKind, options: &Value, cx: &mut Co
                     list.iter().enumerate().map(|(i, v)| (v, [path.clone(), vec![i.to_string()]].concat())),
                 );
             }
-            Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                check_leaf(kind, text, &path, cx, root)
-            }
+            Value::String(text) => check_leaf(kind, text, &path, cx, root),
             _ => {}
         }
     }
 }
 
 fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Context<'_>, root: &Path) {
-    let at = path.iter().fold(root.clone(), |at, part| at.join(part));
     match use_of(kind, path) {
+        Leaf::Literal if !render::is_template(text) => {}
         Leaf::Literal => {
+            let at = path.iter().fold(root.clone(), |at, part| at.join(part));
             let message = format!("`{}` of {} is never filled in", path.join("."), cx.place(root));
             let fault = Fault::new(Code::BadTemplate, cx.value(&at), message);
             cx.push(
@@ -103,14 +102,17 @@ fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Con
                     .note("what can reach the host is literal, so that no build can change it"),
             );
         }
-        Leaf::Image | Leaf::Text | Leaf::Allowed => {
-            if let Err(fault) = template::check_template(text) {
-                let span = cx.part(&at, text, fault.at.as_ref());
-                let message = format!("{} in `{}` of {}", fault.message, path.join("."), cx.place(root));
-                cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
-            }
-        }
+        Leaf::Image => check_filled(text, &Sink::Image, path, cx, root),
+        Leaf::Text | Leaf::Allowed => check_filled(text, &Sink::Text, path, cx, root),
     }
+}
+
+fn check_filled(text: &str, sink: &Sink, path: &[String], cx: &mut Context<'_>, root: &Path) {
+    let Err(fault) = render::check_template(text, sink) else { return };
+    let at = path.iter().fold(root.clone(), |at, part| at.join(part));
+    let span = cx.part(&at, text, Some(&(fault.offset..fault.offset + fault.length)));
+    let message = format!("{} in `{}` of {}", fault.message, path.join("."), cx.place(root));
+    cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
 }
 
 /// A kind names its leaves with `*` for an index or a map's key; which of the keys are a map's it alone knows, so all are tried.

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
     BuilderName, CodebaseName, CronExpression, MessagePattern, OneOrMany, Period, ProjectName, PropertyName,
-    Zone,
+    Zone, seconds,
 };
 use super::parameter::RawParameter;
 use super::tree::Path;
@@ -196,11 +196,11 @@ impl RawScheduler {
         let only_if_changed = self.only_if_changed.as_ref().and_then(RawIfChanged::check);
         match (&self.changes, self.every, &self.cron, &self.after, &self.force) {
             (Some(changes), None, None, None, None) => {
-                let settle = self.settle.unwrap_or_default();
+                let settle = self.settle.unwrap_or(seconds(0));
                 trigger::changes(changes, self.message.clone(), settle, cx, &path.join("changes"))
             }
             (None, Some(period), None, None, None) => {
-                if period < Period::from_secs(1) {
+                if period < seconds(1) {
                     let message = format!("`every` of {} is shorter than a second", cx.place(path));
                     cx.push(Fault::new(Code::OutOfRange, cx.value(&path.join("every")), message));
                 }

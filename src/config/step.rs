@@ -2,11 +2,15 @@
 
 mod action;
 
-use super::builder::env_of;
+use super::builder::{check_env, env_of};
 use super::context::Context;
 use super::fault::{Code, Fault};
-use super::leaf::{Condition, EnvName, EnvValue, ExitCode, Limit, Period, RegexText, RelativePath, StepName};
+use super::leaf::{
+    Condition, EnvName, EnvValue, ExitCode, Limit, Period, RegexText, RelativePath, StepName, seconds,
+    seconds_up,
+};
 use super::tree::Path;
+use crate::render::{self, Shell, Sink};
 use action::{RawCheckouts, RawDownload, RawProperties, RawRun, RawUpload};
 use indexmap::IndexMap;
 use rouse_model::BuildResult;
@@ -20,7 +24,7 @@ pub(crate) const ACTIONS: [&str; 5] = ["checkout", "run", "properties", "upload"
 /// Keys that say how a command is run or read; for steps that run one.
 const OF_COMMANDS: [&str; 6] = ["env", "tty", "shell", "silence", "exit", "warnings"];
 /// A command that prints nothing for so long is taken for hung.
-const DEFAULT_SILENCE: Period = Period::from_secs(20 * 60);
+const DEFAULT_SILENCE: Period = seconds(20 * 60);
 /// Reads a script from a file; ends with the first command that fails.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-e"];
 
@@ -128,19 +132,7 @@ impl RawStep {
     pub(crate) fn check(self, name: String, cx: &mut Context<'_>, path: &Path) -> Option<PlannedStep> {
         let rules = self.rules();
         let command = self.run.is_some() || self.properties.as_ref().is_some_and(RawProperties::runs);
-        if !command {
-            cx.not_with(path, &OF_COMMANDS, "steps that run a command");
-        }
-        if self.shell.is_some()
-            && self
-                .run
-                .as_ref()
-                .or(self.properties.as_ref().and_then(RawProperties::run))
-                .is_some_and(RawRun::is_argv)
-        {
-            let message = format!("`shell` is for scripts, and {} runs a program itself", cx.place(path));
-            cx.push(Fault::new(Code::Together, cx.key(&path.join("shell")), message));
-        }
+        self.check_command(cx, path);
         let how = How { shell: self.shell, tty: self.tty.unwrap_or(false), warnings: self.warnings };
         let action = match (self.checkout, self.run, self.properties, self.upload, self.download) {
             (Some(checkouts), None, None, None, None) => {
@@ -157,7 +149,7 @@ impl RawStep {
                 return None;
             }
         };
-        let seconds = |limit: Option<Limit>| limit.and_then(|limit| limit.0).map(Period::as_secs_up);
+        let seconds = |limit: Option<Limit>| limit.and_then(|limit| limit.0).map(seconds_up);
         let silence =
             if command { seconds(self.silence.or(Some(Limit(Some(DEFAULT_SILENCE))))) } else { None };
         Some(PlannedStep {
@@ -171,6 +163,30 @@ impl RawStep {
             rules,
             repeatable: self.repeatable.unwrap_or(true),
         })
+    }
+
+    /// What belongs to a command, if there is one: its environment, its interpreter, where values stand in its script.
+    fn check_command(&self, cx: &mut Context<'_>, path: &Path) {
+        check_env(&self.env, cx, path);
+        let run = self.run.as_ref().map(|run| (run, path.join("run")));
+        let output = self.properties.as_ref().and_then(RawProperties::run);
+        let output = output.map(|run| (run, path.join("properties").join("output")));
+        let shell = self.shell.clone().unwrap_or_else(default_shell);
+        match run.or(output) {
+            None => cx.not_with(path, &OF_COMMANDS, "steps that run a command"),
+            Some((RawRun::Argv(_), _)) if self.shell.is_some() => {
+                let message = format!("`shell` is for scripts, and {} runs a program itself", cx.place(path));
+                cx.push(Fault::new(Code::Together, cx.key(&path.join("shell")), message));
+            }
+            Some((RawRun::Argv(_), _)) => {}
+            Some((RawRun::Script(script), at)) => {
+                let sink = Sink::Script(Shell::of_interpreter(&shell));
+                let Err(fault) = render::check_template(script, &sink) else { return };
+                let span = cx.part(&at, script, Some(&(fault.offset..fault.offset + fault.length)));
+                let message = format!("{} in {}", fault.message, cx.place(&at));
+                cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
+            }
+        }
     }
 
     /// A name made of what it does.
@@ -194,6 +210,10 @@ impl RawStep {
     }
 }
 
+fn default_shell() -> Vec<String> {
+    DEFAULT_SHELL.map(str::to_owned).to_vec()
+}
+
 /// How a command of a step is run.
 struct How {
     shell: Option<Vec<String>>,
@@ -205,10 +225,9 @@ impl How {
     fn run(self, raw: RawRun) -> Run {
         let program = match raw {
             RawRun::Argv(argv) => Program::Argv(argv.into_iter().map(String::from).collect()),
-            RawRun::Script(text) => Program::Script {
-                interpreter: self.shell.unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec()),
-                text: text.into(),
-            },
+            RawRun::Script(text) => {
+                Program::Script { interpreter: self.shell.unwrap_or_else(default_shell), text: text.into() }
+            }
         };
         Run { program, tty: self.tty, warning_pattern: self.warnings.map(String::from) }
     }

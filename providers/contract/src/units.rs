@@ -150,7 +150,12 @@ impl fmt::Display for Span {
 }
 
 macro_rules! written {
-    ($type:ident, $expecting:literal, $pattern:literal) => {
+    ($type:ident, $format:literal, $expecting:literal, $pattern:literal) => {
+        impl $type {
+            /// The schema's `format`, by which the configuration finds this parser for every provider's options.
+            pub const FORMAT: &'static str = $format;
+        }
+
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -170,7 +175,12 @@ macro_rules! written {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "pattern": $pattern, "description": $expecting})
+                json_schema!({
+                    "type": "string",
+                    "format": $format,
+                    "pattern": $pattern,
+                    "description": $expecting
+                })
             }
 
             fn inline_schema() -> bool {
@@ -182,11 +192,13 @@ macro_rules! written {
 
 written!(
     Bytes,
+    "bytes",
     "An amount of bytes with its unit: `512 MiB`, `4 GiB`.",
     r"^\s*[0-9]+(\.[0-9]+)?\s*([KMGT]iB|[kMGT]?B)\s*$"
 );
 written!(
     Span,
+    "period",
     "A length of time with its unit: `30s`, `5m`, `1h 30m`, `90d`.",
     r"^\s*(0|([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+)\s*$"
 );

@@ -1,9 +1,9 @@
-//! Patterns: globs over branches, tags and paths, and wildcards over commit messages. A leading `!` says what does not count.
+//! Patterns as they are written, beside the matchers that `sources` makes of them: over branches, tags and paths, and over messages.
 
 use super::{LeafFault, text_leaf};
 use crate::config::fault::Code;
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use regex::{Regex, RegexBuilder};
+use crate::sources;
+use crate::sources::PatternError;
 use serde::{Deserialize, Serialize};
 
 text_leaf!(
@@ -11,172 +11,104 @@ text_leaf!(
     Pattern, "glob", check_glob, { "minLength": 1, "examples": ["main", "release/*", "src/**", "!docs/**"] }
 );
 
-fn split(text: &str) -> (bool, &str) {
-    text.strip_prefix('!').map_or((true, text), |rest| (false, rest))
-}
-
-fn glob(text: &str) -> Result<Glob, LeafFault> {
-    if text.is_empty() {
-        return Err(LeafFault::new(Code::BadPattern, "an empty pattern matches nothing"));
-    }
-    GlobBuilder::new(text)
-        .literal_separator(true)
-        .build()
-        .map_err(|error| LeafFault::new(Code::BadPattern, format!("`{text}` is no glob: {}", error.kind())))
-}
+text_leaf!(
+    /// Part of a commit message: `*` is any text, all else is itself; `!` in front says what does not count.
+    MessagePattern, "message-pattern", check_message, { "minLength": 1, "examples": ["!*[skip ci]*"] }
+);
 
 fn check_glob(text: &str) -> Result<(), LeafFault> {
-    glob(split(text).1).map(drop)
+    not_empty(text)?;
+    Ok(sources::Patterns::paths(&[text]).map(drop)?)
 }
 
-/// Several patterns: a text counts where one of them matches (or all are `!` patterns) and no `!` pattern does.
-#[derive(Debug, Clone)]
-pub struct Patterns {
-    texts: Vec<Pattern>,
-    /// `None` where only `!` patterns stand: all texts are wanted, but for those.
-    wanted: Option<GlobSet>,
-    unwanted: GlobSet,
+fn check_message(text: &str) -> Result<(), LeafFault> {
+    not_empty(text)?;
+    Ok(sources::Patterns::messages(&[text]).map(drop)?)
 }
+
+fn not_empty(text: &str) -> Result<(), LeafFault> {
+    if text.strip_prefix('!').unwrap_or(text).is_empty() {
+        return Err(LeafFault::new(Code::BadPattern, "an empty pattern matches nothing"));
+    }
+    Ok(())
+}
+
+impl From<PatternError> for LeafFault {
+    fn from(error: PatternError) -> Self {
+        let why = error.source.kind();
+        if error.pattern.is_empty() {
+            return Self::new(Code::BadPattern, format!("the patterns cannot be read: {why}"));
+        }
+        Self::new(Code::BadPattern, format!("`{}` is no pattern: {why}", error.pattern))
+    }
+}
+
+macro_rules! patterns {
+    ($(#[$doc:meta])* $name:ident of $leaf:ident by $make:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            texts: Vec<$leaf>,
+            matcher: sources::Patterns,
+        }
+
+        impl $name {
+            /// # Errors
+            /// Where all patterns together are larger than the matcher takes.
+            pub fn new(texts: Vec<$leaf>) -> Result<Self, LeafFault> {
+                let matcher = $make(&texts)?;
+                Ok(Self { texts, matcher })
+            }
+
+            #[must_use]
+            pub fn matches(&self, text: &str) -> bool {
+                self.matcher.matches(text)
+            }
+
+            /// As they were written.
+            #[must_use]
+            pub fn texts(&self) -> &[$leaf] {
+                &self.texts
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.texts == other.texts
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.texts.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(Vec::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+patterns!(
+    /// Patterns over branches, tags or paths: a text counts where one matches (or all are `!` patterns) and no `!` pattern does.
+    Patterns of Pattern by sources::Patterns::paths
+);
+patterns!(
+    /// Patterns over commit messages; the rule is that of [`Patterns`].
+    MessagePatterns of MessagePattern by sources::Patterns::messages
+);
 
 impl Patterns {
-    /// # Errors
-    /// Where all patterns together are larger than the matcher takes.
-    pub fn new(texts: Vec<Pattern>) -> Result<Self, LeafFault> {
-        let mut wanted = GlobSetBuilder::new();
-        let mut unwanted = GlobSetBuilder::new();
-        let mut any_wanted = texts.is_empty();
-        for text in &texts {
-            let (want, pattern) = split(text);
-            let set = if want { &mut wanted } else { &mut unwanted };
-            set.add(glob(pattern)?);
-            any_wanted |= want;
-        }
-        let build =
-            |set: GlobSetBuilder| set.build().map_err(|e| LeafFault::new(Code::BadPattern, e.to_string()));
-        let wanted = if any_wanted { Some(build(wanted)?) } else { None };
-        Ok(Self { texts, wanted, unwanted: build(unwanted)? })
-    }
-
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        self.wanted.as_ref().is_none_or(|set| set.is_match(text)) && !self.unwanted.is_match(text)
-    }
-
-    /// As they were written.
-    #[must_use]
-    pub fn texts(&self) -> &[Pattern] {
-        &self.texts
-    }
-
     /// The first pattern that is one plain name and no wildcard.
     #[must_use]
     pub fn first_literal(&self) -> Option<&str> {
         self.texts
             .iter()
             .map(Pattern::as_str)
-            .find(|t| !t.starts_with('!') && !t.contains(['*', '?', '[', '{', '\\']))
-    }
-}
-
-impl PartialEq for Patterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts == other.texts
-    }
-}
-
-impl Serialize for Patterns {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.texts.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Patterns {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(Vec::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-text_leaf!(
-    /// Part of a commit message: `*` is any text, `?` one character, all else is itself; `!` in front says what does not count.
-    MessagePattern, "message-pattern", check_message, { "minLength": 1, "examples": ["!*[skip ci]*"] }
-);
-
-fn check_message(text: &str) -> Result<(), LeafFault> {
-    if split(text).1.is_empty() {
-        return Err(LeafFault::new(Code::BadPattern, "an empty pattern matches nothing"));
-    }
-    Ok(())
-}
-
-fn wildcard(text: &str) -> Regex {
-    let mut pattern = String::from("^");
-    for c in text.chars() {
-        match c {
-            '*' => pattern.push_str(".*"),
-            '?' => pattern.push('.'),
-            c => pattern.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-        }
-    }
-    pattern.push('$');
-    RegexBuilder::new(&pattern)
-        .dot_matches_new_line(true)
-        .size_limit(64 << 20)
-        .build()
-        .expect("escaped text with `.*` and `.` is a pattern, and a config file is small")
-}
-
-/// Several message patterns; the rule is that of [`Patterns`].
-#[derive(Debug, Clone)]
-pub struct MessagePatterns {
-    texts: Vec<MessagePattern>,
-    wanted: Option<Vec<Regex>>,
-    unwanted: Vec<Regex>,
-}
-
-impl MessagePatterns {
-    #[must_use]
-    pub fn new(texts: Vec<MessagePattern>) -> Self {
-        let side = |want: bool| {
-            texts
-                .iter()
-                .map(|t| split(t))
-                .filter(|(w, _)| *w == want)
-                .map(|(_, t)| wildcard(t))
-                .collect::<Vec<_>>()
-        };
-        let (wanted, unwanted) = (side(true), side(false));
-        let only_unwanted = wanted.is_empty() && !unwanted.is_empty();
-        Self { texts, wanted: (!only_unwanted).then_some(wanted), unwanted }
-    }
-
-    #[must_use]
-    pub fn matches(&self, message: &str) -> bool {
-        self.wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|r| r.is_match(message)))
-            && !self.unwanted.iter().any(|r| r.is_match(message))
-    }
-
-    /// As they were written.
-    #[must_use]
-    pub fn texts(&self) -> &[MessagePattern] {
-        &self.texts
-    }
-}
-
-impl PartialEq for MessagePatterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts == other.texts
-    }
-}
-
-impl Serialize for MessagePatterns {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.texts.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for MessagePatterns {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::deserialize(deserializer).map(Self::new)
+            .find(|t| !t.starts_with('!') && !t.ends_with('/') && !t.contains(['*', '?', '[', '{', '\\']))
     }
 }
 
@@ -189,26 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stays_between_slashes() {
-        let p = patterns(&["main", "release/*"]);
-        assert!(p.matches("main") && p.matches("release/1.0"));
-        assert!(!p.matches("release/1.0/fix") && !p.matches("mainline") && !p.matches("Main"));
-        assert!(patterns(&["**"]).matches("a/b/c"));
-        assert!(patterns(&["src/**"]).matches("src/a/b.rs"));
-    }
-
-    #[test]
-    fn what_does_not_count_wins() {
-        let p = patterns(&["src/**", "!src/doc/**"]);
-        assert!(p.matches("src/a.rs") && !p.matches("src/doc/a.md") && !p.matches("README"));
-        let p = patterns(&["!docs/**"]);
-        assert!(p.matches("src/a.rs") && !p.matches("docs/a"));
-        assert!(!patterns(&[]).matches("anything"));
-    }
-
-    #[test]
     fn literals_are_told_from_globs() {
-        assert_eq!(patterns(&["!x", "release/*", "main"]).first_literal(), Some("main"));
+        assert_eq!(patterns(&["!x", "a/", "release/*", "main"]).first_literal(), Some("main"));
         assert_eq!(patterns(&["release/*"]).first_literal(), None);
     }
 
@@ -217,15 +131,8 @@ mod tests {
         for bad in ["", "!", "[a", "{a"] {
             assert_eq!(bad.parse::<Pattern>().expect_err(bad).code, Code::BadPattern, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn messages_take_brackets_as_they_are() {
-        let m = MessagePatterns::new(vec!["!*[skip ci]*".parse().expect("a pattern")]);
-        assert!(m.matches("fix a crash\n\ndetails") && m.matches("skip"));
-        assert!(!m.matches("docs [skip ci]\n\nmore"));
-        let m = MessagePatterns::new(vec!["release ?.?*".parse().expect("a pattern")]);
-        assert!(m.matches("release 1.0\nnotes") && !m.matches("a release 1.0"));
+        assert!("[skip ci]".parse::<MessagePattern>().is_ok());
+        assert!("!".parse::<MessagePattern>().is_err());
     }
 
     #[test]
@@ -233,6 +140,7 @@ mod tests {
         let p = patterns(&["a/**", "!b"]);
         let text = serde_json::to_string(&p).expect("json");
         assert_eq!(text, r#"["a/**","!b"]"#);
-        assert_eq!(serde_json::from_str::<Patterns>(&text).expect("patterns"), p);
+        let read = serde_json::from_str::<Patterns>(&text).expect("patterns");
+        assert!(read == p && read.matches("a/x") && !read.matches("b"));
     }
 }

@@ -163,7 +163,7 @@ pub(super) fn changes(
         let note = if codebases.is_empty() { "name at least one" } else { "all of them have `wake: false`" };
         cx.push(Fault::new(Code::Empty, cx.value(path), message).note(note));
     }
-    let message = message.map(|message| MessagePatterns::new(message.into_vec()));
+    let message = message.and_then(|message| cx.message_patterns(message, path));
     Some(Trigger::Changes(Changes { codebases, message, settle }))
 }
 

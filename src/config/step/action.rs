@@ -149,10 +149,6 @@ pub(super) enum RawRun {
 }
 
 impl RawRun {
-    pub(super) fn is_argv(&self) -> bool {
-        matches!(self, Self::Argv(_))
-    }
-
     pub(super) fn plain_name(&self) -> String {
         let line = match self {
             Self::Argv(argv) => argv.iter().map(Template::as_str).collect::<Vec<_>>().join(" "),

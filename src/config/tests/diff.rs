@@ -31,5 +31,5 @@ fn objects_are_compared_by_what_they_mean() {
         ]
     );
     let keep = format!("{SMALLEST}server: {{keep: {{logs: 30d}}}}\n");
-    assert_eq!(lines(SMALLEST, &keep), ["~ server  keep.logs – → 4w2d"]);
+    assert_eq!(lines(SMALLEST, &keep), ["~ server  keep.logs – → 30d"]);
 }

@@ -1,7 +1,8 @@
 //! What good configurations become.
 
 use super::{check, good};
-use crate::config::{Code, Config, Idle, Missed, Period, SourceFile, Trigger, When, parse};
+use crate::config::leaf::seconds;
+use crate::config::{Code, Config, Idle, Missed, SourceFile, Trigger, When, parse};
 use rouse_model::plan::{Action, CheckoutBy, CheckoutMode, OnLost, Program};
 use rouse_model::{BuildResult, Trust};
 
@@ -25,7 +26,7 @@ fn the_smallest_that_works() {
     assert!(loaded.warnings.list.is_empty(), "{}", loaded.warnings);
     let Config { projects, codebases, providers, pools, builders, schedulers, .. } = loaded.config;
     assert_eq!(projects["default"].share, 1);
-    assert_eq!(codebases["app"].poll, Some(Period::from_secs(60)));
+    assert_eq!(codebases["app"].poll, Some(seconds(60)));
     assert!(codebases["app"].watches("any/branch") && !codebases["app"].watches("refs/tags/v1"));
     assert!(providers["docker"].implied);
     let pool = &pools["containers"];
@@ -178,7 +179,7 @@ schedulers:
     .config;
     let trigger = |name: &str| &config.schedulers[name].trigger;
     let Trigger::Changes(push) = trigger("push") else { panic!() };
-    assert_eq!(push.settle, Period::from_secs(30));
+    assert_eq!(push.settle, seconds(30));
     assert!(push.message.as_ref().is_some_and(|m| !m.matches("x [skip ci]")));
     assert!(
         push.codebases["app"].takes_paths(["README", "src/a.rs"])
