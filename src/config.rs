@@ -124,6 +124,7 @@ fn check_texts(sources: &[SourceFile], kinds: &[Arc<dyn ProviderKind>]) -> (Opti
     }
     let names: Vec<&'static str> = kinds.iter().map(|kind| kind.name()).collect();
     let schema = schema(kinds);
+    let misread: Vec<Span> = faults.iter().filter_map(|fault| fault.span).collect();
     let mut structure = structure::Structure::new(&schema, &tree, sources, &names);
     let value = structure.check();
     let broken = structure.broken;
@@ -139,7 +140,7 @@ fn check_texts(sources: &[SourceFile], kinds: &[Arc<dyn ProviderKind>]) -> (Opti
             None
         }
         Some(Ok(raw)) => {
-            let mut cx = Context::new(&tree, sources, kinds, &names, broken);
+            let mut cx = Context::new(&tree, sources, kinds, &names, broken, misread);
             let config = raw.check(&mut cx);
             faults.append(&mut cx.faults);
             Some(config)
@@ -148,9 +149,7 @@ fn check_texts(sources: &[SourceFile], kinds: &[Arc<dyn ProviderKind>]) -> (Opti
     let keys: Vec<Span> =
         faults.iter().filter(|fault| fault.code == Code::BadKey).filter_map(|fault| fault.span).collect();
     // A value that was misread because its quotes are missing is not of a wrong type, too.
-    let within = |outer: Span| {
-        keys.iter().any(|key| key.file == outer.file && outer.start <= key.start && key.end <= outer.end)
-    };
+    let within = |outer: Span| keys.iter().any(|key| outer.contains(*key));
     faults.retain(|fault| fault.code != Code::WrongType || !fault.span.is_some_and(within));
     (config, faults)
 }

@@ -4,7 +4,7 @@ use super::fault::{Code, Fault};
 use super::leaf::{
     LeafFault, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, ProjectName, SecretName,
 };
-use super::place::{Places, singular};
+use super::place::{Places, placed, singular};
 use super::project::DEFAULT_PROJECT;
 use super::secret::SecretConfig;
 use super::source::SourceFile;
@@ -23,6 +23,8 @@ pub(crate) struct Context<'a> {
     places: Places<'a>,
     /// Where faults of structure are: what stands there is not known in full.
     broken: BTreeSet<Path>,
+    /// The same for faults of YAML.
+    misread: Vec<Span>,
     pub(crate) faults: Vec<Fault>,
     /// Known once that section is checked.
     pub(crate) secrets: IndexMap<SecretName, SecretConfig>,
@@ -35,9 +37,10 @@ impl<'a> Context<'a> {
         kinds: &'a [Arc<dyn ProviderKind>],
         kind_names: &'a [&'static str],
         broken: BTreeSet<Path>,
+        misread: Vec<Span>,
     ) -> Self {
         let places = Places { tree, kinds: kind_names };
-        Self { kinds, tree, sources, places, broken, faults: Vec::new(), secrets: IndexMap::new() }
+        Self { kinds, tree, sources, places, broken, misread, faults: Vec::new(), secrets: IndexMap::new() }
     }
 
     pub(crate) fn push(&mut self, fault: Fault) {
@@ -46,7 +49,7 @@ impl<'a> Context<'a> {
 
     /// A fault of a text, at the part of it that is wrong.
     fn push_leaf(&mut self, fault: LeafFault, path: &Path) {
-        let message = format!("{} in {}", fault.message, self.place(path));
+        let message = placed(&fault.message, &self.place(path));
         self.push(Fault::new(fault.code, self.value(path), message).label(fault.help.unwrap_or_default()));
     }
 
@@ -79,7 +82,9 @@ impl<'a> Context<'a> {
 
     /// Whether all that stands at a path had the right structure.
     pub(crate) fn is_clean(&self, path: &Path) -> bool {
-        !self.broken.iter().any(|broken| broken.starts_with(path))
+        let span = self.tree.at(path).map(|node| node.span);
+        let within = |inner: &Span| span.is_some_and(|span| span.contains(*inner));
+        !self.broken.iter().any(|broken| broken.starts_with(path)) && !self.misread.iter().any(within)
     }
 
     /// Whether the map at a path has no key but this.
@@ -222,8 +227,11 @@ impl<'a> Context<'a> {
         self.push(fault.note(format!("exactly one of: {}", of.join(", "))));
     }
 
-    /// Faults for keys that are only for others than this.
+    /// Faults for keys that are only for others than this; none where a fault may be why it is taken for what it is.
     pub(crate) fn not_with(&mut self, path: &Path, keys: &[&str], only: &str) {
+        if !self.is_clean(path) {
+            return;
+        }
         for key in self.keys(path).into_iter().filter(|key| keys.contains(key)) {
             let message = format!("`{key}` of {} is only for {only}", self.place(path));
             self.push(Fault::new(Code::Together, self.key(&path.join(key)), message));
@@ -232,12 +240,17 @@ impl<'a> Context<'a> {
 
     /// Declared accounts of a kind of provider, in order.
     pub(crate) fn accounts_of(&self, kind: &str) -> Vec<&'a str> {
+        self.accounts(|account| account.entry(kind).is_some())
+    }
+
+    /// Declared accounts of other kinds.
+    pub(crate) fn accounts_of_others(&self, kind: &str) -> Vec<&'a str> {
+        self.accounts(|account| account.entry(kind).is_none())
+    }
+
+    fn accounts(&self, wanted: impl Fn(&Node) -> bool) -> Vec<&'a str> {
         let accounts = self.tree.get("providers").map_or(&[][..], Node::entries);
-        accounts
-            .iter()
-            .filter(|account| account.value.entry(kind).is_some())
-            .map(|account| account.key.as_str())
-            .collect()
+        accounts.iter().filter(|account| wanted(&account.value)).map(|account| account.key.as_str()).collect()
     }
 }
 

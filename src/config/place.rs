@@ -22,6 +22,32 @@ fn plural(section: &str) -> Option<&'static str> {
     SECTIONS.iter().find(|(name, ..)| *name == section).map(|(_, _, many)| *many)
 }
 
+/// `mounts[0].from`.
+fn dotted(parts: &[String]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        match part.parse::<usize>() {
+            Ok(_) => text.push_str(&format!("[{part}]")),
+            Err(_) if text.is_empty() => text.push_str(part),
+            Err(_) => text.push_str(&format!(".{part}")),
+        }
+    }
+    text
+}
+
+/// A message with its place: before the reason that follows a colon, after one that has none.
+pub(crate) fn placed(message: &str, place: &str) -> String {
+    let mut quoted = false;
+    let colon = message.char_indices().find(|(at, c)| {
+        quoted ^= *c == '`';
+        !quoted && message[*at..].starts_with(": ")
+    });
+    match colon {
+        Some((at, _)) => format!("{} in {place}{}", &message[..at], &message[at..]),
+        None => format!("{message} in {place}"),
+    }
+}
+
 /// Names places of one tree.
 pub(crate) struct Places<'a> {
     pub(crate) tree: &'a Node,
@@ -33,7 +59,7 @@ impl Places<'_> {
     /// The map, or the thing, that stands at a path.
     pub(crate) fn of(&self, path: &Path) -> String {
         let (head, rest) = self.head(&path.0);
-        if rest.is_empty() { head } else { format!("`{}` of {head}", rest.join(".")) }
+        if rest.is_empty() { head } else { format!("`{}` of {head}", dotted(rest)) }
     }
 
     /// The object that a path leads into, and the rest of the way.
@@ -82,5 +108,17 @@ impl Places<'_> {
             [.., last] if last.parse::<usize>().is_ok() => "it takes".to_owned(),
             [.., last] => format!("`{last}` takes"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::placed;
+
+    #[test]
+    fn a_reason_stays_at_the_end() {
+        assert_eq!(placed("no image", "pool `a`"), "no image in pool `a`");
+        assert_eq!(placed("not YAML: a tab", "it"), "not YAML in it: a tab");
+        assert_eq!(placed("`a: b` is odd: why", "it"), "`a: b` is odd in it: why");
     }
 }

@@ -156,8 +156,19 @@ impl RawPool {
         let (kind, mut options) = only_kind(self.kinds, cx, path)?;
         let root = path.join(kind.name());
         let on = options.as_object_mut().and_then(|map| map.shift_remove(ON));
-        report(kind.check_pool(&options), cx, &root);
+        if cx.is_clean(&root) {
+            report(kind.check_pool(&options), cx, &root);
+        }
         check_leaves(kind.as_ref(), &options, cx, &root);
+        if accepts == Trust::Untrusted && kind.on_master_host() {
+            let message =
+                format!("{} lets builds of unknown origin run on the master's own host", cx.place(path));
+            let fault = Fault::warning(Code::Unsafe, cx.value(&path.join("accepts")), message);
+            cx.push(fault.note(format!(
+                "a pool of `{}` keeps them apart from the master by their user id at most",
+                kind.name()
+            )));
+        }
         let on = accounts(on, kind.name(), cx, &root)?;
         Some(PoolConfig {
             kind: kind.name().to_owned(),
@@ -209,15 +220,18 @@ fn accounts(on: Option<Value>, kind: &str, cx: &mut Context<'_>, root: &Path) ->
         };
     };
     let on: OneOrMany<ProviderName> = serde_json::from_value(on).ok()?;
-    if !cx.refer_all("providers", &Some(on.clone()), &at) {
-        return None;
-    }
+    let good = cx.refer_all("providers", &Some(on.clone()), &at);
     let on = on.into_vec();
     let declared = cx.accounts_of(kind);
-    for (i, name) in on.iter().enumerate().filter(|(_, name)| !declared.contains(&name.as_str())) {
+    let others = cx.accounts_of_others(kind);
+    for (i, name) in on.iter().enumerate().filter(|(_, name)| others.contains(&name.as_str())) {
         let span = cx.item(&at, i);
         let message = format!("account `{name}` is not of `{kind}`, which {} is", cx.place(root));
-        cx.push(Fault::new(Code::BadReference, span, message));
+        let fault = Fault::new(Code::BadReference, span, message);
+        cx.push(fault.note(format!(
+            "accounts of `{kind}`: {}",
+            if declared.is_empty() { "none".to_owned() } else { declared.join(", ") }
+        )));
     }
-    Some(on)
+    good.then_some(on)
 }

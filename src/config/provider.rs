@@ -3,6 +3,7 @@
 
 use super::context::Context;
 use super::fault::{Code, Fault};
+use super::place::placed;
 use super::tree::Path;
 use crate::render::{self, Sink};
 use indexmap::IndexMap;
@@ -35,7 +36,10 @@ pub struct ProviderConfig {
 impl RawProvider {
     pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<ProviderConfig> {
         let (kind, options) = only_kind(self.kinds, cx, path)?;
-        report(kind.check_account(&options), cx, &path.join(kind.name()));
+        let root = path.join(kind.name());
+        if cx.is_clean(&root) {
+            report(kind.check_account(&options), cx, &root);
+        }
         Some(ProviderConfig { kind: kind.name().to_owned(), options, implied: false })
     }
 }
@@ -64,8 +68,7 @@ pub(crate) fn only_kind(
 pub(crate) fn report(faults: Vec<OptionFault>, cx: &mut Context<'_>, path: &Path) {
     for OptionFault { path: below, message, help } in faults {
         let at = below.iter().fold(path.clone(), |at, part| at.join(part));
-        let fault =
-            Fault::new(Code::ProviderOption, cx.value(&at), format!("{message} in {}", cx.place(path)));
+        let fault = Fault::new(Code::ProviderOption, cx.value(&at), placed(&message, &cx.place(path)));
         cx.push(fault.label(help.unwrap_or_default()));
     }
 }
@@ -94,7 +97,7 @@ fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Con
         Leaf::Literal if !render::is_template(text) => {}
         Leaf::Literal => {
             let at = path.iter().fold(root.clone(), |at, part| at.join(part));
-            let message = format!("`{}` of {} is never filled in", path.join("."), cx.place(root));
+            let message = format!("{} is never filled in", cx.place(&at));
             let fault = Fault::new(Code::BadTemplate, cx.value(&at), message);
             cx.push(
                 fault
@@ -111,7 +114,7 @@ fn check_filled(text: &str, sink: &Sink, path: &[String], cx: &mut Context<'_>, 
     let Err(fault) = render::check_template(text, sink) else { return };
     let at = path.iter().fold(root.clone(), |at, part| at.join(part));
     let span = cx.part(&at, text, Some(&(fault.offset..fault.offset + fault.length)));
-    let message = format!("{} in `{}` of {}", fault.message, path.join("."), cx.place(root));
+    let message = placed(&fault.message, &cx.place(&at));
     cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
 }
 

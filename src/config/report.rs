@@ -1,6 +1,6 @@
 //! Faults on a terminal, in a file, or as JSON.
 
-use super::fault::{Fault, Severity};
+use super::fault::{Code, Fault, Severity};
 use super::source::SourceFile;
 use super::tree::Span;
 use codespan_reporting::diagnostic::{Diagnostic, Label, Severity as Level};
@@ -48,7 +48,10 @@ pub struct Position {
 }
 
 impl Faults {
-    pub(crate) fn new(folder: &Path, sources: Vec<SourceFile>, mut list: Vec<Fault>) -> Self {
+    pub(crate) fn new(folder: &Path, mut sources: Vec<SourceFile>, mut list: Vec<Fault>) -> Self {
+        list.iter()
+            .filter(|fault| fault.code == Code::SecretInText)
+            .for_each(|fault| mask(&mut sources, fault));
         list.sort_by_key(|fault| fault.span);
         // A step that several builders inherit is checked for each, and said once.
         list.dedup();
@@ -84,10 +87,13 @@ impl Faults {
             .collect();
         let config = term::Config::default();
         let mut text = String::new();
+        let shown = |fault: &Fault| fault.span.map(|span| self.first_line(span));
         for fault in self.list.iter().take(MAX_SHOWN) {
             let mut buffer = if colour { Buffer::ansi() } else { Buffer::no_color() };
             let writer: &mut dyn WriteColor = &mut buffer;
-            if term::emit_to_write_style(writer, &config, &files, &diagnostic(fault, &ids)).is_err() {
+            if term::emit_to_write_style(writer, &config, &files, &diagnostic(fault, shown(fault), &ids))
+                .is_err()
+            {
                 text.push_str(&format!("{}: {}\n", fault.code, fault.message));
                 continue;
             }
@@ -125,6 +131,13 @@ impl Faults {
         }
     }
 
+    /// A map of many lines is pointed at where it begins.
+    fn first_line(&self, span: Span) -> Span {
+        let text = self.sources.get(span.file).and_then(|source| source.text.get(span.start..span.end));
+        let end = text.and_then(|text| text.find('\n')).map_or(span.end, |newline| span.start + newline);
+        Span { end, ..span }
+    }
+
     fn shown(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
@@ -137,6 +150,15 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// A secret that stands in the text by mistake is not repeated in messages, which end up in logs.
+fn mask(sources: &mut [SourceFile], fault: &Fault) {
+    let Some(span) = fault.span else { return };
+    let Some(source) = sources.get_mut(span.file) else { return };
+    if source.text.is_char_boundary(span.start) && source.text.is_char_boundary(span.end) {
+        source.text.replace_range(span.start..span.end, &"*".repeat(span.end - span.start));
+    }
+}
 
 /// Whether a line holds nothing but a border: the frame is read as well without it.
 fn is_padding(line: &str) -> bool {
@@ -154,13 +176,13 @@ fn is_padding(line: &str) -> bool {
     })
 }
 
-fn diagnostic(fault: &Fault, ids: &[usize]) -> Diagnostic<usize> {
+fn diagnostic(fault: &Fault, span: Option<Span>, ids: &[usize]) -> Diagnostic<usize> {
     let level = match fault.severity {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
     };
     let id = |span: &Span| ids.get(span.file).copied();
-    let primary = fault.span.and_then(|span| {
+    let primary = span.and_then(|span| {
         let label = Label::primary(id(&span)?, span.start..span.end);
         Some(label.with_message(&fault.label))
     });
@@ -183,7 +205,6 @@ fn position(text: &str, at: usize) -> Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fault::Code;
 
     fn faults() -> Faults {
         let text = "version: 1\npools:\n  é: {dokcer: {}}\n";

@@ -9,6 +9,7 @@ use super::leaf::{
     Condition, EnvName, EnvValue, ExitCode, Limit, Period, RegexText, RelativePath, StepName, seconds,
     seconds_up,
 };
+use super::place::placed;
 use super::tree::Path;
 use crate::render::{self, Shell, Sink};
 use action::{RawCheckouts, RawDownload, RawProperties, RawRun, RawUpload};
@@ -183,7 +184,7 @@ impl RawStep {
                 let sink = Sink::Script(Shell::of_interpreter(&shell));
                 let Err(fault) = render::check_template(script, &sink) else { return };
                 let span = cx.part(&at, script, Some(&(fault.offset..fault.offset + fault.length)));
-                let message = format!("{} in {}", fault.message, cx.place(&at));
+                let message = placed(&fault.message, &cx.place(&at));
                 cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
             }
         }

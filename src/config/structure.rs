@@ -160,8 +160,11 @@ impl<'a> Structure<'a> {
         let [entry] = entries else {
             let place = self.what(path);
             let span = entries.get(1).map_or(node.span, |entry| entry.key_span);
-            let fault =
-                Fault::new(Code::OneOf, span, format!("{place} has exactly one key, not {}", entries.len()));
+            let fault = Fault::new(
+                Code::OneOf,
+                span,
+                format!("{place} must have exactly one key, not {}", entries.len()),
+            );
             self.push(path, fault.note(format!("one of: {}", names.join(", "))));
             return None;
         };
@@ -228,7 +231,8 @@ impl<'a> Structure<'a> {
             return match leaf::check_key(pattern, &entry.key) {
                 Ok(()) => Some(below),
                 Err(fault) => {
-                    let message = format!("bad name `{}` in {}", entry.key, self.places.of(path));
+                    let what = if fault.code == Code::BadName { "name" } else { "key" };
+                    let message = format!("bad {what} `{}` in {}", entry.key, self.places.of(path));
                     let fault = Fault::new(fault.code, entry.key_span, message).label(fault.message);
                     self.push(&at, fault);
                     None
@@ -305,7 +309,8 @@ impl<'a> Structure<'a> {
         if object || step {
             return self.places.of(path);
         }
-        match last.parse::<usize>() {
+        let in_list = self.places.tree.at(&above).is_some_and(|node| matches!(node.data, Data::List(_)));
+        match last.parse::<usize>().map_err(drop).and_then(|i| if in_list { Ok(i) } else { Err(()) }) {
             Ok(i) => format!("item {} of {}", i + 1, self.places.of(&above)),
             Err(_) if above.0.is_empty() => format!("`{last}`"),
             Err(_) => format!("`{last}` of {}", self.places.of(&above)),

@@ -2,6 +2,7 @@
 
 mod bad;
 mod diff;
+mod files;
 mod good;
 mod kinds;
 

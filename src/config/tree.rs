@@ -18,6 +18,10 @@ pub struct Span {
 }
 
 impl Span {
+    pub(crate) fn contains(self, inner: Self) -> bool {
+        self.file == inner.file && self.start <= inner.start && inner.end <= self.end
+    }
+
     /// Where a part of the text that this span holds stands in the source: quotes, escapes and the indentation of a block lie between
     /// the two, so the part is counted by how often it occurred before. The whole span where it cannot be found.
     pub(crate) fn part(self, source: &str, text: &str, at: &Range<usize>) -> Self {
@@ -77,9 +81,10 @@ impl Node {
 
     /// What a person calls it.
     pub(crate) fn kind(&self) -> &'static str {
-        match self.data {
+        match &self.data {
             Data::Null => "nothing",
             Data::Bool(_) => "`true` or `false`",
+            Data::Number(number, _) if number.is_f64() => "a fraction",
             Data::Number(..) => "a number",
             Data::Text(_) => "text",
             Data::List(_) => "a list",

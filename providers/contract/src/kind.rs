@@ -57,6 +57,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The account to use where the configuration names none, as options.
     fn default_account(&self) -> Value;
 
+    /// Whether its builds run on the master's own host, apart from the master by a user id at most.
+    fn on_master_host(&self) -> bool {
+        false
+    }
+
     /// Makes the account. Does not call it: a daemon that is away is found out by the first call.
     ///
     /// # Errors

@@ -74,9 +74,10 @@ pub struct ExitCode(pub u8);
 impl std::str::FromStr for ExitCode {
     type Err = LeafFault;
     fn from_str(text: &str) -> Result<Self, LeafFault> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| LeafFault::new(Code::OutOfRange, "an exit code is a whole number from 0 to 255"))
+        let zero_first = text.len() > 1 && text.starts_with(['0', '+']);
+        let code = text.parse().ok().filter(|_| !zero_first);
+        code.map(Self)
+            .ok_or_else(|| LeafFault::new(Code::OutOfRange, "an exit code is a whole number from 0 to 255"))
     }
 }
 

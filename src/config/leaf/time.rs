@@ -94,12 +94,22 @@ impl FromStr for CronExpression {
             .seconds(croner::parser::Seconds::Disallowed)
             .year(croner::parser::Year::Disallowed)
             .build();
+        let fields = text.split_whitespace().count();
+        let five = "minute, hour, day of month, month, day of week, as in `0 3 * * mon-fri`";
+        let fault = |why: &str| {
+            LeafFault::new(Code::BadCron, format!("`{text}` is no cron expression: {why}"))
+                .help(format!("five fields: {five}"))
+        };
+        if fields != 5 && !text.trim().starts_with('@') {
+            return Err(fault(&format!(
+                "it has {fields} field{}, not 5",
+                if fields == 1 { "" } else { "s" }
+            )));
+        }
         let cron = parser.parse(text).map_err(|error| {
             let why = error.to_string();
             let why = why.trim_end_matches('.');
-            let (_, why) = why.split_once(": ").unwrap_or(("", why));
-            LeafFault::new(Code::BadCron, format!("`{text}` is no cron expression: {}", lower_first(why)))
-                .help("five fields: minute, hour, day of month, month, day of week, as in `0 3 * * mon-fri`")
+            fault(&lower_first(why.split_once(": ").map_or(why, |(_, why)| why)))
         })?;
         Ok(Self { text: text.to_owned(), cron })
     }

@@ -54,7 +54,7 @@ fn check_secret_name(name: &str) -> Result<(), LeafFault> {
 fn check_secret_ref(text: &str) -> Result<(), LeafFault> {
     match text.strip_prefix(SECRET) {
         Some(name) => check_secret_name(name),
-        None => Err(LeafFault::new(Code::BadReference, "a secret is referred to, never written here")
+        None => Err(LeafFault::new(Code::SecretInText, "a secret is referred to, never written here")
             .help("declare it under `secrets:` and write `secret:NAME`")),
     }
 }

@@ -159,7 +159,8 @@ pub(super) fn changes(
         codebases.insert(name.clone(), filter);
     }
     if !codebases.values().any(|filter| filter.wake) && cx.is_clean(path) {
-        let message = format!("no codebase wakes {}", cx.place(path));
+        let scheduler = path.0.get(1).map_or("", String::as_str);
+        let message = format!("no codebase wakes scheduler `{scheduler}`");
         let note = if codebases.is_empty() { "name at least one" } else { "all of them have `wake: false`" };
         cx.push(Fault::new(Code::Empty, cx.value(path), message).note(note));
     }

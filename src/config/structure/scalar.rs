@@ -3,6 +3,7 @@
 use super::{Structure, constants};
 use crate::config::fault::{Code, Fault};
 use crate::config::leaf::{self, LeafFault};
+use crate::config::place::placed;
 use crate::config::tree::{Data, Node, Path};
 use serde_json::{Number, Value};
 
@@ -30,7 +31,7 @@ impl<'a> Structure<'a> {
         if let Err(fault) = check_text(schema, &text) {
             let source = self.sources.get(node.span.file).map_or("", |source| source.text.as_str());
             let span = fault.at.as_ref().map_or(node.span, |at| node.span.part(source, &text, at));
-            let message = format!("{} in {}", fault.message, self.what(path));
+            let message = placed(&fault.message, &self.what(path));
             self.push(path, Fault::new(fault.code, span, message).label(fault.help.unwrap_or_default()));
             return None;
         }

@@ -50,6 +50,7 @@ pub(super) fn hint(schemas: &[&Value], node: &Node) -> String {
     let unit = schemas.iter().any(|s| s.get("format").and_then(Value::as_str).is_some_and(leaf::wants_unit));
     match &node.data {
         Data::Number(_, text) if unit => format!("write the unit: `{text}s`, `{text}m`, `{text}h`"),
+        _ if schemas.iter().any(|schema| !super::constants(schema).is_empty()) => String::new(),
         Data::Number(_, text) if takes("string") => format!("write it in quotes: `\"{text}\"`"),
         Data::Bool(yes) if takes("string") => format!("write it in quotes: `\"{yes}\"`"),
         Data::Text(text) if takes("boolean") => match text.to_lowercase().as_str() {

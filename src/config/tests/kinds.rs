@@ -156,6 +156,10 @@ impl ProviderKind for Processes {
         json!({})
     }
 
+    fn on_master_host(&self) -> bool {
+        true
+    }
+
     fn connect(&self, _: &str, _: &Value, _: &Installation) -> Result<Arc<dyn Provider>, ProviderError> {
         Err(no_provider())
     }

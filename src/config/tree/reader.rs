@@ -22,9 +22,12 @@ pub(crate) fn read(file: usize, text: &str, faults: &mut Vec<Fault>) -> Option<N
         faults: Vec::new(),
     };
     let node = reader.document();
+    // `{{ x }}` without quotes is two maps to YAML, which then stumbles over what follows.
+    let braces = reader.faults.iter().any(|fault| fault.code == Code::BadKey);
     faults.append(&mut reader.faults);
     match node {
         Ok(node) => node,
+        Err(fault) if braces && fault.code == Code::NotYaml => None,
         Err(fault) => {
             faults.push(*fault);
             None
@@ -149,7 +152,7 @@ impl<'a> Reader<'a> {
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
         if let Some(tag) = tag {
             self.faults.push(
-                Fault::new(Code::UnusedYaml, span, format!("the tag `{tag}` is not taken"))
+                Fault::new(Code::UnusedYaml, span, format!("the tag `{}` is not taken", shown(tag)))
                     .note("quotes make any value a text"),
             );
         }
@@ -206,6 +209,11 @@ impl<'a> Reader<'a> {
         let value = if style == ScalarStyle::Plain { plain(&text) } else { None };
         Node { span, data: value.unwrap_or_else(|| Data::Text(text.into_owned())) }
     }
+}
+
+/// As it is written, where it is one of YAML's own.
+fn shown(tag: &Tag) -> String {
+    if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() }
 }
 
 fn too_deep(span: Span) -> Fault {
