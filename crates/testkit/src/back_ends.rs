@@ -6,6 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// An own Docker daemon, as `unix:///…`: the caller passes it on explicitly, never through `DOCKER_HOST`.
 /// `None` means: return from the test, the skip has been recorded.
@@ -38,6 +39,20 @@ pub struct RegistryLogin {
 /// test makes one of its own.
 pub fn postgres_url() -> Option<String> {
     wanted("PostgreSQL", "ROUSE_TEST_POSTGRES_URL")
+}
+
+/// The folder with the built agents (`<os>-<arch>/rouse-agent`): the one beside this test's own binary, or `ROUSE_TEST_AGENTS`.
+pub fn agents() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("ROUSE_TEST_AGENTS") {
+        return Some(folder.into());
+    }
+    // target/PROFILE/deps/TEST, or target/PROFILE/PROGRAM
+    let own = std::env::current_exe().ok()?;
+    let found = own.ancestors().skip(1).take(2).map(|above| above.join("agents")).find(|f| f.is_dir());
+    if found.is_none() {
+        skip("needs the agent (`cargo xtask agent` builds it)");
+    }
+    found
 }
 
 fn wanted(what: &str, variable: &str) -> Option<String> {

@@ -40,7 +40,13 @@ pub fn choose(installation: &Installation, account: &str, reach: Reach, room: us
     if short && (reach == Reach::Master || passable(&installation.state)) {
         return own;
     }
-    PathBuf::from(format!("/var/tmp/rouse-{}-{}", installation.short(), short_name(account)))
+    Path::new("/var/tmp").join(name(installation, account))
+}
+
+/// A short name for an account's folder that no other installation's has.
+#[must_use]
+pub fn name(installation: &Installation, account: &str) -> String {
+    format!("rouse-{}-{}", installation.short(), short_name(account))
 }
 
 /// Makes the folder, or takes it where it is ours already.

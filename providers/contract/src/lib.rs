@@ -194,10 +194,15 @@ impl Tag {
     /// Twelve characters for names of files and folders, derived from installation and token.
     #[must_use]
     pub fn key(&self) -> String {
-        use sha2::{Digest, Sha256};
-        let text = format!("{}/{}", self.installation, self.token.0);
-        hex::encode(&Sha256::digest(text.as_bytes())[..6])
+        key_of(&self.installation, &self.token.0)
     }
+}
+
+/// [`Tag::key`] where only its parts are known.
+#[must_use]
+pub fn key_of(installation: &str, token: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(&Sha256::digest(format!("{installation}/{token}").as_bytes())[..6])
 }
 
 /// What became of one item.
