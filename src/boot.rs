@@ -48,6 +48,7 @@ pub struct Running {
     pub address: SocketAddr,
     master: Master,
     supervisor: Supervisor,
+    accounts: Arc<Accounts>,
     _lock: nix::fcntl::Flock<std::fs::File>,
 }
 
@@ -114,7 +115,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         }
     });
     tracing::info!(%address, name = master.name, term = master.term, "master is up");
-    Ok(Running { ctx, address, master, supervisor, _lock: lock })
+    Ok(Running { ctx, address, master, supervisor, accounts, _lock: lock })
 }
 
 fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, supervisor: &mut Supervisor) {
@@ -134,6 +135,12 @@ fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, superv
 }
 
 impl Running {
+    /// For an installation that ends with this process.
+    #[must_use]
+    pub fn leftovers(&self) -> Leftovers {
+        Leftovers { accounts: Arc::clone(&self.accounts), stop: self.supervisor.stop_token() }
+    }
+
     /// Runs until it is told to stop, or a loop fails.
     ///
     /// # Errors
@@ -148,6 +155,52 @@ impl Running {
             tracing::warn!(%error, "this master could not say goodbye");
         }
         ended.map_err(anyhow::Error::msg)
+    }
+}
+
+/// What an installation has made with its providers, for one that ends for good.
+#[derive(Debug)]
+pub struct Leftovers {
+    accounts: Arc<Accounts>,
+    stop: CancellationToken,
+}
+
+impl Leftovers {
+    /// Stops the master and takes away everything of its installation, instances and side resources alike, until the providers show nothing
+    /// more. Answers how many things are still there after `patience`.
+    pub async fn remove(self, patience: Duration) -> usize {
+        self.stop.cancel();
+        let late = tokio::time::Instant::now() + patience;
+        let mut left = 0;
+        let mut clean = 0;
+        // Twice, since a launch that was under way when the master stopped may show up late.
+        while clean < 2 {
+            left = 0;
+            for account in self.accounts.all() {
+                match account.provider.list().await {
+                    Ok(there) => {
+                        for observed in there {
+                            if let Err(error) = account.provider.terminate(&observed.at).await {
+                                tracing::debug!(error = crate::supervisor::chain(&error), "not removed yet");
+                            }
+                            left += 1;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = crate::supervisor::chain(&error), "an account cannot be listed");
+                        left += 1;
+                    }
+                }
+            }
+            clean = if left == 0 { clean + 1 } else { 0 };
+            if tokio::time::Instant::now() >= late {
+                break;
+            }
+            if clean < 2 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+        left
     }
 }
 

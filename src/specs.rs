@@ -104,7 +104,7 @@ fn render_value(value: &Value, kind: &dyn ProviderKind, scope: &Scope, path: &mu
             let keys: Vec<&str> = path.iter().map(String::as_str).collect();
             match kind.leaf(&keys) {
                 Leaf::Image => Value::String(render::image(text, scope)?.text),
-                Leaf::Text => Value::String(render::text(text, scope)?.text),
+                Leaf::Text | Leaf::Allowed => Value::String(render::text(text, scope)?.text),
                 Leaf::Literal => value.clone(),
             }
         }

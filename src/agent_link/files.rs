@@ -78,7 +78,8 @@ pub(super) async fn put(State(door): State<Door>, Path(path): Path<String>, requ
     if !is_allowed(&door, &transfer, request.headers()) {
         return refuse(StatusCode::FORBIDDEN, "the transfer token does not fit");
     }
-    let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (parts, body) = request.into_parts();
+    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let incoming = Incoming {
         build,
         step,
@@ -87,7 +88,7 @@ pub(super) async fn put(State(door): State<Door>, Path(path): Path<String>, requ
         sha256: header(SHA256_HEADER),
         content_range: header(header::CONTENT_RANGE.as_str()),
     };
-    match door.ctx.artifacts.receive(incoming, request.into_body().into_data_stream()).await {
+    match door.ctx.artifacts.receive(incoming, body.into_data_stream()).await {
         Ok(_) => StatusCode::CREATED.into_response(),
         Err(error @ ReceiveError::Refused(_)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error)),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),

@@ -361,8 +361,12 @@ pub(super) async fn for_agent(
 fn token(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidden {
     let path = url_path.strip_prefix("/files/").unwrap_or(url_path);
     // An upload's path reads back only with a file's name below it.
-    let parsed = Transfer::parse(path).or_else(|| Transfer::parse(&format!("{path}/x")).filter(|(t, _)| t.url_path() == url_path));
-    parsed.map_or_else(wire::Hidden::default, |(transfer, _)| transfer.token(&ctx.key, epoch, worker).into())
+    let with_file = format!("{path}/x");
+    let parsed = Transfer::parse(path).or_else(|| Transfer::parse(&with_file));
+    match parsed {
+        Some((transfer, _)) if transfer.url_path() == url_path => transfer.token(&ctx.key, epoch, worker).into(),
+        _ => wire::Hidden::default(),
+    }
 }
 
 /// A step that could not go on, as its end.

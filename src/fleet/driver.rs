@@ -158,7 +158,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, deadline: rouse_model::Time
         LaunchOutcome::NoCapacity { offering } => (FailureClass::Offering, format!("no capacity for {offering}"), None),
         LaunchOutcome::Throttled { .. } => (FailureClass::Throttle, "the provider throttles".to_owned(), None),
         LaunchOutcome::Invalid { class, reason } => (class, reason, None),
-        LaunchOutcome::Died { reason, console } => (FailureClass::Boot, reason, console),
+        LaunchOutcome::Died { reason, console, .. } => (FailureClass::Boot, reason, console),
     };
     let cause = Cause { code: CauseCode::LaunchRefused, class: Some(class), message: message.clone() };
     let shown = with_console(&message, console.as_deref());
