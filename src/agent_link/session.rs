@@ -6,6 +6,7 @@
 use super::handshake::{self, HandshakeError};
 use super::listener::Door;
 use super::{HEARTBEAT, QUIET};
+use crate::logs::{AgentClock, Progress};
 use crate::switchboard::{ToDriver, ToSession};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::{SinkExt, StreamExt};
@@ -43,9 +44,10 @@ pub(super) async fn serve(door: Door, mut socket: WebSocket) {
     let _ = std::fs::remove_file(door.dir.join("join.json"));
     let mailbox = door.ctx.switchboard.attach(door.worker, session);
     tracing::info!(worker = attached.worker.name, "agent attached");
-    let (progress, durable) = mpsc::channel(64);
-    let mut open = Session { door: door.clone(), held: HashMap::new(), builds: HashMap::new(), progress };
-    let reason = open.run(socket, attached, session, mailbox, durable).await;
+    let clock = AgentClock::at_hello(attached.hello.monotonic_us, door.ctx.now());
+    let mut open =
+        Session { door: door.clone(), held: HashMap::new(), builds: HashMap::new(), progress: Progress::default(), clock };
+    let reason = open.run(socket, attached, session, mailbox).await;
     door.ctx.switchboard.detach(door.worker, session);
     tracing::debug!(worker = %door.worker, reason, "an agent's session ended");
     let event = WorkerEvent::Detached { session: session.to_string() };
@@ -61,7 +63,8 @@ struct Session {
     /// Which build a command belongs to.
     builds: HashMap<CommandId, BuildId>,
     /// Where the log service says how far each stream is durable.
-    progress: mpsc::Sender<(LogId, u64)>,
+    progress: Progress,
+    clock: AgentClock,
 }
 
 impl Session {
@@ -71,9 +74,9 @@ impl Session {
         attached: handshake::Attached,
         session: u64,
         mut mailbox: mpsc::Receiver<ToSession>,
-        mut durable: mpsc::Receiver<(LogId, u64)>,
     ) -> &'static str {
         let ctx = self.door.ctx.clone();
+        let progress = self.progress.clone();
         let (mut write, mut read) = socket.split();
         let (known, forget) = match self.take_report(&attached).await {
             Ok(answer) => answer,
@@ -127,7 +130,7 @@ impl Session {
                         None => continue,
                     },
                 },
-                Some((log, to)) = durable.recv() => ToAgent::Durable(Durable { stream: StreamId(log.0), to }),
+                (log, to) = progress.next() => ToAgent::Durable(Durable { stream: StreamId(log.0), to }),
                 _ = beat.tick() => {
                     if heard.elapsed() > QUIET {
                         return "the agent was silent";
@@ -145,7 +148,7 @@ impl Session {
     async fn take_report(
         &mut self,
         attached: &handshake::Attached,
-    ) -> Result<(Vec<Durable>, Vec<CommandId>), rouse_store::ReadError> {
+    ) -> Result<(Vec<Durable>, Vec<CommandId>), crate::logs::LogError> {
         let ctx = &self.door.ctx;
         let mut forget = Vec::new();
         for report in &attached.hello.commands {
@@ -162,7 +165,7 @@ impl Session {
         }
         let mut durable = Vec::new();
         for stream in &attached.hello.streams {
-            let to = ctx.logs.resume(LogId(stream.stream.0), self.progress.clone()).await?;
+            let to = ctx.logs.resume(LogId(stream.stream.0), &self.progress).await?;
             // A log that is closed or unknown wants no more of it.
             durable.push(Durable { stream: stream.stream, to: to.unwrap_or(stream.to) });
         }
@@ -199,7 +202,7 @@ impl Session {
             "a frame could not be read"
         })?;
         let stream = frame.stream;
-        match self.door.ctx.logs.accept(LogId(stream.0), frame).await {
+        match self.door.ctx.logs.accept(LogId(stream.0), self.clock, frame).await {
             Ok(()) => Ok(None),
             // Closed, or never ours: the agent may drop what it has.
             Err(crate::logs::AcceptError::Closed { .. }) => Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX }))),
@@ -216,7 +219,7 @@ impl Session {
             ToSession::Run(command) => {
                 self.builds.insert(command.id, BuildId(command.build));
                 if let Some(stream) = command.stream() {
-                    self.door.ctx.logs.watch(LogId(stream.0), self.progress.clone());
+                    self.door.ctx.logs.watch(LogId(stream.0), &self.progress);
                 }
                 Some(ToAgent::Run { command })
             }

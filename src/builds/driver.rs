@@ -112,73 +112,35 @@ enum Event {
 
 /// One turn; `true` once the build has ended.
 async fn turn(ctx: &Ctx, secrets: &Secrets, state: &mut State, name: &'static str, event: Event) -> Result<bool, DriveError> {
-    let mut turn = Turn::new(ctx, name, stopping(ctx, state));
+    let mut turn = Turn::new(ctx, secrets, name, stopping(ctx, state));
     match event {
         Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
         Event::Lost(end) => turn.lose(state, end).await?,
         Event::None | Event::Stop => {}
     }
     turn.advance(state).await?;
-    let Turn { mut batch, send, forget, done, .. } = turn;
+    let Turn { mut batch, send, opens, forget, done, .. } = turn;
     if done {
         batch.name = "build.end";
     }
+    if let (Some(message), Some(log)) = (&send, &opens) {
+        // Before the agent may write a byte.
+        ctx.logs.open_new(log, masks_of(message));
+    }
     if !batch.is_empty() {
-        if let Some((command, _)) = &send
-            && command.log.0 != 0
-        {
-            // Before the agent may write a byte.
-            ctx.logs.open(command.log, command_masks(ctx, secrets, state, &send).await);
-        }
         ctx.store.commit(batch).await?;
     }
     if !forget.is_empty() {
         ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
     }
-    if let Some((command, stored)) = send {
-        send_command(ctx, secrets, state, &command, stored).await?;
+    if let Some(message) = send {
+        ctx.switchboard.to_session(state.worker.id, ToSession::Run(message));
     }
     Ok(done)
 }
 
-async fn command_masks(
-    ctx: &Ctx,
-    secrets: &Secrets,
-    state: &State,
-    send: &Option<(rouse_model::build::Command, Stored)>,
-) -> wire::masking::Masks {
-    let Some((command, stored)) = send else { return wire::masking::Masks::new(Vec::<String>::new()) };
-    match action::for_agent(ctx, secrets, state, command, stored.clone()).await {
-        Ok(message) => wire::masking::Masks::new(message.masks.iter().map(|m| m.reveal().to_owned())),
-        Err(_) => wire::masking::Masks::new(Vec::<String>::new()),
-    }
-}
-
-async fn send_command(
-    ctx: &Ctx,
-    secrets: &Secrets,
-    state: &mut State,
-    command: &rouse_model::build::Command,
-    stored: Stored,
-) -> Result<(), DriveError> {
-    match action::for_agent(ctx, secrets, state, command, stored).await {
-        Ok(message) => {
-            ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
-            Ok(())
-        }
-        Err(error) => {
-            // It never ran: the step ends with the reason.
-            let mut turn = Turn::new(ctx, "build.step", stopping(ctx, state));
-            turn.lose(state, action::end_of(&error)).await?;
-            turn.advance(state).await?;
-            let Turn { mut batch, done, .. } = turn;
-            if done {
-                batch.name = "build.end";
-            }
-            ctx.store.commit(batch).await?;
-            if done { Err(DriveError::Missing(state.build.id, "a secret; the build has ended")) } else { Ok(()) }
-        }
-    }
+fn masks_of(message: &wire::Command) -> wire::masking::Masks {
+    wire::masking::Masks::new(message.masks.iter().map(wire::Hidden::reveal))
 }
 
 /// Asks the agent once more for what is outstanding; it runs an id once, however often it is asked.
@@ -192,11 +154,17 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Result<(), D
         ctx.switchboard.to_session(state.worker.id, ToSession::Stop { command: id, reason: why });
     }
     let Ok(stored) = serde_json::from_str::<Stored>(&command.action) else { return Ok(()) };
-    if command.log.0 != 0 {
-        let send = Some((command.clone(), stored.clone()));
-        ctx.logs.open(command.log, command_masks(ctx, secrets, state, &send).await);
+    match action::for_agent(ctx, secrets, state, &command, stored).await {
+        Ok(message) => {
+            if command.log.0 != 0 {
+                ctx.logs.open(command.log, masks_of(&message));
+            }
+            ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
+        }
+        // A secret that was there and is not any more: what runs goes on, and what does not will time out.
+        Err(error) => tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again"),
     }
-    send_command(ctx, secrets, state, &command, stored).await
+    Ok(())
 }
 
 /// Whether the build is to stop, and as what.

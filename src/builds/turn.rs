@@ -5,6 +5,7 @@ use super::outcome::End;
 use super::state::{DriveError, State};
 use super::{properties, summary};
 use crate::ctx::Ctx;
+use crate::secrets::Secrets;
 use rouse_agent_protocol as wire;
 use rouse_model::build::{BuildProperty, Command, CommandState, Step};
 use rouse_model::event::{EventKind, NewEvent};
@@ -22,10 +23,13 @@ const TELLING_TAIL: usize = 256 * 1024;
 /// What a turn has gathered.
 pub(super) struct Turn<'a> {
     pub ctx: &'a Ctx,
+    secrets: &'a Secrets,
     pub batch: Batch,
     pub now: Timestamp,
     /// The command to send once the batch is true.
-    pub send: Option<(Command, Stored)>,
+    pub send: Option<Box<wire::Command>>,
+    /// The log that it will write.
+    pub opens: Option<Log>,
     /// Outcomes that are on record once the batch is true.
     pub forget: Vec<wire::CommandId>,
     pub done: bool,
@@ -34,8 +38,14 @@ pub(super) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(ctx: &'a Ctx, name: &'static str, stopping: Option<(BuildResult, String)>) -> Self {
-        Self { ctx, batch: Batch::new(name), now: ctx.now(), send: None, forget: vec![], done: false, stopping }
+    pub(super) fn new(
+        ctx: &'a Ctx,
+        secrets: &'a Secrets,
+        name: &'static str,
+        stopping: Option<(BuildResult, String)>,
+    ) -> Self {
+        let (batch, now) = (Batch::new(name), ctx.now());
+        Self { ctx, secrets, batch, now, send: None, opens: None, forget: vec![], done: false, stopping }
     }
 
     /// Records an outcome.
@@ -102,10 +112,7 @@ impl<'a> Turn<'a> {
         let planned = state.plan.steps[index].clone();
         let made = action::next_move(state, &planned, &state.steps[index], &outcomes, log);
         match made {
-            Ok(Move::Command(stored)) => {
-                self.begin_command(state, index, log, *stored).await?;
-                return Ok(true);
-            }
+            Ok(Move::Command(stored)) => return self.begin_command(state, index, log, *stored).await,
             Ok(Move::End(end)) => self.end_step(state, index, end).await?,
             Err(error) => self.end_step(state, index, action::end_of(&error)).await?,
         }
@@ -209,7 +216,8 @@ impl<'a> Turn<'a> {
         self.end_step(state, index, end).await
     }
 
-    async fn begin_command(&mut self, state: &mut State, index: usize, log: LogId, stored: Stored) -> Result<(), DriveError> {
+    /// Puts a command on record and makes it ready to send; `false` where it cannot be made, which ends the step.
+    async fn begin_command(&mut self, state: &mut State, index: usize, log: LogId, stored: Stored) -> Result<bool, DriveError> {
         let step = &state.steps[index];
         let seq = i64::try_from(state.commands_of(index).len()).unwrap_or(i64::MAX);
         let writes = matches!(stored.action, wire::Action::Run(_));
@@ -226,6 +234,13 @@ impl<'a> Turn<'a> {
             outcome: None,
             stop: None,
             generation: 0,
+        };
+        let message = match action::for_agent(self.ctx, self.secrets, state, &command, stored).await {
+            Ok(message) => message,
+            Err(error) => {
+                self.end_step(state, index, action::end_of(&error)).await?;
+                return Ok(false);
+            }
         };
         if writes {
             let row = Log {
@@ -244,11 +259,12 @@ impl<'a> Turn<'a> {
             self.batch.insert(&row);
             let payload = serde_json::json!({"build": state.build.id, "step": step.id, "name": row.name});
             self.event(state, EventKind::LogMade, format!("log/{log}"), payload);
+            self.opens = Some(row);
         }
         self.batch.insert(&command);
-        state.commands.push(command.clone());
-        self.send = Some((command, stored));
-        Ok(())
+        state.commands.push(command);
+        self.send = Some(Box::new(message));
+        Ok(true)
     }
 
     async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
