@@ -1,0 +1,203 @@
+//! `kill -9` of the master before and after each batch that it commits on the way from a push to the log's seal: the build ends as if
+//! nothing had happened.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::harness::{Database, GitRepo, Master, Options, Scratch, wait};
+
+/// Masters that run at the same time.
+const AT_ONCE: usize = 3;
+/// Batches that are written whether or not anything is built.
+const ALWAYS: [&str; 3] = ["master.beat", "master.leave", "ids.reserve"];
+
+/// One installation with a project whose only step leaves a trace outside of it.
+struct Scene {
+    scratch: Scratch,
+    repo: GitRepo,
+    master: Master,
+}
+
+/// What a build has left.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    result: Value,
+    attempts: usize,
+    ran: String,
+    log: Vec<u8>,
+}
+
+fn config(repo: &GitRepo, outside: &Path, comment: &str) -> String {
+    format!(
+        "# {comment}\nversion: 1\ncodebases:\n  app: {{git: '{}', poll: 1s}}\npools:\n  here: {{local: {{}}}}\nbuilders:\n  trace:\n    \
+         steps:\n      - checkout: app\n      - run: |\n          echo first >> {out}\n          for n in 1 2 3 4 5 6 7 8 9; do echo \"line $n\"; sleep 0.05; done\n        \
+         name: first\n      - run: cat file && echo second >> {out}\n        name: second\n\
+         schedulers:\n  push: {{changes: {{app: {{branch: main}}}}, builders: [trace]}}\n",
+        repo.url(),
+        out = outside.display(),
+    )
+}
+
+impl Scene {
+    fn new(database: Database, environment: Vec<(String, String)>) -> Self {
+        let scratch = Scratch::new();
+        let repo = GitRepo::with(scratch.path(), "app", &[("file", "from the repository\n")]);
+        let outside = scratch.folder("outside");
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let text = config(&repo, &outside.join("ran"), "as it began");
+        let master = Master::prepare(scratch.path(), &text, Options { database, environment, ..Options::default() });
+        Self { scratch, repo, master }
+    }
+
+    /// Until the poller knows the repository: what is pushed from then on is a change.
+    fn wait_for_first_look(&self) {
+        self.master.api().until("the first look", "/codebases", wait::SOON, |codebases| {
+            codebases["items"][0]["looked"].as_str().map(drop)
+        });
+    }
+
+    fn push(&self) {
+        self.repo.land("main", "a change", &[("other", "text\n")]);
+    }
+
+    fn traces(&self) -> Traces {
+        let api = self.master.api();
+        api.until("the request to end", "/requests", wait::A_BUILD, |requests| {
+            let items = requests["items"].as_array()?;
+            (!items.is_empty() && items.iter().all(|r| r["state"] == "done")).then_some(())
+        });
+        let builds = api.list("/builds");
+        let build = &builds[0];
+        let detail = api.get(&format!("/builds/{}", build["id"]));
+        let mut log = Vec::new();
+        for step in detail["steps"].as_array().unwrap() {
+            for of_step in step["logs"].as_array().unwrap() {
+                log.extend(api.bytes(&format!("/logs/{}/raw", of_step["id"])));
+            }
+        }
+        let ran = std::fs::read_to_string(self.scratch.path().join("outside/ran")).unwrap_or_default();
+        Traces { result: build["result"].clone(), attempts: builds.len(), ran, log }
+    }
+
+    fn assert_nothing_left(&mut self) {
+        let pid = self.master.pid();
+        self.master.leftovers().assert_no_workers(wait::SOON, pid);
+    }
+}
+
+/// The names of all batches of a build that nobody disturbs, and what it leaves.
+fn undisturbed() -> (BTreeSet<String>, Traces) {
+    let scratch = Scratch::new();
+    let trace = scratch.path().join("commits");
+    let environment = vec![("ROUSE_COMMIT_TRACE".to_owned(), trace.display().to_string())];
+    let mut scene = Scene::new(Database::File, environment);
+    scene.master.run();
+    scene.wait_for_first_look();
+    scene.push();
+    let traces = scene.traces();
+    scene.assert_nothing_left();
+    let names = std::fs::read_to_string(&trace).expect("the master writes a trace");
+    let names = names.lines().filter(|n| !ALWAYS.contains(n)).map(str::to_owned).collect();
+    (names, traces)
+}
+
+/// Kills one master at one batch, starts it again, and looks at what came of the build.
+fn killed_at(name: &str, moment: &str, database: Database, change_config: bool) -> Traces {
+    let mut scene = Scene::new(database, vec![("ROUSE_FAILPOINT".to_owned(), format!("{name}:{moment}"))]);
+    scene.master.spawn();
+    // Batches of the start strike before anybody can ask; the others when there is something to build.
+    let api_is_up = || {
+        let address = scene.master.address();
+        reqwest::blocking::get(format!("{address}/readyz")).is_ok_and(|a| a.status().is_success())
+    };
+    let started = wait::until("the master to be ready or dead", wait::SOON, || {
+        if !crate::harness::processes::is_alive(scene.master.pid()) { Some(false) } else { api_is_up().then_some(true) }
+    });
+    if started {
+        let looked = wait::until("the first look, or the end", wait::SOON, || {
+            if !crate::harness::processes::is_alive(scene.master.pid()) {
+                return Some(false);
+            }
+            let file = std::fs::read_to_string(scene.master.state().join("admin.token")).ok()?;
+            let api = crate::harness::api::Api::new(&scene.master.address(), file.trim());
+            api.try_get("/codebases").ok()?["items"][0]["looked"].as_str().map(|_| true)
+        });
+        if looked {
+            scene.push();
+        }
+    }
+    scene.master.wait_for_end(wait::A_BUILD);
+    scene.master.set_environment(vec![]);
+    if change_config {
+        let text = config(&scene.repo, &scene.scratch.path().join("outside/elsewhere"), "changed meanwhile");
+        scene.master.write_config(&text.replace("second >>", "changed >>"));
+    }
+    scene.master.run();
+    scene.wait_for_first_look();
+    if scene.master.api().list("/requests").is_empty() && scene.repo.git(&["rev-list", "--count", "main"]).trim() == "1" {
+        scene.push();
+    }
+    let traces = scene.traces();
+    scene.assert_nothing_left();
+    traces
+}
+
+/// Runs each case on one of a few threads and says all that went wrong.
+fn all_cases(cases: Vec<(String, &'static str)>, expected: &Traces, run: impl Fn(&str, &str) -> Traces + Sync) {
+    let queue = Mutex::new(cases);
+    let faults = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some((name, moment)) = queue.lock().unwrap().pop() else { return };
+                    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&name, moment)));
+                    match seen {
+                        Ok(seen) if seen == *expected => {}
+                        Ok(seen) => faults.lock().unwrap().push(format!("{name}:{moment}: {seen:?}")),
+                        Err(_) => faults.lock().unwrap().push(format!("{name}:{moment}: see above")),
+                    }
+                }
+            });
+        }
+    });
+    let faults = faults.into_inner().unwrap();
+    assert!(faults.is_empty(), "expected {expected:?}, but after a kill at\n{}", faults.join("\n"));
+}
+
+fn cases(names: &BTreeSet<String>) -> Vec<(String, &'static str)> {
+    names.iter().flat_map(|n| [(n.clone(), "before"), (n.clone(), "after")]).collect()
+}
+
+#[test]
+fn a_master_killed_at_any_batch_finishes_the_build_as_if_nothing_had_happened() {
+    let (names, expected) = undisturbed();
+    assert!(names.len() > 10, "a build commits more than {names:?}");
+    assert_eq!(expected.result, "success");
+    assert_eq!(expected.ran, "first\nsecond\n");
+    all_cases(cases(&names), &expected, |name, moment| killed_at(name, moment, Database::File, false));
+}
+
+#[test]
+fn a_running_build_keeps_its_recipe_when_the_config_changes_while_the_master_is_dead() {
+    let (names, expected) = undisturbed();
+    let running: BTreeSet<String> = names.into_iter().filter(|n| n.starts_with("build.") && n != "build.claim").collect();
+    assert!(!running.is_empty());
+    all_cases(cases(&running), &expected, |name, moment| killed_at(name, moment, Database::File, true));
+}
+
+#[test]
+fn the_same_holds_on_postgresql() {
+    let Some(_) = Database::fresh_postgres() else { return };
+    let (names, expected) = undisturbed();
+    let some: BTreeSet<String> =
+        names.into_iter().filter(|n| ["build.", "worker.attach", "worker.accepted", "request.", "change"].iter().any(|p| n.starts_with(p))).collect();
+    all_cases(cases(&some), &expected, |name, moment| {
+        let database = Database::fresh_postgres().expect("it was there a moment ago");
+        killed_at(name, moment, database, false)
+    });
+}
