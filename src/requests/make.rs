@@ -1,0 +1,158 @@
+//! The one door by which buildsets are made. The origin is unique: whoever replays a cause after a crash finds what it made.
+
+use super::finish::request_event;
+use crate::ctx::{Active, Ctx};
+use rouse_model::buildset::{Buildset, Provision, Request, RequestState};
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::property::Properties;
+use rouse_model::source::SourceStamp;
+use rouse_model::{BuildId, BuildsetId, ChangeSetId, RequestId, Trust};
+use rouse_store::{Batch, CommitError, ReadError};
+
+/// One codebase of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    pub codebase: String,
+    pub branch: Option<String>,
+    pub revision: Option<String>,
+    pub change_set: Option<ChangeSetId>,
+    pub trust: Trust,
+}
+
+/// What somebody, or something, asks for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// See [`Buildset::origin`].
+    pub origin: String,
+    pub scheduler: Option<String>,
+    /// For a person.
+    pub reason: String,
+    pub owner: Option<String>,
+    pub properties: Properties,
+    pub builders: Vec<String>,
+    pub stamps: Vec<Stamp>,
+    pub parent: Option<BuildId>,
+    /// The most that it is trusted, whatever its stamps say.
+    pub trust: Trust,
+    pub priority: i64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    New { buildset: BuildsetId, requests: Vec<RequestId> },
+    /// The origin was there already.
+    Before { buildset: BuildsetId },
+}
+
+/// Why nothing was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    #[error("builder `{0}` is not configured")]
+    NoBuilder(String),
+    #[error("a buildset without builders")]
+    Empty,
+    #[error("read what is there")]
+    Read(#[from] ReadError),
+    #[error("record the buildset")]
+    Commit(#[from] CommitError),
+}
+
+/// Makes a buildset, and `also` what the caller must remember with it, in one commit.
+///
+/// # Errors
+/// Where a builder is not configured, or the store cannot be reached; a conflict in `also` is the caller's to look at.
+pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result<Made, MakeError> {
+    if let Some(before) = ctx.store.buildset_by_origin(&wish.origin).await? {
+        // The caller's own rows may still have to move on.
+        if !also.is_empty() {
+            ctx.store.commit(also).await?;
+        }
+        return Ok(Made::Before { buildset: before.id });
+    }
+    let mut projects = Vec::new();
+    for name in &wish.builders {
+        let builder = active.config.builders.iter().find(|(n, _)| n.as_str() == name);
+        let (_, builder) = builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?;
+        projects.push(builder.project.to_string());
+    }
+    let project = projects.first().cloned().ok_or(MakeError::Empty)?;
+    let now = ctx.now();
+    let trust = Trust::least(wish.stamps.iter().map(|s| s.trust).chain([wish.trust]));
+    let id: BuildsetId = ctx.store.next_id().await?;
+    let mut properties = wish.properties;
+    if let Some(scheduler) = &wish.scheduler {
+        properties.set("scheduler", scheduler.clone(), "scheduler", false);
+    }
+    let buildset = Buildset {
+        id,
+        origin: wish.origin.clone(),
+        project,
+        scheduler: wish.scheduler,
+        reason: wish.reason,
+        owner: wish.owner,
+        properties,
+        trust,
+        parent: wish.parent,
+        created: now,
+        done: None,
+        result: None,
+        generation: 0,
+    };
+    let mut batch = Batch::new("buildset.make");
+    batch.insert(&buildset).event(NewEvent {
+        kind: EventKind::BuildsetMade,
+        version: 1,
+        subject: format!("buildset/{id}"),
+        project: buildset.project.clone(),
+        at: now,
+        payload: serde_json::json!({"scheduler": buildset.scheduler, "reason": buildset.reason, "builders": wish.builders}),
+    });
+    for stamp in wish.stamps {
+        batch.insert(&SourceStamp {
+            buildset: id,
+            codebase: stamp.codebase,
+            branch: stamp.branch,
+            revision: stamp.revision,
+            change_set: stamp.change_set,
+            trust: stamp.trust,
+        });
+    }
+    let mut requests = Vec::new();
+    for (builder, project) in wish.builders.into_iter().zip(projects) {
+        let request = Request {
+            id: ctx.store.next_id().await?,
+            buildset: id,
+            builder,
+            project,
+            state: RequestState::Queued,
+            priority: wish.priority,
+            created: now,
+            not_before: None,
+            attempts: 0,
+            trust,
+            cancel: None,
+            build: None,
+            claimed_by: None,
+            result: None,
+            done: None,
+            config: active.revision,
+            provision: Provision::default(),
+            generation: 0,
+        };
+        batch.insert(&request).event(request_event(EventKind::RequestMade, &request, now));
+        requests.push(request.id);
+    }
+    batch.append(also);
+    match ctx.store.commit(batch).await {
+        Ok(()) => {
+            ctx.nudges.fleet.notify_one();
+            Ok(Made::New { buildset: id, requests })
+        }
+        Err(error) if error.is_duplicate() => match ctx.store.buildset_by_origin(&wish.origin).await? {
+            Some(before) => Ok(Made::Before { buildset: before.id }),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! The end of other schedulers' buildsets into buildsets, followed by the event log.
+
+use super::{Turn, TurnError};
+use crate::config::{After, When};
+use crate::requests::{self, Stamp, Wish};
+use rouse_model::event::EventKind;
+use rouse_model::{BuildResult, BuildsetId, Timestamp};
+use rouse_store::Batch;
+
+const CURSOR: &str = "events";
+const AT_ONCE: i64 = 500;
+
+impl Turn<'_> {
+    pub(super) async fn after(&self, after: &After) -> Result<Option<Timestamp>, TurnError> {
+        let mut memory = self.memory().await?;
+        let cursor = match memory.get::<i64>(CURSOR)? {
+            Some(cursor) => cursor,
+            None => {
+                let newest = self.ctx.store.newest_event().await?;
+                let mut batch = Batch::new("scheduler.begin");
+                memory.set(&mut batch, CURSOR, &newest);
+                self.ctx.store.commit(batch).await?;
+                newest
+            }
+        };
+        let events = self.ctx.store.events_after(cursor, AT_ONCE).await?;
+        let Some(last) = events.last().map(|e| e.seq) else { return Ok(None) };
+        let full = i64::try_from(events.len()).unwrap_or(0) == AT_ONCE;
+        let mut moved = false;
+        for event in events.iter().filter(|e| e.body.kind == EventKind::BuildsetDone) {
+            let upstream = event.body.payload["scheduler"].as_str().unwrap_or_default();
+            let Some((_, when)) = after.upstream.iter().find(|(name, _)| name.as_str() == upstream) else { continue };
+            let id = event.body.subject.split('/').nth(1).and_then(|n| n.parse().ok()).map(BuildsetId);
+            let Some(id) = id else { continue };
+            let mut batch = Batch::new("scheduler.skip");
+            memory.set(&mut batch, CURSOR, &event.seq);
+            self.follow(id, upstream, *when, batch).await?;
+            moved = event.seq == last;
+        }
+        if !moved {
+            let mut batch = Batch::new("scheduler.follow");
+            memory.set(&mut batch, CURSOR, &last);
+            self.ctx.store.commit(batch).await?;
+        }
+        Ok(full.then_some(self.now))
+    }
+
+    async fn follow(&self, id: BuildsetId, upstream: &str, when: When, also: Batch) -> Result<(), TurnError> {
+        let Some(before) = self.ctx.store.buildset(id).await? else {
+            self.ctx.store.commit(also).await?;
+            return Ok(());
+        };
+        let result = before.result.unwrap_or(BuildResult::Exception);
+        let counts = match when {
+            When::Success => result.is_good(),
+            When::Failure => result == BuildResult::Failure,
+            When::Any => true,
+        };
+        if !counts {
+            self.ctx.store.commit(also).await?;
+            return Ok(());
+        }
+        let stamps = self.ctx.store.stamps(id).await?;
+        let parent = self.ctx.store.requests_of(id).await?.into_iter().find_map(|r| r.build);
+        let wish = Wish {
+            origin: format!("{}/after/{id}", self.name),
+            scheduler: Some(self.name.to_owned()),
+            reason: format!("after {upstream}: {}", before.reason),
+            owner: before.owner,
+            properties: requests::force::properties_of(self.config, self.name),
+            builders: self.builders(),
+            stamps: stamps
+                .into_iter()
+                .map(|s| Stamp {
+                    codebase: s.codebase,
+                    branch: s.branch,
+                    revision: s.revision,
+                    change_set: s.change_set,
+                    trust: s.trust,
+                })
+                .collect(),
+            parent,
+            trust: before.trust,
+            priority: self.config.priority,
+        };
+        requests::make(self.ctx, self.active, wish, also).await?;
+        Ok(())
+    }
+}

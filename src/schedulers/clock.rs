@@ -1,0 +1,117 @@
+//! Clocks into buildsets: equal distances, and cron with time zones.
+
+use super::memory::Memory;
+use super::{Turn, TurnError};
+use crate::config::{Cron, Every, IfChanged, Missed};
+use crate::requests::{self, Stamp, Wish};
+use chrono::{DateTime, Utc};
+use rouse_model::{Timestamp, Trust};
+use rouse_store::{Batch, Page};
+use std::time::Duration;
+
+const LAST: &str = "last";
+/// A moment that is later than this when it is looked at passed while no master was up.
+const LATE: Duration = Duration::from_secs(90);
+
+impl Turn<'_> {
+    pub(super) async fn every(&self, every: Every) -> Result<Option<Timestamp>, TurnError> {
+        let mut memory = self.memory().await?;
+        let last = self.last(&mut memory).await?;
+        let due = last + every.period.0;
+        if due > self.now {
+            return Ok(Some(due));
+        }
+        // However many were missed, one is enough; the beat is kept.
+        let period = i64::try_from(every.period.0.as_micros()).unwrap_or(i64::MAX).max(1);
+        let struck = Timestamp(due.0 + (self.now.0 - due.0) / period * period);
+        self.strike_at(&mut memory, struck, every.only_if_changed, true).await?;
+        Ok(Some(struck + every.period.0))
+    }
+
+    pub(super) async fn cron(&self, cron: &Cron) -> Result<Option<Timestamp>, TurnError> {
+        let mut memory = self.memory().await?;
+        let last = self.last(&mut memory).await?;
+        let Some(mut struck) = next_after(cron, last) else { return Ok(None) };
+        if struck > self.now {
+            return Ok(Some(struck));
+        }
+        while let Some(later) = next_after(cron, struck).filter(|at| *at <= self.now) {
+            struck = later;
+        }
+        let wanted = self.now.since(struck) <= LATE || cron.missed == Missed::Once;
+        self.strike_at(&mut memory, struck, cron.only_if_changed, wanted).await?;
+        Ok(next_after(cron, struck))
+    }
+
+    async fn last(&self, memory: &mut Memory) -> Result<Timestamp, TurnError> {
+        if let Some(last) = memory.get::<i64>(LAST)? {
+            return Ok(Timestamp(last));
+        }
+        let since = self.since().await?;
+        let mut batch = Batch::new("scheduler.begin");
+        memory.set(&mut batch, LAST, &since.0);
+        self.ctx.store.commit(batch).await?;
+        Ok(since)
+    }
+
+    async fn strike_at(
+        &self,
+        memory: &mut Memory,
+        at: Timestamp,
+        only_if_changed: Option<IfChanged>,
+        wanted: bool,
+    ) -> Result<(), TurnError> {
+        let mut batch = Batch::new("scheduler.skip");
+        memory.set(&mut batch, LAST, &at.0);
+        let stamps = self.stamps_of_heads().await?;
+        if !wanted || !self.has_changed(only_if_changed, &stamps).await? {
+            self.ctx.store.commit(batch).await?;
+            return Ok(());
+        }
+        let shown = DateTime::<Utc>::from_timestamp_micros(at.0).map(|t| t.format("%Y-%m-%d %H:%M UTC").to_string());
+        let wish = Wish {
+            origin: format!("{}/at/{}", self.name, at.0 / 1_000_000),
+            scheduler: Some(self.name.to_owned()),
+            reason: format!("scheduled for {}", shown.unwrap_or_default()),
+            owner: None,
+            properties: requests::force::properties_of(self.config, self.name),
+            builders: self.builders(),
+            stamps,
+            parent: None,
+            trust: Trust::Trusted,
+            priority: self.config.priority,
+        };
+        requests::make(self.ctx, self.active, wish, batch).await?;
+        Ok(())
+    }
+
+    /// Whether a codebase stands elsewhere than in the buildset that is compared with; where there is none, everything is new.
+    async fn has_changed(&self, since: Option<IfChanged>, stamps: &[Stamp]) -> Result<bool, TurnError> {
+        let Some(since) = since else { return Ok(true) };
+        let mut page = Page { before: None, limit: 50 };
+        loop {
+            let sets = self.ctx.store.buildsets(Some(self.name), page).await?;
+            let Some(oldest) = sets.last().map(|s| s.id.0) else { return Ok(true) };
+            let compared = sets.into_iter().find(|set| match since {
+                IfChanged::LastBuild => true,
+                IfChanged::LastSuccess => set.result.is_some_and(rouse_model::BuildResult::is_good),
+            });
+            if let Some(compared) = compared {
+                let before = self.ctx.store.stamps(compared.id).await?;
+                let same = stamps.iter().all(|s| {
+                    s.revision.is_some() && before.iter().any(|b| b.codebase == s.codebase && b.revision == s.revision)
+                });
+                return Ok(!same);
+            }
+            page.before = Some(oldest);
+        }
+    }
+}
+
+/// The next moment of a cron expression strictly after another, in its own time zone: on the night that has an hour twice it strikes once,
+/// on the one that lacks it at its end.
+fn next_after(cron: &Cron, after: Timestamp) -> Option<Timestamp> {
+    let after = DateTime::<Utc>::from_timestamp_micros(after.0)?.with_timezone(&cron.zone.0);
+    let next = cron.expression.cron.find_next_occurrence(&after, false).ok()?;
+    Some(Timestamp(next.timestamp_micros()))
+}
