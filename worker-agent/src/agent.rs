@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rouse_agent_protocol::{JoinDocument, VERSION, exit};
+use rouse_agent_protocol::{Endpoint, JoinDocument, VERSION, exit};
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,15 +54,24 @@ fn system(step: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { step, source }
 }
 
+/// What the command line says.
+#[derive(Debug)]
+pub struct Flags<'a> {
+    pub join: &'a Path,
+    /// Instead of the join document's work directory, for whoever starts an agent and cannot know what the document says.
+    pub work: Option<&'a Path>,
+    pub state: Option<&'a Path>,
+}
+
 /// Run until the end; the exit code.
-pub fn run(join: &Path, state: Option<&Path>) -> Result<i32, StartError> {
+pub fn run(flags: &Flags<'_>) -> Result<i32, StartError> {
     // Before the token is read: nobody of our own user may look into us. And whatever our children leave behind comes to us.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| system("forbid dumps")(e.into()))?;
     set_child_subreaper(Some(getpid())).map_err(|e| system("become the subreaper")(e.into()))?;
-    let join = read_join(join)?;
-    let work_dir = make_work_dir(&join.work_dir)?;
+    let join = read_join(flags.join)?;
+    let work_dir = make_work_dir(flags.work.unwrap_or(Path::new(&join.work_dir)))?;
     let incarnation = hex::encode(random::bytes::<16>());
-    let private = Private::find(state, &work_dir, &incarnation[..8]);
+    let private = Private::find(flags.state, &work_dir, &incarnation[..8]);
     let spool = Spool::new(SpoolFile::new(private.nameless_file()));
     let shared = Arc::new(Shared::new(spool));
     let host = Host::new(join.worker.clone(), work_dir, private, join.endpoints.clone());
@@ -108,13 +117,20 @@ fn read_join(path: &Path) -> Result<JoinDocument, StartError> {
     let shown = || path.display().to_string();
     let text = fs::read_to_string(path).map_err(|source| StartError::Read { path: shown(), source })?;
     let _ = fs::remove_file(path);
-    let join: JoinDocument =
+    let mut join: JoinDocument =
         serde_json::from_str(&text).map_err(|source| StartError::Malformed { path: shown(), source })?;
     if join.version != VERSION {
         return Err(StartError::Version(join.version));
     }
     if join.endpoints.is_empty() {
         return Err(StartError::NoEndpoint);
+    }
+    // A socket beside the document, wherever the two are seen from here.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for endpoint in &mut join.endpoints {
+        if let Endpoint::Unix { path } = endpoint {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
     }
     Ok(join)
 }

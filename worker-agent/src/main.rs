@@ -22,8 +22,9 @@ use std::path::Path;
 use rouse_agent_protocol::exit;
 
 const USAGE: &str = "\
-usage: rouse-agent run --join FILE [--state DIR]   join a master and serve it
-       rouse-agent install DIR                     copy this binary to DIR/rouse-agent
+usage: rouse-agent run --join FILE [--work DIR] [--state DIR]
+                                   join a master and serve it
+       rouse-agent install DIR     copy this binary to DIR/rouse-agent
        rouse-agent version
 ";
 
@@ -37,7 +38,7 @@ fn dispatch(arguments: &[OsString]) -> i32 {
     let verb = words.first().and_then(|word| word.to_str());
     match (verb, words.get(1..).unwrap_or_default()) {
         (Some("run"), flags) => match run_flags(flags) {
-            Some((join, state)) => match agent::run(join, state) {
+            Some(flags) => match agent::run(&flags) {
                 Ok(code) => code,
                 Err(error) => fail(&error, error.exit_code()),
             },
@@ -63,18 +64,19 @@ fn dispatch(arguments: &[OsString]) -> i32 {
     }
 }
 
-fn run_flags<'a>(mut flags: &[&'a OsStr]) -> Option<(&'a Path, Option<&'a Path>)> {
-    let (mut join, mut state) = (None, None);
+fn run_flags<'a>(mut flags: &[&'a OsStr]) -> Option<agent::Flags<'a>> {
+    let (mut join, mut work, mut state) = (None, None, None);
     while let [flag, value, rest @ ..] = flags {
         let slot = match flag.to_str() {
             Some("--join") => &mut join,
+            Some("--work") => &mut work,
             Some("--state") => &mut state,
             _ => return None,
         };
         *slot = Some(Path::new(*value));
         flags = rest;
     }
-    if flags.is_empty() { Some((join?, state)) } else { None }
+    if flags.is_empty() { Some(agent::Flags { join: join?, work, state }) } else { None }
 }
 
 fn usage() -> i32 {

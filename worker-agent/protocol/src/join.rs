@@ -21,7 +21,7 @@ pub struct JoinDocument {
     pub store_epoch: i64,
     /// Tried in order, round and round.
     pub endpoints: Vec<Endpoint>,
-    /// Absolute; made if missing. Every path of a command is relative to it.
+    /// Absolute; made if missing. Every path of a command is relative to it. `--work DIR` says otherwise.
     pub work_dir: String,
     /// Dead-man in seconds until the first welcome says otherwise.
     pub expiry_s: f64,
@@ -31,7 +31,7 @@ pub struct JoinDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// A Unix socket, where master and worker share a host.
+    /// A Unix socket, where master and worker share a host. A relative path starts at the join document's folder.
     Unix { path: String },
     /// `host:port`, where the host is an address or a name, verified against the installation's own CA (PEM).
     Tls { address: String, ca: String },
