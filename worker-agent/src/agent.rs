@@ -135,7 +135,7 @@ fn read_join(path: &Path) -> Result<JoinDocument, StartError> {
     Ok(join)
 }
 
-fn make_work_dir(path: &str) -> Result<PathBuf, StartError> {
+fn make_work_dir(path: &Path) -> Result<PathBuf, StartError> {
     let made = fs::create_dir_all(path).and_then(|()| fs::canonicalize(path));
-    made.map_err(|source| StartError::WorkDir { path: path.to_owned(), source })
+    made.map_err(|source| StartError::WorkDir { path: path.display().to_string(), source })
 }
