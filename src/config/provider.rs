@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The kind is the only key; its schema is spliced in.
+/// An account or endpoint; its provider is the only key, and holds its own options.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Provider")]
 pub(crate) struct RawProvider {

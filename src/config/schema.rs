@@ -43,6 +43,12 @@ pub fn schema(kinds: &[Arc<dyn ProviderKind>]) -> Value {
     root
 }
 
+/// The schema as it is printed and kept beside the examples.
+#[must_use]
+pub fn schema_text(kinds: &[Arc<dyn ProviderKind>]) -> String {
+    format!("{:#}\n", schema(kinds))
+}
+
 fn definition_mut<'a>(root: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
     root.get_mut("definitions")?.get_mut(name)?.as_object_mut()
 }
@@ -85,7 +91,8 @@ fn without_null(schema: &mut Schema) {
 }
 
 /// Moves a schema's own definitions to the root, under names of their own, and gives what is left.
-fn hoist(schema: Schema, kind: &str, of: &str, root: &mut Value) -> Value {
+fn hoist(mut schema: Schema, kind: &str, of: &str, root: &mut Value) -> Value {
+    without_null(&mut schema);
     let mut schema = schema.to_value();
     let prefix = format!("{kind}-{of}-");
     rename(&mut schema, &prefix);

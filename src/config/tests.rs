@@ -2,9 +2,11 @@
 
 mod bad;
 mod diff;
+mod examples;
 mod files;
 mod good;
 mod kinds;
+mod reference;
 
 use super::{Faults, Loaded, SourceFile, parse};
 

@@ -25,7 +25,10 @@ fn the_folder_beside_the_main_file_adds_in_order() {
     let loaded = load(&main, &kinds::all()).expect("good");
     let names: Vec<_> = loaded.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["rouse.yaml", "rouse.d/a.yml", "rouse.d/b.yaml"]);
-    assert_eq!(loaded.config.projects.keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["a", "b", "default"]);
+    assert_eq!(
+        loaded.config.projects.keys().map(|key| key.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "default"]
+    );
 
     // A fault names the file as a shell would find it.
     fs::write(more.join("b.yaml"), "projects: {b: {shre: 1}}").expect("written");

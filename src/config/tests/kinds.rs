@@ -1,6 +1,8 @@
 //! Kinds of providers for tests of the configuration alone: options as rich as any, and nothing behind them.
 
+use crate::config::leaf::OneOrMany;
 use rouse_contract::kind::Leaf;
+use rouse_contract::units::Bytes;
 use rouse_contract::{Installation, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use schemars::{JsonSchema, Schema};
@@ -30,8 +32,10 @@ struct ContainerAccount {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read through the schema alone")]
 struct ContainerOptions {
-    /// The image.
-    image: Option<String>,
+    /// The image, or several of which the first that exists is taken.
+    image: Option<OneOrMany<String>>,
+    /// Memory at most.
+    memory: Option<Bytes>,
     /// Environment of the container.
     #[serde(default)]
     env: std::collections::BTreeMap<String, String>,
@@ -96,7 +100,7 @@ impl ProviderKind for Containers {
 
     fn leaf(&self, path: &[&str]) -> Leaf {
         match path {
-            ["image"] => Leaf::Image,
+            ["image"] | ["image", "*"] => Leaf::Image,
             ["env", "*"] => Leaf::Text,
             _ => Leaf::Literal,
         }
