@@ -165,6 +165,8 @@ struct Results {
     slow: BTreeSet<String>,
     failed: Vec<String>,
     passed: u64,
+    /// Passed since the last summary: all there is to go by where none comes.
+    told: u64,
     /// Failures by the counts of the summaries, which know more than the lines that output may have torn.
     counted_failures: u64,
     ignored: u64,
@@ -181,6 +183,7 @@ impl Results {
             self.passed += count(summary, " passed");
             self.counted_failures += count(summary, " failed");
             self.ignored += count(summary, " ignored");
+            self.told = 0;
             return true;
         }
         let Some(rest) = line.strip_prefix("test ") else { return false };
@@ -195,11 +198,13 @@ impl Results {
             self.failed.push(name.to_string());
         }
         self.unfinished.remove(name);
+        self.told += u64::from(outcome.starts_with("ok"));
         outcome.starts_with("ok") || outcome.starts_with("FAILED") || outcome.starts_with("ignored")
     }
 
     /// The names of all failures, those of a binary that did not end by itself included.
     fn close(&mut self, ended: &Ended) -> Vec<String> {
+        self.passed += std::mem::take(&mut self.told);
         let mut failures = std::mem::take(&mut self.failed);
         for unnamed in failures.len() as u64..self.counted_failures {
             failures.push(format!("failure {}", unnamed + 1));
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     fn a_binary_that_aborts_is_a_failure() {
         let (passed, failures) = read(&["a", "b"], &["test a ... ok"], exit(134));
-        assert_eq!(passed, 0);
+        assert_eq!(passed, 1);
         assert_eq!(failures.len(), 1);
         assert!(failures[0].contains("before its tests did"), "{failures:?}");
     }
