@@ -1,0 +1,156 @@
+//! One daemon and the few calls to it that stand for themselves. Knows nothing of workers.
+
+use crate::failure::{Doing, Failed};
+use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures::TryStreamExt;
+use rouse_contract::ProviderError;
+use rouse_model::failure::FailureClass;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// Where a daemon answers that nobody has said anything about.
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+/// Seconds until an answer begins. Long: a busy daemon is slow to remove a container, and the caller has deadlines of its own.
+const PATIENCE: u64 = 300;
+
+/// A Docker daemon. Nothing is sent until the first call.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    host: Arc<str>,
+    client: Docker,
+    /// The same client, once both know which version of the interface to speak.
+    agreed: Arc<OnceCell<Docker>>,
+}
+
+impl Daemon {
+    /// The daemon that `DOCKER_HOST` names, else the one of this host.
+    ///
+    /// # Errors
+    /// Where `DOCKER_HOST` is not an address that is known here.
+    pub fn from_environment() -> Result<Self, ProviderError> {
+        let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        Self::at(host.as_deref().unwrap_or(DEFAULT_HOST))
+    }
+
+    /// The daemon that answers at an address: `unix:///PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// Where that is not an address that is known here.
+    pub fn at(host: &str) -> Result<Self, ProviderError> {
+        let known = Scheme::of(host).ok_or_else(|| {
+            let message = "the address must begin with unix://, tcp:// or http://";
+            ProviderError::new(FailureClass::Master, format!("use the Docker daemon {host}"), message)
+        })?;
+        let client = match known {
+            // Made without a look at the socket, which may come later.
+            Scheme::Unix => Docker::connect_with_unix(host, PATIENCE, API_DEFAULT_VERSION),
+            Scheme::Tcp => Docker::connect_with_http(host, PATIENCE, API_DEFAULT_VERSION),
+        };
+        let client = client.doing(|| format!("use the Docker daemon {host}"))?;
+        Ok(Self { host: host.into(), client, agreed: Arc::new(OnceCell::new()) })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The client for a call.
+    pub(crate) async fn api(&self) -> Result<&Docker, Failed> {
+        self.agreed
+            .get_or_try_init(|| async { self.client.clone().negotiate_version().await })
+            .await
+            .map_err(Failed::from)
+    }
+
+    /// The daemon's version, for a person.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn version(&self) -> Result<String, ProviderError> {
+        let ask = async { Ok::<_, Failed>(self.api().await?.version().await?) };
+        let answer = ask.await.doing(|| format!("ask the Docker daemon {} for its version", self.host))?;
+        Ok(answer.version.unwrap_or_else(|| "of an unknown version".into()))
+    }
+
+    /// Makes an image of a root file system.
+    ///
+    /// # Errors
+    /// Where the daemon does not take it.
+    pub async fn import_image(&self, name: &str, tar: Vec<u8>) -> Result<(), ProviderError> {
+        self.import(name, tar, Vec::new()).await.doing(|| format!("import image {name}"))
+    }
+
+    /// As [`Self::import_image`]; `changes` are lines as in a Dockerfile.
+    pub(crate) async fn import(&self, name: &str, tar: Vec<u8>, changes: Vec<String>) -> Result<(), Failed> {
+        let (repo, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let options = CreateImageOptions {
+            from_src: Some("-".into()),
+            repo: Some(repo.into()),
+            tag: Some(tag.into()),
+            changes,
+            ..Default::default()
+        };
+        let body = bollard::body_full(tar.into());
+        self.api()
+            .await?
+            .create_image(Some(options), Some(body), None)
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        Ok(())
+    }
+
+    /// Removes an image by its name or id. Absent is success.
+    ///
+    /// # Errors
+    /// Where it may still be there.
+    pub async fn remove_image(&self, name: &str) -> Result<(), ProviderError> {
+        let options = RemoveImageOptions { force: true, ..Default::default() };
+        let remove = async {
+            self.api().await?.remove_image(name, Some(options), None).await.map(|_| ()).map_err(Failed::from)
+        };
+        match remove.await {
+            Err(failed) if failed.is_absent() => Ok(()),
+            answer => answer.doing(|| format!("remove image {name}")),
+        }
+    }
+}
+
+enum Scheme {
+    Unix,
+    Tcp,
+}
+
+impl Scheme {
+    fn of(host: &str) -> Option<Self> {
+        match host.split_once("://")? {
+            ("unix", path) if path.starts_with('/') => Some(Self::Unix),
+            ("tcp" | "http", address) if !address.is_empty() => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+
+/// Whether an account can name it.
+pub(crate) fn is_address(host: &str) -> bool {
+    Scheme::of(host).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_addresses_are_taken() {
+        for fine in ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:2375", "http://127.0.0.1:2375"] {
+            assert_eq!(Daemon::at(fine).expect(fine).host(), fine);
+        }
+        for wrong in ["", "docker.sock", "unix://", "unix://docker.sock", "tcp://", "ssh://host", "npipe://x"]
+        {
+            let error = Daemon::at(wrong).expect_err(wrong);
+            assert_eq!(error.class, FailureClass::Master, "{wrong}");
+        }
+    }
+}
