@@ -4,6 +4,8 @@ use crate::record::{Record, Table};
 use crate::value::Value;
 use rouse_model::event::NewEvent;
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 /// One change to one row.
 #[derive(Debug, Clone)]
@@ -18,7 +20,10 @@ pub enum Op {
         values: Vec<Value>,
     },
     /// The last one written stands.
-    Upsert { table: &'static Table, values: Vec<Value> },
+    Upsert {
+        table: &'static Table,
+        values: Vec<Value>,
+    },
     /// Replaces the row under the values' key; `expected` is the generation that it must have.
     Update {
         table: &'static Table,
@@ -67,9 +72,12 @@ impl Op {
                 params: Cow::Borrowed(values),
                 one_row: false,
             },
-            Self::Upsert { table, values } => {
-                Statement { table: table.name, sql: &table.upsert, params: Cow::Borrowed(values), one_row: true }
-            }
+            Self::Upsert { table, values } => Statement {
+                table: table.name,
+                sql: &table.upsert,
+                params: Cow::Borrowed(values),
+                one_row: true,
+            },
             Self::Update { table, values, expected } => {
                 let mut params = values.clone();
                 params.extend(expected.map(Value::I64));
@@ -106,12 +114,23 @@ pub struct Batch {
     pub name: &'static str,
     pub(crate) ops: Vec<Op>,
     pub(crate) events: Vec<NewEvent>,
+    pub(crate) after: Vec<After>,
+}
+
+/// What somebody in this process does once the batch is true.
+#[derive(Clone)]
+pub(crate) struct After(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("After")
+    }
 }
 
 impl Batch {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, ops: Vec::new(), events: Vec::new() }
+        Self { name, ops: Vec::new(), events: Vec::new(), after: Vec::new() }
     }
 
     #[must_use]
@@ -168,6 +187,14 @@ impl Batch {
     pub fn append(&mut self, other: Self) -> &mut Self {
         self.ops.extend(other.ops);
         self.events.extend(other.events);
+        self.after.extend(other.after);
+        self
+    }
+
+    /// Called once the batch is true, by the process that committed it: a service lets go of what it kept until then. A process that dies in
+    /// between never calls it, so nothing may depend on it that a restart would not find out.
+    pub fn after_commit(&mut self, then: impl Fn() + Send + Sync + 'static) -> &mut Self {
+        self.after.push(After(Arc::new(then)));
         self
     }
 }

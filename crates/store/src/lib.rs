@@ -204,12 +204,16 @@ impl Store {
     ///
     /// # Errors
     /// See [`CommitError`]; in each case nothing of the batch is there.
-    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
         let name = batch.name;
+        let after = std::mem::take(&mut batch.after);
         let has_events = !batch.events.is_empty();
         self.inner.failpoint.before(name);
         self.inner.backend.commit(batch).await?;
         self.inner.failpoint.after(name);
+        for then in after {
+            (then.0)();
+        }
         if has_events {
             if let Err(error) = self.inner.backend.stamp().await {
                 tracing::warn!(%error, "events are not numbered yet");

@@ -16,4 +16,9 @@ impl Store {
     pub async fn segments(&self, log: LogId) -> Result<Vec<LogSegment>, ReadError> {
         self.select("WHERE log = $1 ORDER BY seq", vec![log.0.into()]).await
     }
+
+    /// The one that reaches farthest.
+    pub async fn last_segment(&self, log: LogId) -> Result<Option<LogSegment>, ReadError> {
+        self.select_one("WHERE log = $1 ORDER BY seq DESC LIMIT 1", vec![log.0.into()]).await
+    }
 }
