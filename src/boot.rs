@@ -89,7 +89,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     let ctx = Arc::new(Ctx {
         roles: Roles::new(store.clone(), master.id, LEASE),
         sources: crate::sources::Sources::new(make_folder(&options.state.join("mirrors"))?),
-        logs: crate::logs::Logs::new(store.clone(), Arc::clone(&objects), Arc::clone(&clock)),
+        logs: crate::logs::Logs::new(store.clone(), Arc::clone(&objects), crate::logs::Limits::default()),
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
         events: crate::events::Events::new(store.clone()),
         clock,
@@ -123,7 +123,8 @@ fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, superv
     let secrets = Arc::new(crate::secrets::Secrets::default());
     supervisor.start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), stop.clone()));
     supervisor.start("events", crate::events::run(Arc::clone(ctx), stop.clone()));
-    supervisor.start("logs", crate::logs::run(Arc::clone(ctx), stop.clone()));
+    let (logs, token) = (ctx.logs.clone(), stop.clone());
+    supervisor.start("logs", async move { logs.run(token).await });
     supervisor.start("changes", crate::changes::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("schedulers", crate::schedulers::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("matching", crate::matching::run(Arc::clone(ctx), stop.clone()));

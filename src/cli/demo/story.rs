@@ -163,7 +163,10 @@ impl<'a> Story<'a> {
     async fn follow_log(&self, log: LogId) -> anyhow::Result<()> {
         let mut lines = std::pin::pin!(self.ctx.logs.follow(log, 0));
         while let Some(line) = lines.next().await {
-            self.say.plain(&format!("  {DIM}│{DIM:#} {}", line?.text()));
+            let line = line?;
+            if !line.open {
+                self.say.plain(&format!("  {DIM}│{DIM:#} {}", line.text()));
+            }
         }
         Ok(())
     }
