@@ -18,9 +18,9 @@ const PATIENCE: u64 = 300;
 #[derive(Debug, Clone)]
 pub struct Daemon {
     host: Arc<str>,
-    client: Docker,
-    /// The same client, once both know which version of the interface to speak.
-    agreed: Arc<OnceCell<Docker>>,
+    scheme: Scheme,
+    /// Made by the first call that reaches the daemon, when both know which version of the interface to speak.
+    client: Arc<OnceCell<Docker>>,
 }
 
 impl Daemon {
@@ -38,17 +38,11 @@ impl Daemon {
     /// # Errors
     /// Where that is not an address that is known here.
     pub fn at(host: &str) -> Result<Self, ProviderError> {
-        let known = Scheme::of(host).ok_or_else(|| {
+        let scheme = Scheme::of(host).ok_or_else(|| {
             let message = "the address must begin with unix://, tcp:// or http://";
             ProviderError::new(FailureClass::Master, format!("use the Docker daemon {host}"), message)
         })?;
-        let client = match known {
-            // Made without a look at the socket, which may come later.
-            Scheme::Unix => Docker::connect_with_unix(host, PATIENCE, API_DEFAULT_VERSION),
-            Scheme::Tcp => Docker::connect_with_http(host, PATIENCE, API_DEFAULT_VERSION),
-        };
-        let client = client.doing(|| format!("use the Docker daemon {host}"))?;
-        Ok(Self { host: host.into(), client, agreed: Arc::new(OnceCell::new()) })
+        Ok(Self { host: host.into(), scheme, client: Arc::new(OnceCell::new()) })
     }
 
     /// Its address.
@@ -59,10 +53,21 @@ impl Daemon {
 
     /// The client for a call.
     pub(crate) async fn api(&self) -> Result<&Docker, Failed> {
-        self.agreed
-            .get_or_try_init(|| async { self.client.clone().negotiate_version().await })
-            .await
-            .map_err(Failed::from)
+        let connect = async {
+            let client = match self.scheme {
+                Scheme::Unix => Docker::connect_with_unix(&self.host, PATIENCE, API_DEFAULT_VERSION),
+                Scheme::Tcp => Docker::connect_with_http(&self.host, PATIENCE, API_DEFAULT_VERSION),
+            };
+            client?.negotiate_version().await
+        };
+        Ok(self.client.get_or_try_init(|| connect).await?)
+    }
+
+    /// The platform of its own, `linux/amd64`.
+    pub(crate) async fn platform(&self) -> Result<String, Failed> {
+        let version = self.api().await?.version().await?;
+        let part = |said: Option<String>, otherwise: &str| said.unwrap_or_else(|| otherwise.to_owned());
+        Ok(format!("{}/{}", part(version.os, "linux"), part(version.arch, "amd64")))
     }
 
     /// The daemon's version, for a person.
@@ -118,6 +123,7 @@ impl Daemon {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Unix,
     Tcp,

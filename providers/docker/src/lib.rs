@@ -1,9 +1,37 @@
 //! Workers as containers of a Docker daemon.
 //!
-//! In reading order: [`options`] is what the configuration may say; `daemon` is the daemon itself and `failure` what it can answer.
+//! Each worker is one container with the agent as its first process, made from any image: the agent comes in a volume of its own, and
+//! reaches the master through a folder of this host. Everything of ours on the daemon carries labels with the whole tag, and is found again by them.
+//!
+//! In reading order: [`options`] is what the configuration may say, `kind` tells it to the configuration; `daemon` is the daemon itself and
+//! `failure` what it can answer; `labels` and `reference` say whose a thing is and how it is called; `links` are the folders on this host, `agent_volume` the
+//! agent's volume, `images` what an image means now; `container` is what a worker's container is made of, `launch` makes it, `observe` sees it, `removal` ends it,
+//! `console` reads what it printed, `events` tells of its end; `docker` is the contract over all that. State: the daemon's and the link folders alone.
 
+mod agent_volume;
+mod console;
+mod container;
 mod daemon;
+mod docker;
+mod events;
 mod failure;
+mod images;
+mod kind;
+mod labels;
+mod launch;
+mod links;
+mod observe;
 pub mod options;
+mod reference;
+mod removal;
+mod turns;
 
 pub use daemon::Daemon;
+pub use docker::DockerProvider;
+pub use kind::DockerKind;
+
+/// The kind `docker`, for the list of kinds.
+#[must_use]
+pub fn kind() -> std::sync::Arc<dyn rouse_contract::ProviderKind> {
+    std::sync::Arc::new(DockerKind)
+}

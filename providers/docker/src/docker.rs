@@ -1,0 +1,228 @@
+//! The contract, kept by containers.
+
+use crate::agent_volume::AgentVolumes;
+use crate::console;
+use crate::container::Plan;
+use crate::daemon::Daemon;
+use crate::events::Events;
+use crate::failure::{Doing, Failed};
+use crate::images::Images;
+use crate::labels::Owner;
+use crate::launch::Launch;
+use crate::links::Links;
+use crate::observe;
+use crate::options::{AccountOptions, PoolOptions};
+use crate::reference::Reference;
+use crate::removal;
+use crate::turns::Turns;
+use async_trait::async_trait;
+use futures::StreamExt;
+use rouse_contract::kind::read_options;
+use rouse_contract::{
+    Capabilities, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState,
+    Provider, ProviderError, ResolveRequest, Resolved, Tag,
+};
+use rouse_model::failure::FailureClass;
+use rouse_model::worker::ProviderRef;
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+
+/// Launches at once: more only wait within the daemon.
+const AT_ONCE: usize = 8;
+
+/// One daemon.
+#[derive(Debug)]
+pub struct DockerProvider {
+    daemon: Daemon,
+    owner: Owner,
+    links: Links,
+    agents: AgentVolumes,
+    images: Images,
+    turns: Turns,
+    events: Events,
+}
+
+impl DockerProvider {
+    /// Calls nobody yet.
+    ///
+    /// # Errors
+    /// Where the daemon's address is not one that is known here.
+    pub fn new(
+        account: &str,
+        options: &AccountOptions,
+        installation: Installation,
+    ) -> Result<Self, ProviderError> {
+        let daemon = match &options.host {
+            Some(host) => Daemon::at(host)?,
+            None => Daemon::from_environment()?,
+        };
+        let owner = Owner::new(&installation, account);
+        Ok(Self {
+            daemon,
+            links: Links::new(&installation, account),
+            agents: AgentVolumes::new(&installation, owner.clone()),
+            owner,
+            images: Images::default(),
+            turns: Turns::default(),
+            events: Events::default(),
+        })
+    }
+
+    async fn plan(&self, spec: &LaunchSpec) -> Result<Plan, LaunchOutcome> {
+        let invalid = |class, reason: String| LaunchOutcome::Invalid { class, reason };
+        let options: PoolOptions =
+            read_options(&spec.options).map_err(|fault| invalid(FailureClass::Master, fault.message))?;
+        let Some(image) = &spec.image else {
+            return Err(invalid(
+                FailureClass::Master,
+                "a container needs an image, and none was resolved".into(),
+            ));
+        };
+        let prepare = async {
+            let found = self.daemon.api().await?.inspect_image(&image.id).await?;
+            let architecture = found.architecture.as_deref().filter(|a| !a.is_empty()).unwrap_or("amd64");
+            let agent = self.agents.ready(&self.daemon, architecture).await?;
+            Ok::<_, Failed>((found, agent))
+        };
+        match prepare.await {
+            Ok((found, agent)) => Ok(Plan::new(spec, options, &found, agent)),
+            Err(failed) if failed.is_absent() => Err(invalid(FailureClass::Image, failed.message())),
+            Err(Failed::Said { class, message }) => Err(invalid(class, message)),
+            Err(failed) => Err(LaunchOutcome::Unknown { reason: failed.message() }),
+        }
+    }
+
+    async fn launch_one(&self, plan: &Plan, item: &LaunchItem) -> LaunchOutcome {
+        let key = item.tag.key();
+        let turn = self.turns.of(&key);
+        let _turn = turn.lock().await;
+        let link = self.links.of(&key);
+        Launch { daemon: &self.daemon, owner: &self.owner, plan, item, link: &link }.run().await
+    }
+
+    /// What is there; `None` where the reference means nothing of ours.
+    async fn find(&self, reference: &Reference) -> Result<Option<Observed>, Failed> {
+        match reference {
+            Reference::Worker { container, .. } => {
+                let Some(found) = observe::container(&self.daemon, container).await? else { return Ok(None) };
+                let tag = self.owner.tag(&observe::labels(&found));
+                let state = observe::life(&found).into();
+                Ok(tag.map(|tag| observe::worker(tag, container.clone(), state)))
+            }
+            other => {
+                let at = other.to_ref();
+                Ok(self.all().await?.into_iter().find(|seen| seen.at == at))
+            }
+        }
+    }
+
+    async fn all(&self) -> Result<Vec<Observed>, Failed> {
+        // Folders first: one that is made meanwhile is not there yet, and one whose container goes meanwhile is left over.
+        let folders = self.links.all().map_err(here)?;
+        let current = self.agents.current().await.map_err(here)?;
+        let (mut all, used) = observe::containers(&self.daemon, &self.owner).await?;
+        let keys: HashSet<String> = all.iter().filter_map(|seen| seen.tag.as_ref()).map(Tag::key).collect();
+        all.extend(observe::volumes(&self.daemon, &self.owner, &used, &current).await?);
+        all.extend(observe::images(&self.daemon, &self.owner).await?);
+        let left = folders.into_iter().filter(|(key, _)| !keys.contains(key) && self.links.is_there(key));
+        all.extend(left.map(|(key, tag)| Observed {
+            at: Reference::Link { key }.to_ref(),
+            tag,
+            state: ObservedState::Resource { kind: "link folder".into(), keep: false },
+        }));
+        Ok(all)
+    }
+
+    async fn remove(&self, reference: &Reference) -> Result<(), Failed> {
+        match reference {
+            Reference::Worker { key, container } => {
+                removal::container(&self.daemon, &self.owner, container).await?;
+                self.links.remove(key).map_err(here)
+            }
+            Reference::Link { key } => self.links.remove(key).map_err(here),
+            Reference::Container(id) => removal::container(&self.daemon, &self.owner, id).await,
+            Reference::Volume(name) => {
+                removal::volume(&self.daemon, &self.owner, name).await?;
+                self.agents.forget(name).await.map_err(here)
+            }
+            Reference::Image(id) => removal::image(&self.daemon, &self.owner, id).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for DockerProvider {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { images: true, host_bound: true, console: true, shares_host_network: true }
+    }
+
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError> {
+        // The request's images are rendered; those of the options may be absent.
+        let mut options = request.options.clone();
+        if let Some(options) = options.as_object_mut() {
+            options.insert("image".into(), request.images.clone().into());
+        }
+        let options: PoolOptions = read_options(&options).map_err(|fault| {
+            ProviderError::new(FailureClass::Master, "read the pool's options", fault.message)
+        })?;
+        self.images.resolve(&self.daemon, request, &options).await
+    }
+
+    async fn link_dir(&self, tag: &Tag) -> Result<Option<PathBuf>, ProviderError> {
+        let made = self.links.make(tag).map_err(here);
+        made.map(Some).doing(|| format!("make the link folder of {}", tag.name))
+    }
+
+    async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
+        let plan = match self.plan(spec).await {
+            Ok(plan) => plan,
+            Err(outcome) => return vec![outcome; items.len()],
+        };
+        let launches = items.iter().map(|item| self.launch_one(&plan, item)).collect::<Vec<_>>();
+        futures::stream::iter(launches).buffered(AT_ONCE).collect().await
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
+        self.all().await.doing(|| format!("list what is on {}", self.daemon.host()))
+    }
+
+    async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
+        let Some(reference) = Reference::parse(at) else { return Ok(None) };
+        self.find(&reference).await.doing(|| format!("inspect {}", at.0))
+    }
+
+    async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
+        let Some(reference) = Reference::parse(at) else { return Ok(()) };
+        self.remove(&reference).await.doing(|| format!("remove {}", at.0))
+    }
+
+    async fn next_hint(&self) -> Hint {
+        self.events.next(&self.daemon, &self.owner).await
+    }
+
+    async fn console_tail(
+        &self,
+        at: &ProviderRef,
+        max_bytes: usize,
+    ) -> Result<Option<String>, ProviderError> {
+        let Some(Reference::Worker { container, .. }) = Reference::parse(at) else { return Ok(None) };
+        let read = async {
+            match observe::container(&self.daemon, &container).await? {
+                Some(found) if self.owner.owns(&observe::labels(&found)) => {
+                    console::tail(&self.daemon, &container, max_bytes).await
+                }
+                _ => Ok(None),
+            }
+        };
+        match read.await {
+            // Gone meanwhile.
+            Err(failed) if failed.is_absent() => Ok(None),
+            answer => answer.doing(|| format!("read the console of {}", at.0)),
+        }
+    }
+}
+
+fn here(error: io::Error) -> Failed {
+    Failed::said(FailureClass::Master, error.to_string())
+}

@@ -1,0 +1,144 @@
+//! The labels by which everything of ours on a daemon is found again, with the whole tag in them.
+
+use rouse_contract::{Installation, Tag};
+use rouse_model::worker::LaunchToken;
+use rouse_model::{Timestamp, WorkerId};
+use std::collections::HashMap;
+
+const INSTALLATION: &str = "rouse.installation";
+const ACCOUNT: &str = "rouse.account";
+const EPOCH: &str = "rouse.epoch";
+const POOL: &str = "rouse.pool";
+const WORKER: &str = "rouse.worker";
+const WORKER_ID: &str = "rouse.worker-id";
+const TOKEN: &str = "rouse.token";
+/// Seconds since 1970.
+const EXPIRES: &str = "rouse.expires";
+/// What something serves that belongs to no worker.
+const PART: &str = "rouse.part";
+
+pub(crate) type Labels = HashMap<String, String>;
+
+/// Something that belongs to no worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The volume with the agent: stays.
+    AgentVolume,
+    /// The image and the container that fill it: gone after a moment.
+    Installer,
+}
+
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentVolume => "agent",
+            Self::Installer => "installer",
+        }
+    }
+}
+
+/// Whose things: one account of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) installation: String,
+    pub(crate) short: String,
+    pub(crate) account: String,
+}
+
+impl Owner {
+    pub(crate) fn new(installation: &Installation, account: &str) -> Self {
+        Self {
+            installation: installation.id.clone(),
+            short: installation.short(),
+            account: account.to_owned(),
+        }
+    }
+
+    fn own(&self) -> Labels {
+        HashMap::from([
+            (INSTALLATION.to_owned(), self.installation.clone()),
+            (ACCOUNT.to_owned(), self.account.clone()),
+        ])
+    }
+
+    pub(crate) fn of_part(&self, part: Part) -> Labels {
+        let mut labels = self.own();
+        labels.insert(PART.to_owned(), part.as_str().to_owned());
+        labels
+    }
+
+    pub(crate) fn of_worker(&self, tag: &Tag, expires: Option<Timestamp>) -> Labels {
+        let mut labels = self.own();
+        labels.extend([
+            (EPOCH.to_owned(), tag.store_epoch.to_string()),
+            (POOL.to_owned(), tag.pool.clone()),
+            (WORKER.to_owned(), tag.name.clone()),
+            (WORKER_ID.to_owned(), tag.worker.to_string()),
+            (TOKEN.to_owned(), tag.token.0.clone()),
+        ]);
+        labels.extend(expires.map(|at| (EXPIRES.to_owned(), (at.0 / 1_000_000).to_string())));
+        labels
+    }
+
+    /// What the daemon is asked for to find only our own.
+    pub(crate) fn filter(&self) -> HashMap<String, Vec<String>> {
+        let wanted =
+            vec![format!("{INSTALLATION}={}", self.installation), format!("{ACCOUNT}={}", self.account)];
+        HashMap::from([("label".to_owned(), wanted)])
+    }
+
+    pub(crate) fn owns(&self, labels: &Labels) -> bool {
+        labels.get(INSTALLATION) == Some(&self.installation) && labels.get(ACCOUNT) == Some(&self.account)
+    }
+
+    /// The worker's tag on something of ours; `None` where it belongs to no worker.
+    pub(crate) fn tag(&self, labels: &Labels) -> Option<Tag> {
+        if !self.owns(labels) {
+            return None;
+        }
+        Some(Tag {
+            installation: self.installation.clone(),
+            store_epoch: labels.get(EPOCH)?.parse().ok()?,
+            pool: labels.get(POOL)?.clone(),
+            worker: WorkerId(labels.get(WORKER_ID)?.parse().ok()?),
+            name: labels.get(WORKER)?.clone(),
+            token: LaunchToken(labels.get(TOKEN)?.clone()),
+        })
+    }
+}
+
+pub(crate) fn is_part(labels: &Labels, part: Part) -> bool {
+    labels.get(PART).is_some_and(|found| found == part.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_comes_back_and_only_to_its_owner() {
+        let owner = |id: &str, account: &str| Owner {
+            installation: id.into(),
+            short: "ours".into(),
+            account: account.into(),
+        };
+        let ours = owner("ours-1", "docker");
+        let tag = Tag {
+            installation: "ours-1".into(),
+            store_epoch: 3,
+            pool: "linux".into(),
+            worker: WorkerId(42),
+            name: "linux-42".into(),
+            token: LaunchToken("ours-1-3-42-1".into()),
+        };
+        let labels = ours.of_worker(&tag, None);
+        assert_eq!(ours.tag(&labels), Some(tag));
+        for other in [owner("theirs", "docker"), owner("ours-1", "second")] {
+            assert!(!other.owns(&labels));
+            assert_eq!(other.tag(&labels), None);
+        }
+        let part = ours.of_part(Part::AgentVolume);
+        assert!(ours.owns(&part) && is_part(&part, Part::AgentVolume) && !is_part(&part, Part::Installer));
+        assert_eq!(ours.tag(&part), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! One launch: the container with the worker's name is made, furnished and started, or taken as far as it has come.
+
+use crate::console;
+use crate::container::{self, Plan, WORK};
+use crate::daemon::Daemon;
+use crate::failure::Failed;
+use crate::labels::Owner;
+use crate::observe::{self, Life};
+use crate::reference::Reference;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions, UploadToContainerOptions};
+use rouse_contract::{LaunchItem, LaunchOutcome};
+use rouse_model::failure::FailureClass;
+use std::path::Path;
+use std::time::Duration;
+
+/// How much of a dead agent's output goes with the answer to its launch.
+const CONSOLE_WITH_DEATH: usize = 16 * 1024;
+/// A name is taken a moment before its container can be seen.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) struct Launch<'a> {
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) owner: &'a Owner,
+    pub(crate) plan: &'a Plan,
+    pub(crate) item: &'a LaunchItem,
+    pub(crate) link: &'a Path,
+}
+
+impl Launch<'_> {
+    /// No two at a time with one token.
+    pub(crate) async fn run(&self) -> LaunchOutcome {
+        match self.attempt().await {
+            Ok(outcome) => outcome,
+            Err(failed) => LaunchOutcome::Unknown { reason: failed.message() },
+        }
+    }
+
+    async fn attempt(&self) -> Result<LaunchOutcome, Failed> {
+        let (id, life) = match self.create().await {
+            Ok(made) => made,
+            Err(failed) if matches!(failed.status(), Some(400 | 404)) => {
+                return Ok(LaunchOutcome::Invalid { class: FailureClass::Image, reason: failed.message() });
+            }
+            Err(failed) => return Err(failed),
+        };
+        match life {
+            Life::Created => self.start(&id).await,
+            Life::Running => Ok(LaunchOutcome::Accepted { at: self.reference(&id) }),
+            Life::Ended { detail, .. } => self.died(&id, detail).await,
+        }
+    }
+
+    fn reference(&self, id: &str) -> rouse_model::worker::ProviderRef {
+        Reference::Worker { key: self.item.tag.key(), container: id.to_owned() }.to_ref()
+    }
+
+    /// Makes the container, or finds the one that has its name.
+    async fn create(&self) -> Result<(String, Life), Failed> {
+        let name = container::name(self.owner, &self.item.tag);
+        let mut attempts = 0;
+        loop {
+            let options = CreateContainerOptions {
+                name: Some(name.clone()),
+                platform: self.plan.options.platform.clone().unwrap_or_default(),
+            };
+            let body = self.plan.body(self.owner, self.item, self.link);
+            let created = self.daemon.api().await?.create_container(Some(options), body).await;
+            match created.map_err(Failed::from) {
+                Ok(made) => return Ok((made.id, Life::Created)),
+                Err(failed) if !failed.is_conflict() => return Err(failed),
+                Err(failed) => {
+                    if let Some(found) = observe::container(self.daemon, &name).await? {
+                        return self.taken(found);
+                    }
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Err(failed);
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn taken(&self, found: ContainerInspectResponse) -> Result<(String, Life), Failed> {
+        let tag = self.owner.tag(&observe::labels(&found));
+        if tag.as_ref() != Some(&self.item.tag) {
+            let message = "a container that is not this worker's has its name";
+            return Err(Failed::said(FailureClass::Offering, message));
+        }
+        let life = observe::life(&found);
+        let id = found.id.ok_or_else(|| Failed::said(FailureClass::Offering, "a container without an id"))?;
+        Ok((id, life))
+    }
+
+    async fn start(&self, id: &str) -> Result<LaunchOutcome, Failed> {
+        if self.plan.other_than_root() {
+            self.open_work_folder(id).await?;
+        }
+        let started = self.daemon.api().await?.start_container(id, None).await.map_err(Failed::from);
+        if let Err(failed) = started {
+            return self.not_started(id, failed).await;
+        }
+        match observe::container(self.daemon, id).await?.as_ref().map(observe::life) {
+            Some(Life::Ended { detail, .. }) => self.died(id, detail).await,
+            _ => Ok(LaunchOutcome::Accepted { at: self.reference(id) }),
+        }
+    }
+
+    async fn open_work_folder(&self, id: &str) -> Result<(), Failed> {
+        let tar = container::open_work_folder()
+            .map_err(|error| Failed::said(FailureClass::Master, error.to_string()))?;
+        let options = UploadToContainerOptions { path: WORK.into(), ..Default::default() };
+        let body = bollard::body_full(tar.into());
+        Ok(self.daemon.api().await?.upload_to_container(id, Some(options), body).await?)
+    }
+
+    /// What the daemon says against the inputs will be said again; of all else the container is left to be looked at.
+    async fn not_started(&self, id: &str, failed: Failed) -> Result<LaunchOutcome, Failed> {
+        match failed.status() {
+            Some(400) => {
+                let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+                self.daemon.api().await?.remove_container(id, Some(options)).await?;
+                Ok(LaunchOutcome::Invalid { class: FailureClass::Image, reason: failed.message() })
+            }
+            Some(404) | None => Err(failed),
+            Some(_) => self.died(id, failed.message()).await,
+        }
+    }
+
+    async fn died(&self, id: &str, reason: String) -> Result<LaunchOutcome, Failed> {
+        let console = console::tail(self.daemon, id, CONSOLE_WITH_DEATH).await?;
+        Ok(LaunchOutcome::Died { at: self.reference(id), reason, console })
+    }
+}
