@@ -12,7 +12,8 @@ use std::path::Path;
 
 /// Where everything of ours is in a container.
 pub(crate) const INSIDE: &str = "/.rouse";
-/// The work folder, with the agent's own files beside the builds'.
+/// The work folder, with the agent's own files beside the builds'. In a volume of the worker's own, which is mounted at [`INSIDE`] with the
+/// agent and the link folder within: so it can be made ready from outside also where the image's files cannot be changed.
 pub(crate) const WORK: &str = "/.rouse/work";
 
 /// What the kernel lets a root of the container do, and no build needs. What remains is needed to install packages.
@@ -66,7 +67,7 @@ impl Plan {
             entrypoint: Some(entrypoint),
             // With an entrypoint of our own the image's command is not passed on either.
             cmd: Some(Vec::new()),
-            working_dir: Some(WORK.into()),
+            working_dir: Some(INSIDE.into()),
             labels: Some(labels),
             // The image's own is meant for the image's own program.
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
@@ -79,9 +80,9 @@ impl Plan {
         let options = &self.options;
         let memory = options.memory.map(|bytes| signed(bytes.0));
         let mut mounts = vec![
+            with_labels(volume(None, INSIDE), own),
             Mount { read_only: Some(true), ..volume(Some(self.agent.clone()), "/.rouse/bin") },
             Mount { read_only: Some(true), ..bind(&link.display().to_string(), "/.rouse/link") },
-            with_labels(volume(None, WORK), own),
         ];
         mounts.extend(options.mounts.iter().map(wanted));
         HostConfig {
@@ -159,13 +160,13 @@ fn nano(cpus: f64) -> i64 {
     (cpus * 1e9).round() as i64
 }
 
-/// A tar with the work folder itself, for anybody to write to, to be unpacked over it.
+/// A tar with the work folder, for anybody to write to, to be unpacked in [`INSIDE`].
 pub(crate) fn open_work_folder() -> std::io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Directory);
     header.set_mode(0o1777);
     header.set_size(0);
-    tar.append_data(&mut header, "./", std::io::empty())?;
+    tar.append_data(&mut header, "work/", std::io::empty())?;
     tar.into_inner()
 }

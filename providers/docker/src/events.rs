@@ -24,7 +24,7 @@ pub(crate) struct Events {
 struct State {
     stream: Option<BoxStream<'static, Result<EventMessage, Error>>>,
     /// When the last event was, by the daemon's clock: the next connection goes on from there.
-    last: Option<i64>,
+    last: Option<Duration>,
 }
 
 impl std::fmt::Debug for Events {
@@ -40,7 +40,10 @@ impl Events {
             let Some(stream) = &mut state.stream else {
                 match daemon.api().await {
                     Ok(api) => {
-                        let options = options(owner, state.last);
+                        // From now on and not from when the daemon gets to it: something may end in between.
+                        let since = state.last.map_or_else(now, |last| last + Duration::from_nanos(1));
+                        state.last = Some(since);
+                        let options = options(owner, since);
                         state.stream = Some(api.clone().events(Some(options)).boxed());
                         // What happened while nobody listened longer than the daemon remembers is not told.
                         return Hint::Everything;
@@ -51,7 +54,7 @@ impl Events {
             };
             match stream.next().await {
                 Some(Ok(event)) => {
-                    state.last = event.time_nano.or(state.last);
+                    state.last = event.time_nano.and_then(since_1970).or(state.last);
                     return hint(owner, event);
                 }
                 Some(Err(error)) => {
@@ -68,10 +71,15 @@ impl Events {
     }
 }
 
-fn options(owner: &Owner, last: Option<i64>) -> EventsOptions {
-    // From now on and not from when the daemon gets to it: something may end in between.
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = last.map_or_else(now, |nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0) + 1));
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn since_1970(nanos: i64) -> Option<Duration> {
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+fn options(owner: &Owner, since: Duration) -> EventsOptions {
     let mut filters = owner.filter();
     filters.insert("type".into(), vec!["container".into()]);
     filters.insert("event".into(), vec!["die".into(), "destroy".into()]);

@@ -1,7 +1,7 @@
 //! One launch: the container with the worker's name is made, furnished and started, or taken as far as it has come.
 
 use crate::console;
-use crate::container::{self, Plan, WORK};
+use crate::container::{self, INSIDE, Plan};
 use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::Owner;
@@ -112,7 +112,7 @@ impl Launch<'_> {
     async fn open_work_folder(&self, id: &str) -> Result<(), Failed> {
         let tar = container::open_work_folder()
             .map_err(|error| Failed::said(FailureClass::Master, error.to_string()))?;
-        let options = UploadToContainerOptions { path: WORK.into(), ..Default::default() };
+        let options = UploadToContainerOptions { path: INSIDE.into(), ..Default::default() };
         let body = bollard::body_full(tar.into());
         Ok(self.daemon.api().await?.upload_to_container(id, Some(options), body).await?)
     }
@@ -120,7 +120,7 @@ impl Launch<'_> {
     /// What the daemon says against the inputs will be said again; of all else the container is left to be looked at.
     async fn not_started(&self, id: &str, failed: Failed) -> Result<LaunchOutcome, Failed> {
         match failed.status() {
-            Some(400) => {
+            _ if is_final(&failed) => {
                 let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
                 self.daemon.api().await?.remove_container(id, Some(options)).await?;
                 Ok(LaunchOutcome::Invalid { class: FailureClass::Image, reason: failed.message() })
@@ -134,4 +134,10 @@ impl Launch<'_> {
         let console = console::tail(self.daemon, id, CONSOLE_WITH_DEATH).await?;
         Ok(LaunchOutcome::Died { at: self.reference(id), reason, console })
     }
+}
+
+/// 400 is against the inputs, and so is a user that the image does not know, for which daemons differ in their status.
+fn is_final(failed: &Failed) -> bool {
+    failed.status() == Some(400)
+        || (failed.status().is_some() && failed.message().contains("unable to find user"))
 }

@@ -20,7 +20,6 @@ pub struct AccountOptions {
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
     /// The image, or several in order of which the first that can be had is taken. Any Linux image will do: the agent is brought along.
-    #[schemars(required)]
     pub image: Images,
     /// A program and its arguments that stand before the agent, which they must run in the end: `["/sbin/tini", "--"]`. The image's own
     /// entrypoint is not run.
@@ -112,5 +111,11 @@ pub(crate) fn account_schema() -> Schema {
 }
 
 pub(crate) fn pool_schema() -> Schema {
-    schema_of::<PoolOptions>()
+    let mut schema = schema_of::<PoolOptions>();
+    // A launch has its image resolved already, so the type can do without.
+    schema.insert("required".into(), serde_json::json!(["image"]));
+    if let Some(image) = schema.pointer_mut("/properties/image").and_then(serde_json::Value::as_object_mut) {
+        image.remove("default");
+    }
+    schema
 }

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     CreateImageOptions, KillContainerOptions, ListContainersOptions, ListImagesOptions, ListVolumesOptions,
-    RemoveImageOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::TryStreamExt;
@@ -197,10 +196,4 @@ impl Bench for Host {
 
 fn entries(folder: &Path) -> impl Iterator<Item = String> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path().display().to_string())
-}
-
-/// For tests that make an image of their own.
-pub async fn remove_image(docker: &Docker, name: &str) {
-    let options = RemoveImageOptions { force: true, ..Default::default() };
-    docker.remove_image(name, Some(options), None).await.expect("removed");
 }
