@@ -47,7 +47,13 @@ impl Accounts {
     /// # Errors
     /// Where the configuration has no such account, or its options cannot work on this host.
     pub fn get(&self, config: &Config, name: &str) -> Result<Account, ProviderError> {
-        let unknown = || ProviderError::new(FailureClass::Master, format!("find provider `{name}`"), "it is not configured");
+        let unknown = || {
+            ProviderError::new(
+                FailureClass::Master,
+                format!("find provider `{name}`"),
+                "it is not configured",
+            )
+        };
         let (_, account) = config.providers.iter().find(|(n, _)| n.as_str() == name).ok_or_else(unknown)?;
         let key = (name.to_owned(), format!("{}{}", account.kind, account.options));
         let mut connected = self.connected.lock().expect("nothing panics while it is held");
@@ -66,7 +72,10 @@ impl Accounts {
     #[must_use]
     pub fn all(&self) -> Vec<Account> {
         let connected = self.connected.lock().expect("nothing panics while it is held");
-        connected.iter().map(|((name, _), p)| Account { name: name.clone(), provider: Arc::clone(p) }).collect()
+        connected
+            .iter()
+            .map(|((name, _), p)| Account { name: name.clone(), provider: Arc::clone(p) })
+            .collect()
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, ProviderError> {

@@ -54,7 +54,9 @@ async fn forget_old_sessions(ctx: &Ctx) {
     for worker in workers.into_iter().filter(|w| w.master == ctx.me) {
         if let Link::Attached { session, .. } = &worker.link {
             let event = WorkerEvent::Detached { session: session.clone() };
-            if let Err(error) = crate::workers::apply(ctx, worker.id, "worker.silent", &event, |_, _| {}).await {
+            if let Err(error) =
+                crate::workers::apply(ctx, worker.id, "worker.silent", &event, |_, _| {}).await
+            {
                 tracing::warn!(%error, worker = worker.name, "an old session could not be closed");
             }
         }
@@ -100,7 +102,8 @@ async fn converge(
 async fn link_dir(ctx: &Ctx, accounts: &Accounts, worker: &Worker) -> Option<PathBuf> {
     let made = async {
         let active = ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
-        let account = accounts.get(&active.config, &worker.provider).map_err(|e| crate::supervisor::chain(&e))?;
+        let account =
+            accounts.get(&active.config, &worker.provider).map_err(|e| crate::supervisor::chain(&e))?;
         let tag = crate::keys::tag(ctx.store.facts(), worker);
         account.provider.link_dir(&tag).await.map_err(|e| crate::supervisor::chain(&e))
     };

@@ -1,10 +1,11 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
 use crate::accounts::Accounts;
-use crate::ctx::{Clock, Ctx, Nudges, Roles, SystemClock};
+use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock};
 use crate::fleet::Fleet;
 use crate::keys::InstallationKey;
-use crate::revisions::{ApplyError, Applied, Revisions};
+use crate::revisions::{Applied, ApplyError, Revisions};
+use crate::sources::{Key, Repositories, Repository, SourceError};
 use crate::supervisor::Supervisor;
 use crate::switchboard::Switchboard;
 use anyhow::Context;
@@ -37,7 +38,7 @@ pub struct Options {
 /// The kinds of provider that this build of Rouse knows. The configuration's check uses the same list.
 #[must_use]
 pub fn provider_kinds() -> Vec<Arc<dyn ProviderKind>> {
-    vec![rouse_provider_docker::kind(), rouse_provider_local::kind()]
+    vec![rouse_provider_docker::kind(), Arc::new(rouse_provider_local::LocalKind)]
 }
 
 /// A master that runs.
@@ -62,16 +63,20 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&options.database).await?;
     let machine = machine_id();
-    let master = store.enter(&options.name, &machine, clock.now()).await.context("enter this master into the database")?;
+    let master = store
+        .enter(&options.name, &machine, clock.now())
+        .await
+        .context("enter this master into the database")?;
     let key = InstallationKey::load_or_make(&options.state.join("installation.key"))?;
-    let revisions = match Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &options.config).await {
-        Ok(revisions) => revisions,
-        Err(ApplyError::Faults(faults)) => {
-            eprintln!("{faults}");
-            anyhow::bail!("{} has faults", options.config.display());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let revisions =
+        match Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &options.config).await {
+            Ok(revisions) => revisions,
+            Err(ApplyError::Faults(faults)) => {
+                eprintln!("{faults}");
+                anyhow::bail!("{} has faults", options.config.display());
+            }
+            Err(error) => return Err(error.into()),
+        };
     let installation = Installation {
         id: store.facts().installation.clone(),
         store_epoch: store.facts().store_epoch,
@@ -79,19 +84,29 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         state: make_folder(&options.state.join("providers"))?,
     };
     let accounts = Arc::new(Accounts::new(kinds, installation));
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("listen on {}; is another master running there? choose another with --listen", options.listen))?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!("listen on {}; is another master running there? choose another with --listen", options.listen)
+    })?;
     let address = listener.local_addr()?;
     let objects = crate::objects::directory(&make_folder(&options.state.join("objects"))?)?;
     let active = revisions.subscribe();
-    let url = active.borrow().config.server.url.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
+    let mirrors = make_folder(&options.state.join("mirrors"))?;
+    let url = active
+        .borrow()
+        .config
+        .server
+        .url
+        .as_ref()
+        .map_or_else(|| format!("http://{address}"), ToString::to_string);
     let ctx = Arc::new(Ctx {
         roles: Roles::new(store.clone(), master.id, LEASE),
-        sources: crate::sources::Sources::new(make_folder(&options.state.join("mirrors"))?),
+        sources: crate::sources::Sources::open(
+            mirrors,
+            configured(active.clone()),
+            crate::sources::Limits::default(),
+        )?,
         logs: crate::logs::Logs::new(store.clone(), Arc::clone(&objects), crate::logs::Limits::default()),
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
-        events: crate::events::Events::new(store.clone()),
         clock,
         me: master.id,
         url,
@@ -100,13 +115,14 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         revisions,
         active,
         nudges: Nudges::default(),
+        hurry: crate::changes::Hurry::default(),
         switchboard: Switchboard::default(),
         store,
     });
     ctx.roles.observe().await?;
     let mut supervisor = Supervisor::new(stop.clone());
     start_loops(&ctx, &accounts, &master, &mut supervisor);
-    let app = crate::api::router(&ctx, &accounts, &options.state).await?;
+    let app = crate::api::router(Arc::clone(&ctx), address, stop.clone()).await?;
     let served = stop.clone();
     supervisor.start("api", async move {
         let serving = axum::serve(listener, app).with_graceful_shutdown(served.cancelled_owned());
@@ -118,17 +134,47 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     Ok(Running { ctx, address, master, supervisor, accounts, _lock: lock })
 }
 
+/// Where codebases are, by the configuration in force.
+#[must_use]
+pub fn configured(active: tokio::sync::watch::Receiver<Arc<Active>>) -> Arc<dyn Repositories> {
+    Arc::new(Configured { active })
+}
+
+#[derive(Debug)]
+struct Configured {
+    active: tokio::sync::watch::Receiver<Arc<Active>>,
+}
+
+impl Repositories for Configured {
+    fn repository(&self, codebase: &str) -> Result<Option<Repository>, SourceError> {
+        let active = self.active.borrow().clone();
+        let Some((_, found)) = active.config.codebases.iter().find(|(n, _)| n.as_str() == codebase) else {
+            return Ok(None);
+        };
+        let key = match &found.key {
+            Some(name) => {
+                let value = crate::secrets::read_for_master(&active.config, name.as_str());
+                let value = value
+                    .map_err(|e| SourceError::Key { codebase: codebase.to_owned(), source: Box::new(e) })?;
+                Some(Key::new(value.reveal()))
+            }
+            None => None,
+        };
+        Ok(Some(Repository { url: found.git.to_string(), key }))
+    }
+}
+
 fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, supervisor: &mut Supervisor) {
     let stop = supervisor.stop_token();
     let secrets = Arc::new(crate::secrets::Secrets::default());
     supervisor.start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), stop.clone()));
-    supervisor.start("events", crate::events::run(Arc::clone(ctx), stop.clone()));
-    let (logs, token) = (ctx.logs.clone(), stop.clone());
-    supervisor.start("logs", async move { logs.run(token).await });
+    let (logs, logs_stop) = (ctx.logs.clone(), stop.clone());
+    supervisor.start("logs", async move { logs.run(logs_stop).await });
     supervisor.start("changes", crate::changes::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("schedulers", crate::schedulers::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("matching", crate::matching::run(Arc::clone(ctx), stop.clone()));
-    supervisor.start("agent_link", crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
+    supervisor
+        .start("agent_link", crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
     supervisor.start("builds", crate::builds::run(Arc::clone(ctx), secrets, stop.clone()));
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
@@ -149,7 +195,13 @@ impl Running {
     pub async fn wait(mut self) -> anyhow::Result<()> {
         let ended = self.supervisor.wait().await;
         // Another row would be worse than none: whoever fenced us owns it now.
-        let mut master = self.ctx.store.masters().await.ok().and_then(|all| all.into_iter().find(|m| m.id == self.master.id));
+        let mut master = self
+            .ctx
+            .store
+            .masters()
+            .await
+            .ok()
+            .and_then(|all| all.into_iter().find(|m| m.id == self.master.id));
         if let Some(master) = master.as_mut().filter(|m| m.term == self.master.term)
             && let Err(error) = self.ctx.store.leave(master, self.ctx.now()).await
         {
@@ -188,7 +240,10 @@ impl Leftovers {
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(error = crate::supervisor::chain(&error), "an account cannot be listed");
+                        tracing::debug!(
+                            error = crate::supervisor::chain(&error),
+                            "an account cannot be listed"
+                        );
                         left += 1;
                     }
                 }
@@ -251,7 +306,10 @@ async fn reload_on_signal(ctx: Arc<Ctx>, stop: CancellationToken) {
                 eprintln!("{faults}");
                 tracing::error!("the configuration has faults; the one in force stays");
             }
-            Err(error) => tracing::error!(error = crate::supervisor::chain(&error), "the configuration could not be applied"),
+            Err(error) => tracing::error!(
+                error = crate::supervisor::chain(&error),
+                "the configuration could not be applied"
+            ),
         }
     }
 }
@@ -292,5 +350,7 @@ fn agents_folder() -> anyhow::Result<PathBuf> {
 }
 
 fn machine_id() -> String {
-    std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_else(|_| "unknown".into())
+    std::fs::read_to_string("/etc/machine-id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".into())
 }

@@ -28,12 +28,12 @@ pub struct Ctx {
     pub revisions: crate::revisions::Revisions,
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
+    pub hurry: crate::changes::Hurry,
     pub roles: Roles,
     pub switchboard: Switchboard,
     pub sources: crate::sources::Sources,
     pub logs: crate::logs::Logs,
     pub artifacts: crate::artifacts::Artifacts,
-    pub events: crate::events::Events,
 }
 
 impl Ctx {
@@ -87,7 +87,9 @@ pub struct Nudges {
 impl Nudges {
     /// Something changed that everybody may care about.
     pub fn all(&self) {
-        for loop_ in [&self.changes, &self.schedulers, &self.matching, &self.fleet, &self.agent_link, &self.builds] {
+        for loop_ in
+            [&self.changes, &self.schedulers, &self.matching, &self.fleet, &self.agent_link, &self.builds]
+        {
             loop_.notify_one();
         }
     }
@@ -113,7 +115,8 @@ impl Roles {
     /// # Errors
     /// Where the store cannot be read.
     pub async fn observe(&self) -> Result<(), rouse_store::ReadError> {
-        let others: Vec<Master> = self.store.masters().await?.into_iter().filter(|m| m.id != self.me).collect();
+        let others: Vec<Master> =
+            self.store.masters().await?.into_iter().filter(|m| m.id != self.me).collect();
         let dead = self.observer.observe(&others, Instant::now());
         *self.dead.lock().expect("nothing panics while it is held") = dead;
         Ok(())

@@ -8,7 +8,6 @@ mod failures;
 mod provisioning;
 mod reaper;
 
-
 use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};
 use crate::specs;
@@ -56,7 +55,13 @@ pub struct Fleet {
 impl Fleet {
     #[must_use]
     pub fn new(ctx: Arc<Ctx>, accounts: Arc<Accounts>) -> Self {
-        Self { ctx, accounts, resolver: Resolver::default(), driven: Mutex::default(), suspected: Mutex::default() }
+        Self {
+            ctx,
+            accounts,
+            resolver: Resolver::default(),
+            driven: Mutex::default(),
+            suspected: Mutex::default(),
+        }
     }
 
     /// Converges until told to stop.
@@ -66,7 +71,10 @@ impl Fleet {
         crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
         loop {
             if let Err(error) = self.pass(&stop).await {
-                tracing::warn!(error = crate::supervisor::chain(&error), "the fleet's pass was cut short; trying again");
+                tracing::warn!(
+                    error = crate::supervisor::chain(&error),
+                    "the fleet's pass was cut short; trying again"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -89,8 +97,10 @@ impl Fleet {
         let now = ctx.now();
         let queue = ctx.store.queue(WINDOW).await?;
         self.end_cancelled(&queue, now).await?;
-        let waiting: Vec<Request> =
-            queue.into_iter().filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now)).collect();
+        let waiting: Vec<Request> = queue
+            .into_iter()
+            .filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now))
+            .collect();
         let demand = self.demand(&active, waiting, &workers).await?;
         self.scale(&active, demand, &workers, now).await
     }
@@ -124,7 +134,9 @@ impl Fleet {
             *load.entry(worker.pool.clone()).or_default() += 1;
         }
         for mut request in waiting {
-            let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder) else {
+            let Some((_, builder)) =
+                active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder)
+            else {
                 failures::without_builder(self, request).await?;
                 continue;
             };
@@ -135,7 +147,9 @@ impl Fleet {
                 taken + wished < pool.max as usize
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
-            let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else { continue };
+            let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
+                continue;
+            };
             let of_pool = asked.entry(pool_name.to_owned()).or_default();
             match of_pool.iter_mut().find(|d| d.class == class) {
                 Some(demand) => demand.waiting += 1,
@@ -156,12 +170,19 @@ impl Fleet {
         let busy = |id: WorkerId| leases.iter().filter(|l| l.worker == id).count();
         let pools: HashSet<&str> = active.config.pools.iter().map(|(name, _)| name.as_str()).collect();
         for worker in workers.iter().filter(|w| !pools.contains(w.pool.as_str())) {
-            let cause = Cause { code: CauseCode::PoolChanged, class: None, message: format!("pool `{}` was removed", worker.pool) };
+            let cause = Cause {
+                code: CauseCode::PoolChanged,
+                class: None,
+                message: format!("pool `{}` was removed", worker.pool),
+            };
             self.retire(worker, busy(worker.id), cause).await?;
         }
         for (name, pool) in &active.config.pools {
-            let capacity: Vec<Capacity> =
-                workers.iter().filter(|w| w.pool == name.as_str()).map(|w| capacity_of(w, busy(w.id), now)).collect();
+            let capacity: Vec<Capacity> = workers
+                .iter()
+                .filter(|w| w.pool == name.as_str())
+                .map(|w| capacity_of(w, busy(w.id), now))
+                .collect();
             let limits = Limits {
                 min: pool.min as usize,
                 max: pool.max as usize,
@@ -189,9 +210,13 @@ impl Fleet {
 
     async fn end_idle(&self, worker: &Worker, reason: Reason) -> Result<(), FleetError> {
         let (code, message) = match reason {
-            Reason::Used => (CauseCode::Used, format!("it served {} of {} builds", worker.builds_done, worker.max_builds)),
+            Reason::Used => {
+                (CauseCode::Used, format!("it served {} of {} builds", worker.builds_done, worker.max_builds))
+            }
             Reason::Idle => (CauseCode::Idle, "nothing waits for it".to_owned()),
-            Reason::Displaced => (CauseCode::Displaced, "nothing waits for its class, and others want its room".to_owned()),
+            Reason::Displaced => {
+                (CauseCode::Displaced, "nothing waits for its class, and others want its room".to_owned())
+            }
         };
         self.retire(worker, 0, Cause { code, class: None, message }).await
     }
@@ -201,7 +226,9 @@ impl Fleet {
     async fn retire(&self, judged: &Worker, busy: usize, cause: Cause) -> Result<(), FleetError> {
         let event = if busy > 0 { WorkerEvent::Drain { cause } } else { WorkerEvent::End { cause } };
         let now = self.ctx.now();
-        let rouse_model::worker::Transition::Applied { next, .. } = judged.on(event, now) else { return Ok(()) };
+        let rouse_model::worker::Transition::Applied { next, .. } = judged.on(event, now) else {
+            return Ok(());
+        };
         let mut next = *next;
         let mut batch = rouse_store::Batch::new("worker.end");
         for event in crate::workers::events_of(judged, &next, now) {
@@ -268,7 +295,11 @@ fn capacity_of(worker: &Worker, busy: usize, now: Timestamp) -> Capacity {
         free: slots.saturating_sub(busy),
         slots,
         leaving,
-        idle_since: if busy == 0 && matches!(worker.phase, Phase::Up { .. }) { worker.idle_since } else { None },
+        idle_since: if busy == 0 && matches!(worker.phase, Phase::Up { .. }) {
+            worker.idle_since
+        } else {
+            None
+        },
         uses_left,
     }
 }

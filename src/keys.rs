@@ -21,7 +21,9 @@ pub enum KeyError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the installation's key {path} has {found} bytes and not {LENGTH}; restore it, or remove it and all workers with it")]
+    #[error(
+        "the installation's key {path} has {found} bytes and not {LENGTH}; restore it, or remove it and all workers with it"
+    )]
     Length { path: PathBuf, found: usize },
     #[error("the installation's key {path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
     Mode { path: PathBuf, mode: u32 },
@@ -108,8 +110,19 @@ impl InstallationKey {
     }
 
     #[must_use]
-    pub fn is_join_token(&self, installation: &str, epoch: i64, worker: WorkerId, attempt: i64, token: &str) -> bool {
-        self.verify("join", &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()], token)
+    pub fn is_join_token(
+        &self,
+        installation: &str,
+        epoch: i64,
+        worker: WorkerId,
+        attempt: i64,
+        token: &str,
+    ) -> bool {
+        self.verify(
+            "join",
+            &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()],
+            token,
+        )
     }
 }
 

@@ -1,6 +1,30 @@
+//! The master: the only place that knows all the parts. Each module says what it is for and what it must not know;
+//! `docs/ARCHITECTURE.md` says how a build meets them.
+
+pub mod accounts;
+pub mod agent_link;
+pub mod api;
+pub mod artifacts;
+pub mod boot;
+pub mod builds;
+pub mod changes;
+pub mod cli;
 pub mod config;
+pub mod ctx;
+pub mod explain;
+pub mod fleet;
+pub mod keys;
 pub mod logs;
+pub mod matching;
 pub mod objects;
 pub mod render;
+pub mod requests;
+pub mod revisions;
+pub mod schedulers;
+pub mod secrets;
 pub mod sources;
-mod supervisor;
+pub mod specs;
+pub mod supervisor;
+pub mod switchboard;
+pub mod transfers;
+pub mod workers;

@@ -39,7 +39,10 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
         let next = match pass(&ctx).await {
             Ok(next) => next,
             Err(error) => {
-                tracing::warn!(error = crate::supervisor::chain(&error), "matching was cut short; trying again");
+                tracing::warn!(
+                    error = crate::supervisor::chain(&error),
+                    "matching was cut short; trying again"
+                );
                 None
             }
         };
@@ -115,7 +118,10 @@ fn place_for(active: &Active, request: &Request, slots: &[(Worker, i64)]) -> Opt
     for (pool, _) in specs::candidates(&active.config, builder, request) {
         let Some(digest) = request.provision.digests.get(pool) else { continue };
         let found = slots.iter().position(|(w, _)| {
-            w.pool == pool && w.spec_digest == *digest && w.trust == request.trust && w.project == request.project
+            w.pool == pool
+                && w.spec_digest == *digest
+                && w.trust == request.trust
+                && w.project == request.project
         });
         if found.is_some() {
             return found;
@@ -133,12 +139,19 @@ async fn claim(
     mut worker: Worker,
     slot: i64,
 ) -> Result<Option<Worker>, MatchError> {
-    let Some((_, builder)) = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder) else {
+    let Some((_, builder)) = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder)
+    else {
         return Ok(None);
     };
     let now = ctx.now();
     let (plan, body) = builder.plan.address();
-    let attempt = ctx.store.builds(&rouse_store::reads::BuildFilter { request: Some(request.id), ..Default::default() }, rouse_store::Page { before: None, limit: 1 }).await?;
+    let attempt = ctx
+        .store
+        .builds(
+            &rouse_store::reads::BuildFilter { request: Some(request.id), ..Default::default() },
+            rouse_store::Page { before: None, limit: 1 },
+        )
+        .await?;
     let attempt = attempt.first().map_or(1, |b| b.attempt + 1);
     let id: BuildId = ctx.store.next_id().await?;
     let since = request.not_before.unwrap_or(request.created).max(request.created);

@@ -68,7 +68,11 @@ impl Revisions {
         kinds: Vec<Arc<dyn ProviderKind>>,
         file: &Path,
     ) -> Result<Self, ApplyError> {
-        let empty = Arc::new(Active { revision: ConfigRevisionId(0), hash: String::new(), config: Config::default() });
+        let empty = Arc::new(Active {
+            revision: ConfigRevisionId(0),
+            hash: String::new(),
+            config: Config::default(),
+        });
         let revisions = Self {
             store,
             clock,
@@ -91,11 +95,26 @@ impl Revisions {
             Ok(_) => Ok(revisions),
             Err(ApplyError::Faults(faults)) if revisions.active.borrow().revision.0 != 0 => {
                 eprintln!("{faults}");
-                tracing::error!("the configuration file has faults; the last good one (revision {}) stays in force", revisions.active.borrow().revision);
+                tracing::error!(
+                    "the configuration file has faults; the last good one (revision {}) stays in force",
+                    revisions.active.borrow().revision
+                );
                 Ok(revisions)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// This master's own main file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What pools can be made of.
+    #[must_use]
+    pub fn kinds(&self) -> &[Arc<dyn ProviderKind>] {
+        &self.kinds
     }
 
     #[must_use]
@@ -115,7 +134,8 @@ impl Revisions {
             .expect("reading a configuration does not panic")
             .map_err(ApplyError::Faults)?;
         let page = Page { before: None, limit: 200 };
-        let last_read = self.store.config_revisions(page).await?.into_iter().find(|r| r.author.starts_with(FROM_FILE));
+        let last_read =
+            self.store.config_revisions(page).await?.into_iter().find(|r| r.author.starts_with(FROM_FILE));
         let current = self.active.borrow().revision;
         if current.0 != 0 && last_read.is_some_and(|r| r.hash == loaded.hash) {
             return Ok(Applied::Unchanged(current));
@@ -142,7 +162,11 @@ impl Revisions {
             payload: serde_json::json!({"hash": row.hash, "author": row.author}),
         });
         self.store.commit(batch).await?;
-        self.active.send_replace(Arc::new(Active { revision: row.id, hash: loaded.hash, config: loaded.config }));
+        self.active.send_replace(Arc::new(Active {
+            revision: row.id,
+            hash: loaded.hash,
+            config: loaded.config,
+        }));
         tracing::info!(revision = %row.id, author, "configuration applied");
         Ok(row.id)
     }
@@ -176,10 +200,10 @@ impl Revisions {
     }
 
     fn read_row(&self, row: &ConfigRevision) -> Result<Arc<Active>, RevisionError> {
-        let sources: Vec<SourceFile> =
-            serde_json::from_str(&row.sources).map_err(|e| RevisionError::Unreadable(row.id, e.to_string()))?;
-        let loaded =
-            config::parse(&sources, &self.kinds).map_err(|e| RevisionError::Unreadable(row.id, e.to_string()))?;
+        let sources: Vec<SourceFile> = serde_json::from_str(&row.sources)
+            .map_err(|e| RevisionError::Unreadable(row.id, e.to_string()))?;
+        let loaded = config::parse(&sources, &self.kinds)
+            .map_err(|e| RevisionError::Unreadable(row.id, e.to_string()))?;
         Ok(Arc::new(Active { revision: row.id, hash: row.hash.clone(), config: loaded.config }))
     }
 }

@@ -64,7 +64,11 @@ async fn pass(ctx: &Ctx) -> Option<Timestamp> {
             Ok(due) => next = [next, due].into_iter().flatten().min(),
             // One that is broken does not stop the others.
             Err(error) => {
-                tracing::warn!(scheduler = name.as_str(), error = crate::supervisor::chain(&error), "a scheduler tries again");
+                tracing::warn!(
+                    scheduler = name.as_str(),
+                    error = crate::supervisor::chain(&error),
+                    "a scheduler tries again"
+                );
             }
         }
     }

@@ -1,5 +1,165 @@
-//! Git mirrors, and the patterns by which configs pick branches, files and messages.
+//! Git mirrors: look at a repository, fetch, list commits, read a file, pack a tree.
+//!
+//! Owns a folder of bare mirrors below the master's state folder, one for each codebase and address,
+//! and nothing else: what was seen and what was built stands in the store. A mirror can be deleted at
+//! any time; it is fetched anew when it is wanted. Changes and builds use the same mirrors.
+//!
+//! All work is done by the real `git`, which gets nothing from the master's user but the way to the
+//! network: no hooks, no user or system configuration, no prompts, no transports but http, https, ssh,
+//! git and local paths. What a repository says is hostile input. Every call has a deadline and a bound
+//! on what it may give back, a mirror has one fetch at a time, and git's children end with it.
+//!
+//! It must not know builders, schedulers or the store. Where a codebase is and by which key it is
+//! reached, [`Repositories`] says, at the time of each call.
 
+mod error;
+mod git;
+mod history;
+mod limits;
+mod mirror;
 mod patterns;
+mod remote;
+mod repository;
+mod tree;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+
+pub use error::{Class, SourceError};
+pub use history::{Commit, History};
+pub use limits::Limits;
 pub use patterns::{PatternError, Patterns};
+pub use remote::Look;
+pub use repository::{Key, Repositories, Repository};
+pub use tree::{Tree, TreeFile};
+
+/// Calls to other machines at a time, over all codebases.
+const CALLS: usize = 8;
+
+/// The mirrors of one master. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    repositories: Arc<dyn Repositories>,
+    limits: Limits,
+    calls: Semaphore,
+    /// One for each mirror in use: fetching and replacing it exclude each other.
+    turns: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Sources {
+    /// Mirrors in `folder`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// Where the folder or git's settings in it cannot be written.
+    pub fn open(
+        folder: impl Into<PathBuf>,
+        repositories: Arc<dyn Repositories>,
+        limits: Limits,
+    ) -> Result<Self, SourceError> {
+        // git runs elsewhere and is given paths, so they must not depend on where the master was started
+        let folder = std::path::absolute(folder.into())
+            .map_err(|e| SourceError::io("find the folder of mirrors", e))?;
+        git::prepare(&folder)?;
+        let inner =
+            Inner { folder, repositories, limits, calls: Semaphore::new(CALLS), turns: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the repository's branches and tags point to now. Cheap: nothing is fetched.
+    pub async fn look(&self, codebase: &str) -> Result<Look, SourceError> {
+        let repository = self.inner.repository(codebase)?;
+        self.inner.look(&repository).await
+    }
+
+    /// Brings refs of a look into the mirror: branches by name, tags as `refs/tags/NAME`. The answer
+    /// says what they point to by now, which may be newer than the look.
+    pub async fn fetch(
+        &self,
+        codebase: &str,
+        refs: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, SourceError> {
+        let repository = self.inner.repository(codebase)?;
+        self.inner.fetch(codebase, &repository, refs).await
+    }
+
+    /// The tip of a branch, or of the repository's own default branch.
+    pub async fn tip(&self, codebase: &str, branch: Option<&str>) -> Result<String, SourceError> {
+        let look = self.look(codebase).await?;
+        let branch = match branch.or(look.default_branch.as_deref()) {
+            Some(branch) => branch,
+            None if look.refs.is_empty() => return Err(SourceError::Empty(codebase.to_owned())),
+            None => return Err(SourceError::missing(codebase, "a default branch; name one")),
+        };
+        look.refs
+            .get(branch)
+            .cloned()
+            .ok_or_else(|| SourceError::missing(codebase, format!("the branch `{branch}`")))
+    }
+
+    /// What led to `tip` since `base`. Without a base, or where it is gone, what no head in `known` has.
+    pub async fn history(
+        &self,
+        codebase: &str,
+        tip: &str,
+        base: Option<&str>,
+        known: &[String],
+    ) -> Result<History, SourceError> {
+        let asked = history::Asked { tip, base, known };
+        let list = |mirror: PathBuf| async move { self.inner.history(&mirror, &asked).await }.boxed();
+        self.inner.with_revision(codebase, tip, list).await
+    }
+
+    /// A file of a revision, up to `cap` bytes; `None` where there is none at this path.
+    pub async fn read_file(
+        &self,
+        codebase: &str,
+        revision: &str,
+        path: &str,
+        cap: u64,
+    ) -> Result<Option<TreeFile>, SourceError> {
+        let read =
+            |mirror: PathBuf| async move { self.inner.read_file(&mirror, revision, path, cap).await }.boxed();
+        self.inner.with_revision(codebase, revision, read).await
+    }
+
+    /// The tree of a revision as a tar, without its first `from` bytes. The same revision always gives
+    /// the same bytes, so a transfer can go on where it broke.
+    pub async fn tree(&self, codebase: &str, revision: &str, from: u64) -> Result<Tree, SourceError> {
+        let pack = |mirror: PathBuf| async move { self.inner.tree(&mirror, revision, from).await }.boxed();
+        self.inner.with_revision(codebase, revision, pack).await
+    }
+
+    /// Packs the mirrors of these codebases, and removes mirrors that no codebase uses any more.
+    pub async fn tidy(&self, codebases: &[String]) -> Result<(), SourceError> {
+        self.inner.tidy(codebases).await
+    }
+}
+
+impl Inner {
+    fn repository(&self, codebase: &str) -> Result<Repository, SourceError> {
+        let repository = self
+            .repositories
+            .repository(codebase)?
+            .ok_or_else(|| SourceError::UnknownCodebase(codebase.to_owned()))?;
+        repository.check()?;
+        Ok(repository)
+    }
+
+    fn turn(&self, mirror: &std::path::Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(mirror.to_owned()).or_default().clone()
+    }
+}

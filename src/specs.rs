@@ -5,7 +5,7 @@
 
 use crate::config::{BuilderConfig, Config, PoolConfig};
 use crate::render::{self, RenderError, Scope};
-use rouse_contract::{Leaf, LaunchSpec, ProviderKind, ResolveRequest};
+use rouse_contract::{LaunchSpec, Leaf, ProviderKind, ResolveRequest};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::property::Properties;
 use rouse_model::source::SourceStamp;
@@ -27,7 +27,11 @@ pub struct Wish {
 ///
 /// # Errors
 /// Where the store cannot be read.
-pub async fn wish(store: &Store, builder: &BuilderConfig, request: Request) -> Result<Option<Wish>, ReadError> {
+pub async fn wish(
+    store: &Store,
+    builder: &BuilderConfig,
+    request: Request,
+) -> Result<Option<Wish>, ReadError> {
     let Some(buildset) = store.buildset(request.buildset).await? else { return Ok(None) };
     let stamps = store.stamps(request.buildset).await?;
     let mut props = Properties::default();
@@ -93,12 +97,21 @@ pub struct Rendered {
 ///
 /// # Errors
 /// Where a template asks for something that is not there, or gives something that its place does not take.
-pub fn render_pool(pool: &PoolConfig, kind: &dyn ProviderKind, scope: &Scope) -> Result<Rendered, RenderError> {
+pub fn render_pool(
+    pool: &PoolConfig,
+    kind: &dyn ProviderKind,
+    scope: &Scope,
+) -> Result<Rendered, RenderError> {
     let options = render_value(&pool.options, kind, scope, &mut Vec::new())?;
     Ok(Rendered { images: kind.images(&options), options })
 }
 
-fn render_value(value: &Value, kind: &dyn ProviderKind, scope: &Scope, path: &mut Vec<String>) -> Result<Value, RenderError> {
+fn render_value(
+    value: &Value,
+    kind: &dyn ProviderKind,
+    scope: &Scope,
+    path: &mut Vec<String>,
+) -> Result<Value, RenderError> {
     Ok(match value {
         Value::String(text) => {
             let keys: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -132,7 +145,12 @@ fn render_value(value: &Value, kind: &dyn ProviderKind, scope: &Scope, path: &mu
 
 /// The launch spec, once it is known what the image means.
 #[must_use]
-pub fn launch_spec(pool_name: &str, request: &Request, rendered: Rendered, image: Option<rouse_contract::Resolved>) -> LaunchSpec {
+pub fn launch_spec(
+    pool_name: &str,
+    request: &Request,
+    rendered: Rendered,
+    image: Option<rouse_contract::Resolved>,
+) -> LaunchSpec {
     LaunchSpec {
         pool: pool_name.to_owned(),
         project: request.project.clone(),
@@ -152,14 +170,20 @@ pub fn resolve_request(rendered: &Rendered) -> Option<ResolveRequest> {
 
 /// Pools that can ever run a request, in the order in which they are tried: as the builder names them, else as the configuration has them.
 #[must_use]
-pub fn candidates<'a>(config: &'a Config, builder: &BuilderConfig, request: &Request) -> Vec<(&'a str, &'a PoolConfig)> {
+pub fn candidates<'a>(
+    config: &'a Config,
+    builder: &BuilderConfig,
+    request: &Request,
+) -> Vec<(&'a str, &'a PoolConfig)> {
     let named: Vec<String> = builder.pools.iter().map(ToString::to_string).collect();
     let wish = matching::Requirement { pools: &named, project: &request.project, trust: request.trust };
     let mut pools: Vec<(&str, &PoolConfig)> = config
         .pools
         .iter()
         .map(|(name, pool)| (name.as_str(), pool))
-        .filter(|(name, pool)| matching::fits(&wish, &matching::Offer { pool: name, accepts: pool.accepts }).is_ok())
+        .filter(|(name, pool)| {
+            matching::fits(&wish, &matching::Offer { pool: name, accepts: pool.accepts }).is_ok()
+        })
         .collect();
     if !named.is_empty() {
         pools.sort_by_key(|(name, _)| named.iter().position(|n| n == name));

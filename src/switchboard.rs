@@ -16,21 +16,36 @@ const DEPTH: usize = 256;
 #[derive(Debug)]
 pub enum ToSession {
     Run(Box<Command>),
-    Stop { command: CommandId, reason: String },
+    Stop {
+        command: CommandId,
+        reason: String,
+    },
     /// The outcomes are recorded.
     Forget(Vec<CommandId>),
-    Durable { stream: StreamId, to: u64 },
+    Durable {
+        stream: StreamId,
+        to: u64,
+    },
     /// A driver has begun: repeat to it what is finished and not forgotten.
     Report(BuildId),
-    Drain { on: bool },
-    End { reason: String },
+    Drain {
+        on: bool,
+    },
+    End {
+        reason: String,
+    },
 }
 
 /// What a session, or the fleet, has for a driver.
 #[derive(Debug)]
 pub enum ToDriver {
-    Started { command: CommandId },
-    Finished { command: CommandId, outcome: Box<Outcome> },
+    Started {
+        command: CommandId,
+    },
+    Finished {
+        command: CommandId,
+        outcome: Box<Outcome>,
+    },
     /// Something about the build, its worker or its request changed: read again.
     Look,
 }

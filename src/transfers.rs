@@ -8,10 +8,19 @@ use rouse_model::{ArtifactId, BuildId, StepId, WorkerId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transfer {
     /// The tree of one revision, as a tar.
-    Tree { codebase: String, revision: String },
-    Artifact { id: ArtifactId },
+    Tree {
+        codebase: String,
+        revision: String,
+    },
+    Artifact {
+        id: ArtifactId,
+    },
     /// Files of one step into one artifact set.
-    Upload { build: BuildId, step: StepId, set: String },
+    Upload {
+        build: BuildId,
+        step: StepId,
+        set: String,
+    },
 }
 
 impl Transfer {
@@ -32,8 +41,9 @@ impl Transfer {
         match kind {
             "tree" => {
                 let (codebase, revision) = rest.split_once('/')?;
-                (!revision.contains('/'))
-                    .then(|| (Self::Tree { codebase: codebase.to_owned(), revision: revision.to_owned() }, ""))
+                (!revision.contains('/')).then(|| {
+                    (Self::Tree { codebase: codebase.to_owned(), revision: revision.to_owned() }, "")
+                })
             }
             "artifact" => Some((Self::Artifact { id: rest.parse().ok()? }, "")),
             "upload" => {
@@ -72,7 +82,11 @@ mod tests {
         for transfer in all {
             let path = transfer.url_path();
             let below = path.strip_prefix("/files/").unwrap();
-            let asked = if matches!(transfer, Transfer::Upload { .. }) { format!("{below}/a/b.deb") } else { below.to_owned() };
+            let asked = if matches!(transfer, Transfer::Upload { .. }) {
+                format!("{below}/a/b.deb")
+            } else {
+                below.to_owned()
+            };
             let (read, file) = Transfer::parse(&asked).unwrap();
             assert_eq!(read, transfer);
             assert_eq!(file, if matches!(transfer, Transfer::Upload { .. }) { "a/b.deb" } else { "" });

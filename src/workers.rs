@@ -62,6 +62,7 @@ pub async fn apply(
             Ok(()) => {
                 ctx.switchboard.look_at_worker(id);
                 ctx.nudges.fleet.notify_one();
+                ctx.nudges.matching.notify_one();
                 return Ok(Applied { worker: next, effects, changed: true });
             }
             Err(error) if error.is_conflict() => {}
@@ -79,7 +80,12 @@ pub fn events_of(old: &Worker, new: &Worker, now: Timestamp) -> Vec<NewEvent> {
         events.push(phase_event(new, now));
     }
     if link_word(&old.link) != link_word(&new.link) {
-        events.push(event(new, EventKind::WorkerLink, now, serde_json::json!({"link": link_word(&new.link)})));
+        events.push(event(
+            new,
+            EventKind::WorkerLink,
+            now,
+            serde_json::json!({"link": link_word(&new.link)}),
+        ));
     }
     if wanted_word(&old.wanted) != wanted_word(&new.wanted) {
         let why = match &new.wanted {
@@ -106,7 +112,14 @@ pub fn phase_event(worker: &Worker, now: Timestamp) -> NewEvent {
 }
 
 fn event(worker: &Worker, kind: EventKind, now: Timestamp, payload: serde_json::Value) -> NewEvent {
-    NewEvent { kind, version: 1, subject: format!("worker/{}", worker.id), project: worker.project.clone(), at: now, payload }
+    NewEvent {
+        kind,
+        version: 1,
+        subject: format!("worker/{}", worker.id),
+        project: worker.project.clone(),
+        at: now,
+        payload,
+    }
 }
 
 #[must_use]

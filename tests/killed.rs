@@ -47,9 +47,11 @@ impl Scene {
         let scratch = Scratch::new();
         let repo = GitRepo::with(scratch.path(), "app", &[("file", "from the repository\n")]);
         let outside = scratch.folder("outside");
-        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o777))
+            .expect("the folder is ours");
         let text = config(&repo, &outside.join("ran"), "as it began");
-        let master = Master::prepare(scratch.path(), &text, Options { database, environment, ..Options::default() });
+        let master =
+            Master::prepare(scratch.path(), &text, Options { database, environment, ..Options::default() });
         Self { scratch, repo, master }
     }
 
@@ -74,8 +76,8 @@ impl Scene {
         let build = &builds[0];
         let detail = api.get(&format!("/builds/{}", build["id"]));
         let mut log = Vec::new();
-        for step in detail["steps"].as_array().unwrap() {
-            for of_step in step["logs"].as_array().unwrap() {
+        for step in detail["steps"].as_array().expect("a build has steps") {
+            for of_step in step["logs"].as_array().expect("a step has logs") {
                 log.extend(api.bytes(&format!("/logs/{}/raw", of_step["id"])));
             }
         }
@@ -115,7 +117,11 @@ fn killed_at(name: &str, moment: &str, database: Database, change_config: bool) 
         reqwest::blocking::get(format!("{address}/readyz")).is_ok_and(|a| a.status().is_success())
     };
     let started = wait::until("the master to be ready or dead", wait::SOON, || {
-        if !crate::harness::processes::is_alive(scene.master.pid()) { Some(false) } else { api_is_up().then_some(true) }
+        if !crate::harness::processes::is_alive(scene.master.pid()) {
+            Some(false)
+        } else {
+            api_is_up().then_some(true)
+        }
     });
     if started {
         let looked = wait::until("the first look, or the end", wait::SOON, || {
@@ -138,7 +144,9 @@ fn killed_at(name: &str, moment: &str, database: Database, change_config: bool) 
     }
     scene.master.run();
     scene.wait_for_first_look();
-    if scene.master.api().list("/requests").is_empty() && scene.repo.git(&["rev-list", "--count", "main"]).trim() == "1" {
+    if scene.master.api().list("/requests").is_empty()
+        && scene.repo.git(&["rev-list", "--count", "main"]).trim() == "1"
+    {
         scene.push();
     }
     let traces = scene.traces();
@@ -147,25 +155,38 @@ fn killed_at(name: &str, moment: &str, database: Database, change_config: bool) 
 }
 
 /// Runs each case on one of a few threads and says all that went wrong.
-fn all_cases(cases: Vec<(String, &'static str)>, expected: &Traces, run: impl Fn(&str, &str) -> Traces + Sync) {
+fn all_cases(
+    cases: Vec<(String, &'static str)>,
+    expected: &Traces,
+    run: impl Fn(&str, &str) -> Traces + Sync,
+) {
     let queue = Mutex::new(cases);
     let faults = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some((name, moment)) = queue.lock().unwrap().pop() else { return };
+                    let Some((name, moment)) = queue.lock().expect("no case panics while it holds it").pop()
+                    else {
+                        return;
+                    };
                     let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&name, moment)));
                     match seen {
                         Ok(seen) if seen == *expected => {}
-                        Ok(seen) => faults.lock().unwrap().push(format!("{name}:{moment}: {seen:?}")),
-                        Err(_) => faults.lock().unwrap().push(format!("{name}:{moment}: see above")),
+                        Ok(seen) => faults
+                            .lock()
+                            .expect("no case panics while it holds it")
+                            .push(format!("{name}:{moment}: {seen:?}")),
+                        Err(_) => faults
+                            .lock()
+                            .expect("no case panics while it holds it")
+                            .push(format!("{name}:{moment}: see above")),
                     }
                 }
             });
         }
     });
-    let faults = faults.into_inner().unwrap();
+    let faults = faults.into_inner().expect("no case panics while it holds it");
     assert!(faults.is_empty(), "expected {expected:?}, but after a kill at\n{}", faults.join("\n"));
 }
 
@@ -185,7 +206,8 @@ fn a_master_killed_at_any_batch_finishes_the_build_as_if_nothing_had_happened() 
 #[test]
 fn a_running_build_keeps_its_recipe_when_the_config_changes_while_the_master_is_dead() {
     let (names, expected) = undisturbed();
-    let running: BTreeSet<String> = names.into_iter().filter(|n| n.starts_with("build.") && n != "build.claim").collect();
+    let running: BTreeSet<String> =
+        names.into_iter().filter(|n| n.starts_with("build.") && n != "build.claim").collect();
     assert!(!running.is_empty());
     all_cases(cases(&running), &expected, |name, moment| killed_at(name, moment, Database::File, true));
 }
@@ -194,8 +216,14 @@ fn a_running_build_keeps_its_recipe_when_the_config_changes_while_the_master_is_
 fn the_same_holds_on_postgresql() {
     let Some(_) = Database::fresh_postgres() else { return };
     let (names, expected) = undisturbed();
-    let some: BTreeSet<String> =
-        names.into_iter().filter(|n| ["build.", "worker.attach", "worker.accepted", "request.", "change"].iter().any(|p| n.starts_with(p))).collect();
+    let some: BTreeSet<String> = names
+        .into_iter()
+        .filter(|n| {
+            ["build.", "worker.attach", "worker.accepted", "request.", "change"]
+                .iter()
+                .any(|p| n.starts_with(p))
+        })
+        .collect();
     all_cases(cases(&some), &expected, |name, moment| {
         let database = Database::fresh_postgres().expect("it was there a moment ago");
         killed_at(name, moment, database, false)

@@ -90,7 +90,9 @@ pub(super) async fn put(State(door): State<Door>, Path(path): Path<String>, requ
     };
     match door.ctx.artifacts.receive(incoming, body.into_data_stream()).await {
         Ok(_) => StatusCode::CREATED.into_response(),
-        Err(error @ ReceiveError::Refused(_)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error)),
+        Err(error @ ReceiveError::Refused(_)) => {
+            refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
+        }
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
     }
 }

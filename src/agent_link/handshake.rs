@@ -4,7 +4,8 @@ use super::{HEARTBEAT, QUIET, listener::Door};
 use axum::extract::ws::{Message, WebSocket};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use rouse_agent_protocol::{
-    Challenge, Durable, Hello, RefusalCode, Refused, ToAgent, ToMaster, VERSION, Welcome, decode_to_master, encode, signing_bytes,
+    Challenge, Durable, Hello, RefusalCode, Refused, ToAgent, ToMaster, VERSION, Welcome, decode_to_master,
+    encode, signing_bytes,
 };
 use rouse_model::worker::{Wanted, Worker, WorkerEvent};
 use std::time::Duration;
@@ -42,7 +43,11 @@ fn refuse(code: RefusalCode, message: impl Into<String>, retry: bool) -> Handsha
 }
 
 /// Challenge and hello; on success the worker's row says that it is attached under this session.
-pub(super) async fn greet(door: &Door, socket: &mut WebSocket, session: u64) -> Result<Attached, HandshakeError> {
+pub(super) async fn greet(
+    door: &Door,
+    socket: &mut WebSocket,
+    session: u64,
+) -> Result<Attached, HandshakeError> {
     let facts = door.ctx.store.facts();
     let nonce = hex::encode(rand::random::<[u8; 32]>());
     let challenge = Challenge {
@@ -53,9 +58,11 @@ pub(super) async fn greet(door: &Door, socket: &mut WebSocket, session: u64) -> 
         term: TERM,
     };
     socket.send(Message::Text(encode(&ToAgent::Challenge(challenge)).into())).await?;
-    let hello = tokio::time::timeout(PATIENCE, hear_hello(socket)).await.map_err(|_| HandshakeError::Silent)??;
+    let hello =
+        tokio::time::timeout(PATIENCE, hear_hello(socket)).await.map_err(|_| HandshakeError::Silent)??;
     check(door, &hello, &nonce).await?;
-    let event = WorkerEvent::Attached { session: session.to_string(), incarnation: hello.incarnation.clone() };
+    let event =
+        WorkerEvent::Attached { session: session.to_string(), incarnation: hello.incarnation.clone() };
     let facts_text = serde_json::to_string(&hello.facts).unwrap_or_default();
     let applied = crate::workers::apply(&door.ctx, door.worker, "worker.attach", &event, |next, _| {
         next.agent_key = Some(hello.public_key.clone());
@@ -63,7 +70,9 @@ pub(super) async fn greet(door: &Door, socket: &mut WebSocket, session: u64) -> 
     })
     .await
     .map_err(|error| match error {
-        crate::workers::WorkerError::Conflict { reason, .. } => refuse(RefusalCode::UnknownWorker, reason, false),
+        crate::workers::WorkerError::Conflict { reason, .. } => {
+            refuse(RefusalCode::UnknownWorker, reason, false)
+        }
         other => other.into(),
     })?;
     Ok(Attached { worker: applied.worker, hello })
@@ -78,7 +87,9 @@ async fn hear_hello(socket: &mut WebSocket) -> Result<Hello, HandshakeError> {
                 Err(error) => return Err(refuse(RefusalCode::BadHello, error.to_string(), false)),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => return Err(HandshakeError::Silent),
+            Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
+                return Err(HandshakeError::Silent);
+            }
         }
     }
 }
@@ -103,7 +114,10 @@ async fn check(door: &Door, hello: &Hello, nonce: &str) -> Result<(), HandshakeE
         return Err(refuse(RefusalCode::BadSignature, "the signature does not fit the key", false));
     }
     if worker.agent_key.as_ref().is_some_and(|key| *key != hello.public_key) {
-        tracing::error!(worker = worker.name, "a second key presented this worker's join token; somebody has copied it");
+        tracing::error!(
+            worker = worker.name,
+            "a second key presented this worker's join token; somebody has copied it"
+        );
         return Err(refuse(RefusalCode::TokenBound, "the token is bound to another key", false));
     }
     Ok(())
@@ -113,7 +127,8 @@ fn is_signed(hello: &Hello, bytes: &[u8]) -> bool {
     let key = hex::decode(&hello.public_key).ok().and_then(|k| <[u8; 32]>::try_from(k).ok());
     let signature = hex::decode(&hello.signature).ok().and_then(|s| <[u8; 64]>::try_from(s).ok());
     let (Some(key), Some(signature)) = (key, signature) else { return false };
-    VerifyingKey::from_bytes(&key).is_ok_and(|key| key.verify(bytes, &Signature::from_bytes(&signature)).is_ok())
+    VerifyingKey::from_bytes(&key)
+        .is_ok_and(|key| key.verify(bytes, &Signature::from_bytes(&signature)).is_ok())
 }
 
 /// The answer to an accepted hello.

@@ -26,7 +26,12 @@ pub(super) struct Door {
 }
 
 /// Binds the socket and serves it until the token is cancelled.
-pub(super) fn open(ctx: &Arc<Ctx>, worker: WorkerId, dir: &Path, stop: CancellationToken) -> io::Result<CancellationToken> {
+pub(super) fn open(
+    ctx: &Arc<Ctx>,
+    worker: WorkerId,
+    dir: &Path,
+    stop: CancellationToken,
+) -> io::Result<CancellationToken> {
     if !dir.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", dir.display())));
     }

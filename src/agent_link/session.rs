@@ -11,7 +11,8 @@ use crate::switchboard::{ToDriver, ToSession};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
-    CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame, decode_to_master, encode,
+    CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame,
+    decode_to_master, encode,
 };
 use rouse_model::build::CommandState as RowState;
 use rouse_model::worker::WorkerEvent;
@@ -45,13 +46,20 @@ pub(super) async fn serve(door: Door, mut socket: WebSocket) {
     let mailbox = door.ctx.switchboard.attach(door.worker, session);
     tracing::info!(worker = attached.worker.name, "agent attached");
     let clock = AgentClock::at_hello(attached.hello.monotonic_us, door.ctx.now());
-    let mut open =
-        Session { door: door.clone(), held: HashMap::new(), builds: HashMap::new(), progress: Progress::default(), clock };
+    let mut open = Session {
+        door: door.clone(),
+        held: HashMap::new(),
+        builds: HashMap::new(),
+        progress: Progress::default(),
+        clock,
+    };
     let reason = open.run(socket, attached, session, mailbox).await;
     door.ctx.switchboard.detach(door.worker, session);
     tracing::debug!(worker = %door.worker, reason, "an agent's session ended");
     let event = WorkerEvent::Detached { session: session.to_string() };
-    if let Err(error) = crate::workers::apply(&door.ctx, door.worker, "worker.silent", &event, |_, _| {}).await {
+    if let Err(error) =
+        crate::workers::apply(&door.ctx, door.worker, "worker.silent", &event, |_, _| {}).await
+    {
         tracing::debug!(%error, worker = %door.worker, "the end of a session could not be recorded");
     }
 }
@@ -205,7 +213,9 @@ impl Session {
         match self.door.ctx.logs.accept(LogId(stream.0), self.clock, frame).await {
             Ok(()) => Ok(None),
             // Closed, or never ours: the agent may drop what it has.
-            Err(crate::logs::AcceptError::Closed { .. }) => Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX }))),
+            Err(crate::logs::AcceptError::Closed { .. }) => {
+                Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX })))
+            }
             Err(error) => {
                 tracing::warn!(%error, worker = %self.door.worker, "output could not be taken");
                 Err("output could not be taken")

@@ -74,11 +74,15 @@ pub(super) fn next_move(
             None => Ok(Move::Command(Box::new(run_command(state, planned, run, scope, log)?))),
             Some(outcome) => Ok(Move::End(outcome::of_run(outcome, planned))),
         },
-        Action::Checkout { trees } => match (outcomes.last().and_then(outcome::trouble), trees.get(outcomes.len())) {
-            (Some(trouble), _) => Ok(Move::End(trouble)),
-            (None, Some(tree)) => Ok(Move::Command(Box::new(checkout(state, planned, tree, &memory, scope, log)?))),
-            (None, None) => Ok(Move::End(End::success(checked_out(&memory)))),
-        },
+        Action::Checkout { trees } => {
+            match (outcomes.last().and_then(outcome::trouble), trees.get(outcomes.len())) {
+                (Some(trouble), _) => Ok(Move::End(trouble)),
+                (None, Some(tree)) => {
+                    Ok(Move::Command(Box::new(checkout(state, planned, tree, &memory, scope, log)?)))
+                }
+                (None, None) => Ok(Move::End(End::success(checked_out(&memory)))),
+            }
+        }
         Action::PropertiesFromFile { path } => match outcomes.first() {
             None => {
                 let path = render::path(path, scope)?.text;
@@ -87,35 +91,42 @@ pub(super) fn next_move(
                 let base = dir_of(planned, scope)?;
                 Ok(Move::Command(Box::new(upload(&transfer, vec![path], base, MAX_PROPERTIES))))
             }
-            Some(outcome) => Ok(Move::End(outcome::trouble(outcome).unwrap_or_else(|| End::success("read".into())))),
+            Some(outcome) => {
+                Ok(Move::End(outcome::trouble(outcome).unwrap_or_else(|| End::success("read".into()))))
+            }
         },
         Action::Upload { paths, set } => match outcomes.first() {
             None => {
-                let paths = paths.iter().map(|p| Ok(render::path(p, scope)?.text)).collect::<Result<_, RenderError>>()?;
+                let paths = paths
+                    .iter()
+                    .map(|p| Ok(render::path(p, scope)?.text))
+                    .collect::<Result<_, RenderError>>()?;
                 let transfer = Transfer::Upload { build: state.build.id, step: step.id, set: set.clone() };
                 Ok(Move::Command(Box::new(upload(&transfer, paths, dir_of(planned, scope)?, MAX_UPLOAD))))
             }
             Some(outcome) => Ok(Move::End(outcome::of_transfer(outcome))),
         },
-        Action::Download { to, .. } => match (outcomes.last().and_then(outcome::trouble), memory.artifacts.get(outcomes.len())) {
-            (Some(trouble), _) => Ok(Move::End(trouble)),
-            (None, Some((id, path))) => {
-                let base = match to {
-                    Some(to) => join(&dir_of(planned, scope)?, &render::path(to, scope)?.text),
-                    None => dir_of(planned, scope)?,
-                };
-                let transfer = Transfer::Artifact { id: (*id).into() };
-                Ok(Move::Command(Box::new(plain(wire::Action::Download(wire::Download {
-                    url_path: transfer.url_path(),
-                    token: wire::Hidden::default(),
-                    to: join(&base, path),
-                    unpack: wire::Unpack::None,
-                    sha256: None,
-                    clean: false,
-                })))))
+        Action::Download { to, .. } => {
+            match (outcomes.last().and_then(outcome::trouble), memory.artifacts.get(outcomes.len())) {
+                (Some(trouble), _) => Ok(Move::End(trouble)),
+                (None, Some((id, path))) => {
+                    let base = match to {
+                        Some(to) => join(&dir_of(planned, scope)?, &render::path(to, scope)?.text),
+                        None => dir_of(planned, scope)?,
+                    };
+                    let transfer = Transfer::Artifact { id: (*id).into() };
+                    Ok(Move::Command(Box::new(plain(wire::Action::Download(wire::Download {
+                        url_path: transfer.url_path(),
+                        token: wire::Hidden::default(),
+                        to: join(&base, path),
+                        unpack: wire::Unpack::None,
+                        sha256: None,
+                        clean: false,
+                    })))))
+                }
+                (None, None) => Ok(Move::End(End::success(format!("{} files", memory.artifacts.len())))),
             }
-            (None, None) => Ok(Move::End(End::success(format!("{} files", memory.artifacts.len())))),
-        },
+        }
     }
 }
 
@@ -135,7 +146,11 @@ fn upload(transfer: &Transfer, paths: Vec<String>, base_dir: String, max_bytes: 
 }
 
 fn join(base: &str, path: &str) -> String {
-    if base.is_empty() || base == "." { path.to_owned() } else { format!("{}/{path}", base.trim_end_matches('/')) }
+    if base.is_empty() || base == "." {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", base.trim_end_matches('/'))
+    }
 }
 
 /// The folder that a step works in, relative to the worker's work folder.
@@ -175,7 +190,10 @@ fn run_command(
     }
     let program = match &run.program {
         plan::Program::Argv(argv) => {
-            let argv = argv.iter().map(|a| Ok(render::argument(a, scope)?.text)).collect::<Result<_, RenderError>>()?;
+            let argv = argv
+                .iter()
+                .map(|a| Ok(render::argument(a, scope)?.text))
+                .collect::<Result<_, RenderError>>()?;
             wire::Program::Argv(argv)
         }
         plan::Program::Script { interpreter, text } => {
@@ -230,10 +248,9 @@ fn checkout(
     scope: &Scope,
     log: LogId,
 ) -> Result<Stored, StepError> {
-    let revision = memory
-        .revisions
-        .get(&tree.codebase)
-        .ok_or_else(|| StepError::Infrastructure(format!("no revision of `{}` was settled", tree.codebase)))?;
+    let revision = memory.revisions.get(&tree.codebase).ok_or_else(|| {
+        StepError::Infrastructure(format!("no revision of `{}` was settled", tree.codebase))
+    })?;
     let dir = match &tree.dir {
         Some(dir) => join(&dir_of(planned, scope)?, &render::path(dir, scope)?.text),
         None => dir_of(planned, scope)?,
@@ -250,8 +267,9 @@ fn checkout(
             clean: true,
         })));
     }
-    let url = codebase_url(state, &tree.codebase)
-        .ok_or_else(|| StepError::User(format!("codebase `{}` is not in the configuration", tree.codebase)))?;
+    let url = codebase_url(state, &tree.codebase).ok_or_else(|| {
+        StepError::User(format!("codebase `{}` is not in the configuration", tree.codebase))
+    })?;
     let mut env: BTreeMap<String, Option<String>> = base_env(state);
     env.insert("GIT_TERMINAL_PROMPT".into(), Some("0".into()));
     env.insert("ROUSE_URL".into(), Some(url));
@@ -298,7 +316,8 @@ fn by_worker(state: &State, tree: &plan::Checkout) -> bool {
             let tools: wire::Facts =
                 state.worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
             let has_git = ["git", "sh"].iter().all(|t| tools.tools.iter().any(|have| have == t));
-            let public = codebase_url(state, &tree.codebase).is_some_and(|url| url.starts_with("http") || url.starts_with("git://"));
+            let public = codebase_url(state, &tree.codebase)
+                .is_some_and(|url| url.starts_with("http") || url.starts_with("git://"));
             wants_history && has_git && public && state.build.trust == rouse_model::Trust::Trusted
         }
     }
@@ -316,7 +335,7 @@ pub(super) fn stamp_branch(state: &State, tree: &plan::Checkout) -> Option<Strin
 }
 
 fn checked_out(memory: &Memory) -> String {
-    let mut all: Vec<String> = memory.revisions.iter().map(|(_, r)| r.chars().take(7).collect()).collect();
+    let mut all: Vec<String> = memory.revisions.values().map(|r| r.chars().take(7).collect()).collect();
     all.sort();
     all.join(", ")
 }
@@ -336,7 +355,13 @@ pub(super) async fn for_agent(
         wire::Action::Run(run) => {
             for (variable, name) in &stored.secrets {
                 let value = secrets
-                    .fetch(&state.config.config, name, &state.build.builder, &state.build.project, state.build.trust)
+                    .fetch(
+                        &state.config.config,
+                        name,
+                        &state.build.builder,
+                        &state.build.project,
+                        state.build.trust,
+                    )
                     .await
                     .map_err(|e| StepError::User(crate::supervisor::chain(&e)))?;
                 run.env.insert(variable.clone(), Some(value.reveal().to_owned()));
@@ -344,7 +369,9 @@ pub(super) async fn for_agent(
             }
         }
         wire::Action::Upload(upload) => upload.token = token(ctx, epoch, state.worker.id, &upload.url_path),
-        wire::Action::Download(download) => download.token = token(ctx, epoch, state.worker.id, &download.url_path),
+        wire::Action::Download(download) => {
+            download.token = token(ctx, epoch, state.worker.id, &download.url_path)
+        }
         wire::Action::Paths(_) => {}
     }
     Ok(wire::Command {
@@ -364,7 +391,9 @@ fn token(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidde
     let with_file = format!("{path}/x");
     let parsed = Transfer::parse(path).or_else(|| Transfer::parse(&with_file));
     match parsed {
-        Some((transfer, _)) if transfer.url_path() == url_path => transfer.token(&ctx.key, epoch, worker).into(),
+        Some((transfer, _)) if transfer.url_path() == url_path => {
+            transfer.token(&ctx.key, epoch, worker).into()
+        }
         _ => wire::Hidden::default(),
     }
 }

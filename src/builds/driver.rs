@@ -49,7 +49,9 @@ async fn drive(ctx: &Ctx, secrets: &Secrets, id: BuildId, mut mailbox: mpsc::Rec
         match drive_from_record(ctx, secrets, id, &mut mailbox).await {
             Ok(()) => return,
             // Somebody wrote the same rows: what is on record decides.
-            Err(DriveError::Commit(error)) if error.is_conflict() => tracing::debug!(%id, %error, "reading the build again"),
+            Err(DriveError::Commit(error)) if error.is_conflict() => {
+                tracing::debug!(%id, %error, "reading the build again")
+            }
             Err(error @ (DriveError::Missing(..) | DriveError::Plan(_) | DriveError::Config(_))) => {
                 tracing::error!(build = %id, error = crate::supervisor::chain(&error), "a build cannot be driven");
                 failures += 1;
@@ -111,7 +113,13 @@ enum Event {
 }
 
 /// One turn; `true` once the build has ended.
-async fn turn(ctx: &Ctx, secrets: &Secrets, state: &mut State, name: &'static str, event: Event) -> Result<bool, DriveError> {
+async fn turn(
+    ctx: &Ctx,
+    secrets: &Secrets,
+    state: &mut State,
+    name: &'static str,
+    event: Event,
+) -> Result<bool, DriveError> {
     let mut turn = Turn::new(ctx, secrets, name, stopping(ctx, state));
     match event {
         Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
@@ -162,7 +170,9 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Result<(), D
             ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
         }
         // A secret that was there and is not any more: what runs goes on, and what does not will time out.
-        Err(error) => tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again"),
+        Err(error) => {
+            tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again")
+        }
     }
     Ok(())
 }
@@ -206,7 +216,8 @@ async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError>
 /// How the open step ends where its agent is lost.
 fn lost(state: &State) -> Option<End> {
     let worker = &state.worker;
-    let restarted = state.outstanding().is_some_and(|c| worker.incarnation.as_deref() != Some(c.incarnation.as_str()));
+    let restarted =
+        state.outstanding().is_some_and(|c| worker.incarnation.as_deref() != Some(c.incarnation.as_str()));
     let cause = match (&worker.phase, &worker.wanted) {
         (Phase::Terminating { cause, .. } | Phase::Gone { cause }, _) => Some(cause),
         (_, Wanted::End { cause }) if matches!(worker.link, Link::Lost { .. }) => Some(cause),
@@ -226,10 +237,15 @@ fn lost(state: &State) -> Option<End> {
 }
 
 /// Adds the build's end to a turn: the build, its slot, its worker, its request and with the last one the buildset.
-pub(super) async fn end_build(turn: &mut Turn<'_>, state: &mut State, result: BuildResult) -> Result<(), DriveError> {
+pub(super) async fn end_build(
+    turn: &mut Turn<'_>,
+    state: &mut State,
+    result: BuildResult,
+) -> Result<(), DriveError> {
     let (ctx, now) = (turn.ctx, turn.now);
     let id = state.build.id;
-    let mut request = ctx.store.request(state.build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
+    let mut request =
+        ctx.store.request(state.build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
     let mut result = result;
     let mut summary = summary_of(state, turn, result);
     let cancelled = request.cancel.is_some() || state.build.cancel.is_some();
@@ -239,13 +255,19 @@ pub(super) async fn end_build(turn: &mut Turn<'_>, state: &mut State, result: Bu
     }
     let build = &mut state.build;
     build.result = Some(result);
-    build.class = state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
+    build.class =
+        state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
     build.summary.clone_from(&summary);
     build.running_from.get_or_insert(now);
     build.finishing_from.get_or_insert(now);
     build.finished = Some(now);
     turn.batch.update(build);
-    turn.batch.delete(&Lease { worker: state.worker.id, slot: state.build.slot, build: id, since: state.build.matched });
+    turn.batch.delete(&Lease {
+        worker: state.worker.id,
+        slot: state.build.slot,
+        build: id,
+        since: state.build.matched,
+    });
     let mut worker = ctx.store.worker(state.worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
     let others = ctx.store.leases_of(worker.id).await?.into_iter().filter(|l| l.build != id).count();
     if others == 0 {
@@ -274,7 +296,8 @@ fn summary_of(state: &State, turn: &Turn<'_>, result: BuildResult) -> String {
     if let Some((_, why)) = &turn.stopping {
         return why.clone();
     }
-    let worst = state.steps.iter().find(|s| s.result.is_some_and(|r| !r.is_good() && r != BuildResult::Skipped));
+    let worst =
+        state.steps.iter().find(|s| s.result.is_some_and(|r| !r.is_good() && r != BuildResult::Skipped));
     match worst {
         Some(step) if !result.is_good() => format!("{result} in `{}`: {}", step.name, step.summary),
         _ => result.to_string(),

@@ -82,7 +82,10 @@ fn trouble_of(kind: &OutcomeKind) -> Option<End> {
         OutcomeKind::Failed { message, class: AgentClass::Infrastructure } => {
             End { result: BuildResult::Retry, class: Some(FailureClass::AgentLost), summary: message.clone() }
         }
-        OutcomeKind::Exited { .. } | OutcomeKind::Signalled { .. } | OutcomeKind::PathsDone { .. } | OutcomeKind::Transferred { .. } => {
+        OutcomeKind::Exited { .. }
+        | OutcomeKind::Signalled { .. }
+        | OutcomeKind::PathsDone { .. }
+        | OutcomeKind::Transferred { .. } => {
             return None;
         }
     })
@@ -90,7 +93,7 @@ fn trouble_of(kind: &OutcomeKind) -> Option<End> {
 
 fn words(seconds: f64) -> String {
     let after = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    if after.subsec_millis() == 0 && after.as_secs() >= 60 && after.as_secs() % 60 == 0 {
+    if after.subsec_millis() == 0 && after.as_secs() >= 60 && after.as_secs().is_multiple_of(60) {
         format!("{} min", after.as_secs() / 60)
     } else if after.subsec_millis() == 0 {
         format!("{} s", after.as_secs())

@@ -26,8 +26,9 @@ pub(super) fn parse(text: &str, source: &str, tainted: bool) -> Result<Propertie
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (name, value) =
-                line.split_once('=').ok_or_else(|| format!("line {}: expected NAME=VALUE, found `{line}`", number + 1))?;
+            let (name, value) = line
+                .split_once('=')
+                .ok_or_else(|| format!("line {}: expected NAME=VALUE, found `{line}`", number + 1))?;
             set(&mut out, name.trim(), Value::String(value.trim().to_owned()), source, tainted)?;
         }
     }
@@ -41,7 +42,13 @@ pub(super) fn parse(text: &str, source: &str, tainted: bool) -> Result<Propertie
 pub(super) fn single(name: &str, output: &str, source: &str, tainted: bool) -> Result<Properties, String> {
     let mut out = Properties::default();
     let value = output.strip_suffix('\n').unwrap_or(output);
-    set(&mut out, name, Value::String(value.strip_suffix('\r').unwrap_or(value).to_owned()), source, tainted)?;
+    set(
+        &mut out,
+        name,
+        Value::String(value.strip_suffix('\r').unwrap_or(value).to_owned()),
+        source,
+        tainted,
+    )?;
     Ok(out)
 }
 
@@ -51,7 +58,9 @@ fn set(out: &mut Properties, name: &str, value: Value, source: &str, tainted: bo
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !fits {
         let shown: String = name.chars().take(40).collect();
-        return Err(format!("`{shown}` is not a property's name (letters, digits, `_`, `-`, `.`; at most {MAX_NAME})"));
+        return Err(format!(
+            "`{shown}` is not a property's name (letters, digits, `_`, `-`, `.`; at most {MAX_NAME})"
+        ));
     }
     if value.to_string().len() > MAX_VALUE {
         return Err(format!("the value of `{name}` is longer than {MAX_VALUE} bytes"));

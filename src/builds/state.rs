@@ -52,7 +52,9 @@ impl State {
         let config = ctx.revisions.get(build.config).await?;
         let builder = builder_of(&config, &build).ok_or(DriveError::Missing(id, "its builder"))?.clone();
         let request = store.request(build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
-        let wish = crate::specs::wish(store, &builder, request).await?.ok_or(DriveError::Missing(id, "its buildset"))?;
+        let wish = crate::specs::wish(store, &builder, request)
+            .await?
+            .ok_or(DriveError::Missing(id, "its buildset"))?;
         let worker = build.worker.ok_or(DriveError::Missing(id, "its worker"))?;
         let worker = store.worker(worker).await?.ok_or(DriveError::Missing(id, "its worker"))?;
         let mut scope = wish.scope;
@@ -101,9 +103,12 @@ pub(super) fn builder_of<'a>(config: &'a crate::ctx::Active, build: &Build) -> O
 }
 
 fn worker_scope(worker: &Worker) -> std::collections::BTreeMap<String, Value> {
-    let facts: Value = worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or(Value::Null);
-    let mut scope: std::collections::BTreeMap<String, Value> =
-        facts.as_object().map(|o| o.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default();
+    let facts: Value =
+        worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or(Value::Null);
+    let mut scope: std::collections::BTreeMap<String, Value> = facts
+        .as_object()
+        .map(|o| o.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+        .unwrap_or_default();
     scope.insert("name".into(), worker.name.clone().into());
     scope.insert("pool".into(), worker.pool.clone().into());
     scope

@@ -14,7 +14,7 @@ const LONGEST: usize = 160;
 /// The first telling line of a log's plain text, or else its last line that says anything.
 pub(super) fn first_error(text: &str) -> Option<String> {
     let said = || text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let line = said().find(|l| TELLING.is_match(l)).or_else(|| said().last())?;
+    let line = said().find(|l| TELLING.is_match(l)).or_else(|| said().next_back())?;
     let mut short: String = line.chars().take(LONGEST).collect();
     if short.len() < line.len() {
         short.push('…');

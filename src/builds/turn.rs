@@ -49,8 +49,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Records an outcome.
-    pub(super) async fn take(&mut self, state: &mut State, id: wire::CommandId, outcome: &wire::Outcome) -> Result<(), DriveError> {
-        let Some(command) = state.commands.iter_mut().find(|c| c.id.0 == id.0 && c.state == CommandState::Wanted) else {
+    pub(super) async fn take(
+        &mut self,
+        state: &mut State,
+        id: wire::CommandId,
+        outcome: &wire::Outcome,
+    ) -> Result<(), DriveError> {
+        let Some(command) =
+            state.commands.iter_mut().find(|c| c.id.0 == id.0 && c.state == CommandState::Wanted)
+        else {
             self.forget.push(id);
             return Ok(());
         };
@@ -66,10 +73,21 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    async fn seal(&mut self, state: &State, log: LogId, end: u64, note: Option<String>) -> Result<(), DriveError> {
+    async fn seal(
+        &mut self,
+        state: &State,
+        log: LogId,
+        end: u64,
+        note: Option<String>,
+    ) -> Result<(), DriveError> {
         let part = self.ctx.logs.seal(log, end, note).await?;
         self.batch.append(part);
-        self.event(state, EventKind::LogSealed, format!("log/{log}"), serde_json::json!({"build": state.build.id}));
+        self.event(
+            state,
+            EventKind::LogSealed,
+            format!("log/{log}"),
+            serde_json::json!({"build": state.build.id}),
+        );
         Ok(())
     }
 
@@ -89,7 +107,8 @@ impl<'a> Turn<'a> {
             match sequence::next(&state.plan, &state.recorded(), stopping) {
                 Next::Step(index) => self.begin_step(state, index).await?,
                 Next::Skip(index) => {
-                    let why = if stopping.is_some() { "the build was stopped" } else { "an earlier step failed" };
+                    let why =
+                        if stopping.is_some() { "the build was stopped" } else { "an earlier step failed" };
                     self.skip_step(state, index, why).await?;
                 }
                 Next::Done(result) => {
@@ -174,22 +193,38 @@ impl<'a> Turn<'a> {
             Action::Download { set, from, .. } => {
                 let build = match from {
                     DownloadFrom::ThisBuild => state.build.id,
-                    DownloadFrom::Parent => state
-                        .parent
-                        .ok_or_else(|| StepError::User("this build has no parent to download from".to_owned()))?,
+                    DownloadFrom::Parent => state.parent.ok_or_else(|| {
+                        StepError::User("this build has no parent to download from".to_owned())
+                    })?,
                 };
-                let kept = self.ctx.store.artifacts(build).await.map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?;
-                memory.artifacts = kept.into_iter().filter(|a| a.set == *set).map(|a| (a.id.0, a.path)).collect();
+                let kept = self
+                    .ctx
+                    .store
+                    .artifacts(build)
+                    .await
+                    .map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?;
+                memory.artifacts =
+                    kept.into_iter().filter(|a| a.set == *set).map(|a| (a.id.0, a.path)).collect();
                 if memory.artifacts.is_empty() {
-                    return Err(StepError::User(format!("build {build} has no artifacts in the set `{set}`")));
+                    return Err(StepError::User(format!(
+                        "build {build} has no artifacts in the set `{set}`"
+                    )));
                 }
             }
-            Action::Run(_) | Action::PropertiesFromFile { .. } | Action::PropertiesFromOutput { .. } | Action::Upload { .. } => {}
+            Action::Run(_)
+            | Action::PropertiesFromFile { .. }
+            | Action::PropertiesFromOutput { .. }
+            | Action::Upload { .. } => {}
         }
         Ok(memory)
     }
 
-    async fn insert_step(&mut self, state: &mut State, index: usize, memory: String) -> Result<(), DriveError> {
+    async fn insert_step(
+        &mut self,
+        state: &mut State,
+        index: usize,
+        memory: String,
+    ) -> Result<(), DriveError> {
         let step = Step {
             id: self.ctx.store.next_id().await?,
             build: state.build.id,
@@ -217,7 +252,13 @@ impl<'a> Turn<'a> {
     }
 
     /// Puts a command on record and makes it ready to send; `false` where it cannot be made, which ends the step.
-    async fn begin_command(&mut self, state: &mut State, index: usize, log: LogId, stored: Stored) -> Result<bool, DriveError> {
+    async fn begin_command(
+        &mut self,
+        state: &mut State,
+        index: usize,
+        log: LogId,
+        stored: Stored,
+    ) -> Result<bool, DriveError> {
         let step = &state.steps[index];
         let seq = i64::try_from(state.commands_of(index).len()).unwrap_or(i64::MAX);
         let writes = matches!(stored.action, wire::Action::Run(_));
@@ -311,17 +352,25 @@ impl<'a> Turn<'a> {
             Action::Checkout { .. } => {
                 let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
                 let first = state.scope.codebase.clone().and_then(|c| memory.revisions.get(&c).cloned());
-                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else { return Ok(()) };
+                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else {
+                    return Ok(());
+                };
                 state.scope.revision = Some(revision.clone());
                 let mut props = rouse_model::property::Properties::default();
                 props.set("got_revision", revision, source, tainted);
                 Ok(props)
             }
-            Action::PropertiesFromFile { path } => match self.ctx.artifacts.read_small(state.build.id, step.id, PROPERTIES_SET).await {
-                Ok(bytes) => properties::parse(&String::from_utf8_lossy(&bytes), &format!("{source} ({path})"), tainted)
+            Action::PropertiesFromFile { path } => {
+                match self.ctx.artifacts.read_small(state.build.id, step.id, PROPERTIES_SET).await {
+                    Ok(bytes) => properties::parse(
+                        &String::from_utf8_lossy(&bytes),
+                        &format!("{source} ({path})"),
+                        tainted,
+                    )
                     .map_err(|e| format!("{path}: {e}")),
-                Err(error) => Err(crate::supervisor::chain(&error)),
-            },
+                    Err(error) => Err(crate::supervisor::chain(&error)),
+                }
+            }
             Action::PropertiesFromOutput { property, .. } => {
                 let text = self.text_of(state, index).await;
                 match property {
@@ -333,7 +382,8 @@ impl<'a> Turn<'a> {
                 if let Some(pattern) = &run.warning_pattern
                     && let Ok(pattern) = regex::Regex::new(pattern)
                 {
-                    let count = self.text_of(state, index).await.lines().filter(|l| pattern.is_match(l)).count();
+                    let count =
+                        self.text_of(state, index).await.lines().filter(|l| pattern.is_match(l)).count();
                     if count > 0 {
                         end.result = BuildResult::Warnings;
                         end.summary = format!("{count} warnings");
@@ -346,12 +396,18 @@ impl<'a> Turn<'a> {
         match found {
             Ok(props) => {
                 for (name, property) in &props.0 {
-                    let row = BuildProperty { build: state.build.id, name: name.clone(), property: property.clone() };
+                    let row = BuildProperty {
+                        build: state.build.id,
+                        name: name.clone(),
+                        property: property.clone(),
+                    };
                     self.batch.upsert(&row);
                 }
                 state.scope.props.extend(&props);
             }
-            Err(message) => *end = End { result: BuildResult::Failure, class: Some(FailureClass::User), summary: message },
+            Err(message) => {
+                *end = End { result: BuildResult::Failure, class: Some(FailureClass::User), summary: message }
+            }
         }
         Ok(())
     }
@@ -368,7 +424,13 @@ impl<'a> Turn<'a> {
         summary::first_error(&self.text_of(state, index).await)
     }
 
-    pub(super) fn event(&mut self, state: &State, kind: EventKind, subject: String, payload: serde_json::Value) {
+    pub(super) fn event(
+        &mut self,
+        state: &State,
+        kind: EventKind,
+        subject: String,
+        payload: serde_json::Value,
+    ) {
         let project = state.build.project.clone();
         self.batch.event(NewEvent { kind, version: 1, subject, project, at: self.now, payload });
     }

@@ -156,8 +156,7 @@ async fn tell(
     story.pushed(&project.break_counting().await?);
     let second = story.follow_one_build().await?;
     story.worker_gone().await?;
-    let mut summary =
-        Summary { green: 0, red: 0, provider: chosen.name(), seconds_to_green, left_over: 0 };
+    let mut summary = Summary { green: 0, red: 0, provider: chosen.name(), seconds_to_green, left_over: 0 };
     for result in [first, second] {
         if result.is_good() {
             summary.green += 1;
@@ -168,7 +167,10 @@ async fn tell(
     if demo.once {
         return Ok(Some(summary));
     }
-    say.plain(&format!("nothing is running; Ctrl-C to leave, or commit to {} and watch", shown(&project.path)));
+    say.plain(&format!(
+        "nothing is running; Ctrl-C to leave, or commit to {} and watch",
+        shown(&project.path)
+    ));
     loop {
         story.follow_one_build().await?;
         story.worker_gone().await?;
@@ -195,7 +197,8 @@ async fn choose(choice: Choice) -> anyhow::Result<Chosen> {
 
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).map_or_else(|_| path.display().to_string(), |below| format!("./{}", below.display()))
+    path.strip_prefix(&here)
+        .map_or_else(|_| path.display().to_string(), |below| format!("./{}", below.display()))
 }
 
 /// The demo's folder, and what must be taken away with it.
@@ -232,7 +235,8 @@ impl Folder {
         if let Some(docker) = docker {
             left += docker.remove().await;
         }
-        let (gone, what) = if keep { (self.path.join("state"), "its state") } else { (self.path.clone(), "its folder") };
+        let (gone, what) =
+            if keep { (self.path.join("state"), "its state") } else { (self.path.clone(), "its folder") };
         if let Err(error) = std::fs::remove_dir_all(&gone)
             && error.kind() != std::io::ErrorKind::NotFound
         {

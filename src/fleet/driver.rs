@@ -133,10 +133,16 @@ async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderErro
     fleet.accounts.get(&active.config, &worker.provider)
 }
 
-async fn launch(fleet: &Arc<Fleet>, worker: &Worker, deadline: rouse_model::Timestamp) -> Result<Step, FleetError> {
+async fn launch(
+    fleet: &Arc<Fleet>,
+    worker: &Worker,
+    deadline: rouse_model::Timestamp,
+) -> Result<Step, FleetError> {
     let outcome = match try_launch(fleet, worker).await {
         Ok(outcome) => outcome,
-        Err(error) if error.class.is_transient() => LaunchOutcome::Unknown { reason: crate::supervisor::chain(&error) },
+        Err(error) if error.class.is_transient() => {
+            LaunchOutcome::Unknown { reason: crate::supervisor::chain(&error) }
+        }
         Err(error) => LaunchOutcome::Invalid { class: error.class, reason: crate::supervisor::chain(&error) },
     };
     let (class, message, console) = match outcome {
@@ -149,14 +155,24 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, deadline: rouse_model::Time
         // The token makes asking again safe: it is the very lookup.
         LaunchOutcome::Unknown { reason } => {
             if fleet.ctx.now() < deadline {
-                tracing::debug!(worker = worker.name, reason, "the outcome of a launch is unknown; asking again");
+                tracing::debug!(
+                    worker = worker.name,
+                    reason,
+                    "the outcome of a launch is unknown; asking again"
+                );
                 return Ok(Step::Wait(RETRY));
             }
             (FailureClass::Boot, format!("the launch was not answered in time: {reason}"), None)
         }
-        LaunchOutcome::Quota { scope, .. } => (FailureClass::Quota, format!("quota of {scope} is used up"), None),
-        LaunchOutcome::NoCapacity { offering } => (FailureClass::Offering, format!("no capacity for {offering}"), None),
-        LaunchOutcome::Throttled { .. } => (FailureClass::Throttle, "the provider throttles".to_owned(), None),
+        LaunchOutcome::Quota { scope, .. } => {
+            (FailureClass::Quota, format!("quota of {scope} is used up"), None)
+        }
+        LaunchOutcome::NoCapacity { offering } => {
+            (FailureClass::Offering, format!("no capacity for {offering}"), None)
+        }
+        LaunchOutcome::Throttled { .. } => {
+            (FailureClass::Throttle, "the provider throttles".to_owned(), None)
+        }
         LaunchOutcome::Invalid { class, reason } => (class, reason, None),
         LaunchOutcome::Died { reason, console, .. } => (FailureClass::Boot, reason, console),
     };
@@ -164,7 +180,10 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, deadline: rouse_model::Time
     let shown = with_console(&message, console.as_deref());
     // What may have been made meanwhile is taken away before the row says that it is gone.
     let event = WorkerEvent::End { cause };
-    workers::apply(&fleet.ctx, worker.id, "worker.refused", &event, |next, _| next.console.clone_from(&console)).await?;
+    workers::apply(&fleet.ctx, worker.id, "worker.refused", &event, |next, _| {
+        next.console.clone_from(&console)
+    })
+    .await?;
     failures::of_worker(fleet, worker, class, &shown).await?;
     Ok(Step::Again)
 }
@@ -173,8 +192,8 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
     let account = account(fleet, worker).await?;
     let tag = crate::keys::tag(fleet.ctx.store.facts(), worker);
     let broken = |what: &str, why: String| ProviderError::new(FailureClass::Master, what.to_owned(), why);
-    let spec: LaunchSpec =
-        serde_json::from_str(&worker.spec).map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
+    let spec: LaunchSpec = serde_json::from_str(&worker.spec)
+        .map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
     let join = serde_json::to_vec(&join_document(fleet, worker, &tag))
         .map_err(|e| broken("write the join document", e.to_string()))?;
     let dir = account.provider.link_dir(&tag).await?;
@@ -224,11 +243,17 @@ async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Resul
                 (FailureClass::User, format!("the build ran out of memory: {detail}"))
             }
             ObservedState::Ended { detail, .. } => (class_before_or_after(worker), detail),
-            ObservedState::Starting | ObservedState::Running | ObservedState::Resource { .. } => return Ok(None),
+            ObservedState::Starting | ObservedState::Running | ObservedState::Resource { .. } => {
+                return Ok(None);
+            }
         },
         Ok(None) => (class_before_or_after(worker), "its provider does not have it any more".to_owned()),
         Err(error) => {
-            tracing::debug!(worker = worker.name, error = crate::supervisor::chain(&error), "a worker could not be looked at");
+            tracing::debug!(
+                worker = worker.name,
+                error = crate::supervisor::chain(&error),
+                "a worker could not be looked at"
+            );
             return Ok(None);
         }
     };
@@ -253,7 +278,8 @@ async fn died(
     };
     let cause = Cause { code, class: Some(class), message: message.clone() };
     let event = WorkerEvent::InstanceDied { cause };
-    workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console)).await?;
+    workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console))
+        .await?;
     if worker.attached.is_none() {
         failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref())).await?;
     }
@@ -294,7 +320,11 @@ async fn end(fleet: &Arc<Fleet>, worker: &Worker) -> Result<Step, FleetError> {
             Ok(Step::Done)
         }
         Err(error) => {
-            tracing::warn!(worker = worker.name, error = crate::supervisor::chain(&error), "a worker could not be ended yet");
+            tracing::warn!(
+                worker = worker.name,
+                error = crate::supervisor::chain(&error),
+                "a worker could not be ended yet"
+            );
             Ok(Step::Wait(RETRY))
         }
     }
@@ -305,7 +335,12 @@ async fn take_away(account: &Account, worker: &Worker, tag: &Tag) -> Result<(), 
     if let Some(at) = worker.provider_ref() {
         return account.provider.terminate(at).await;
     }
-    let of_worker = account.provider.list().await?.into_iter().filter(|o| o.tag.as_ref().is_some_and(|t| t.token == tag.token));
+    let of_worker = account
+        .provider
+        .list()
+        .await?
+        .into_iter()
+        .filter(|o| o.tag.as_ref().is_some_and(|t| t.token == tag.token));
     for seen in of_worker {
         account.provider.terminate(&seen.at).await?;
     }
@@ -313,7 +348,12 @@ async fn take_away(account: &Account, worker: &Worker, tag: &Tag) -> Result<(), 
 }
 
 /// An event whose conflict means only that somebody was faster.
-async fn apply(fleet: &Fleet, id: WorkerId, name: &'static str, event: WorkerEvent) -> Result<(), FleetError> {
+async fn apply(
+    fleet: &Fleet,
+    id: WorkerId,
+    name: &'static str,
+    event: WorkerEvent,
+) -> Result<(), FleetError> {
     match workers::apply(&fleet.ctx, id, name, &event, |_, _| {}).await {
         Ok(_) => Ok(()),
         Err(WorkerError::Conflict { reason, .. }) => {

@@ -38,7 +38,12 @@ pub(super) async fn refused(
 }
 
 /// A worker of a class could not be had: all queued requests that wait for that class see it.
-pub(super) async fn of_worker(fleet: &Fleet, worker: &Worker, class: FailureClass, message: &str) -> Result<(), FleetError> {
+pub(super) async fn of_worker(
+    fleet: &Fleet,
+    worker: &Worker,
+    class: FailureClass,
+    message: &str,
+) -> Result<(), FleetError> {
     let active = fleet.ctx.config();
     for mut request in fleet.ctx.store.queue(super::WINDOW).await? {
         let same = request.provision.digests.get(&worker.pool) == Some(&worker.spec_digest)
@@ -47,7 +52,10 @@ pub(super) async fn of_worker(fleet: &Fleet, worker: &Worker, class: FailureClas
         if !same {
             continue;
         }
-        let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder) else { continue };
+        let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder)
+        else {
+            continue;
+        };
         let failure = LaunchFailure {
             worker: Some(worker.id),
             pool: worker.pool.clone(),

@@ -19,13 +19,16 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many rendered specs are remembered.
 const REMEMBERED: usize = 4_096;
 
+/// A buildset, a provider and images, in order.
+type Asked = (BuildsetId, String, Vec<String>);
+
 /// What this process has rendered and resolved. Lost with it; the digests are on record.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     /// Digest → the spec to launch.
     specs: Mutex<HashMap<String, LaunchSpec>>,
-    /// (buildset, provider, images) → what they mean for that buildset.
-    resolved: Mutex<HashMap<(BuildsetId, String, Vec<String>), Resolved>>,
+    /// What the images mean for that buildset.
+    resolved: Mutex<HashMap<Asked, Resolved>>,
 }
 
 impl Fleet {
@@ -49,7 +52,9 @@ impl Fleet {
         {
             return Ok(Some(class(digest)));
         }
-        let Some(spec) = self.spec_of(active, builder, request, pool_name, pool).await? else { return Ok(None) };
+        let Some(spec) = self.spec_of(active, builder, request, pool_name, pool).await? else {
+            return Ok(None);
+        };
         let digest = spec.digest();
         let known = request.provision.digests.get(pool_name) == Some(&digest);
         self.remember(&digest, spec);
@@ -88,7 +93,9 @@ impl Fleet {
         pool: &PoolConfig,
     ) -> Result<Option<LaunchSpec>, FleetError> {
         let Some(kind) = self.accounts.kind(&pool.kind).cloned() else { return Ok(None) };
-        let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else { return Ok(None) };
+        let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
+            return Ok(None);
+        };
         let rendered = match specs::render_pool(pool, &*kind, &wish.scope) {
             Ok(rendered) => rendered,
             Err(error) => {
@@ -121,7 +128,8 @@ impl Fleet {
         let Some(ask) = specs::resolve_request(rendered) else { return Ok(None) };
         let account = pool.on.first().map(ToString::to_string).unwrap_or_default();
         let key = (request.buildset, account.clone(), rendered.images.clone());
-        if let Some(known) = self.resolver.resolved.lock().expect("nothing panics while it is held").get(&key) {
+        if let Some(known) = self.resolver.resolved.lock().expect("nothing panics while it is held").get(&key)
+        {
             return Ok(Some(known.clone()));
         }
         let found = self.accounts.get(&active.config, &account)?.provider.resolve(&ask).await?;
@@ -142,7 +150,13 @@ impl Fleet {
         class: &ReuseClass,
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let spec = self.resolver.specs.lock().expect("nothing panics while it is held").get(&class.spec_digest).cloned();
+        let spec = self
+            .resolver
+            .specs
+            .lock()
+            .expect("nothing panics while it is held")
+            .get(&class.spec_digest)
+            .cloned();
         let Some(spec) = spec else { return Ok(()) };
         let facts = self.ctx.store.facts();
         let id: WorkerId = self.ctx.store.next_id().await?;

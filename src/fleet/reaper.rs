@@ -26,7 +26,11 @@ pub(super) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
                 Ok(()) => {}
                 // Nothing was seen of this account: its suspects wait for the next look.
                 Err(error) => {
-                    tracing::debug!(account = account.name, error = crate::supervisor::chain(&error), "an account could not be swept");
+                    tracing::debug!(
+                        account = account.name,
+                        error = crate::supervisor::chain(&error),
+                        "an account could not be swept"
+                    );
                     seen.extend(suspects.iter().filter(|(name, _)| *name == account.name).cloned());
                 }
             }
@@ -44,7 +48,11 @@ fn connect_configured(fleet: &Fleet) {
     let active = fleet.ctx.config();
     for (name, _) in &active.config.providers {
         if let Err(error) = fleet.accounts.get(&active.config, name.as_str()) {
-            tracing::warn!(provider = name.as_str(), error = crate::supervisor::chain(&error), "a provider cannot be used");
+            tracing::warn!(
+                provider = name.as_str(),
+                error = crate::supervisor::chain(&error),
+                "a provider cannot be used"
+            );
         }
     }
 }
@@ -113,7 +121,10 @@ fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) -> Ca
                 Ok(workers) => {
                     for worker in workers.iter().filter(|w| w.provider == account.name) {
                         let meant = match &hint {
-                            Hint::Instance(at) => worker.provider_ref() == Some(at) || matches!(worker.phase, Phase::Launching { .. }),
+                            Hint::Instance(at) => {
+                                worker.provider_ref() == Some(at)
+                                    || matches!(worker.phase, Phase::Launching { .. })
+                            }
                             Hint::Everything => true,
                         };
                         if meant {

@@ -120,10 +120,10 @@ impl Reader {
     pub(super) async fn next(&mut self) -> Result<Got, LogError> {
         for _ in 0..TRIES {
             self.look_for_entry().await?;
-            if let Some(got) = self.from_memory() {
+            if let Some(got) = self.in_memory() {
                 return Ok(self.moved(got));
             }
-            match self.from_store().await {
+            match self.in_store().await {
                 Ok(Some(got)) => return Ok(self.moved(got)),
                 Ok(None) => {}
                 Err(error) if is_moved(&error) => self.forget_stored(),
@@ -177,7 +177,7 @@ impl Reader {
         Ok(())
     }
 
-    fn from_memory(&self) -> Option<Got> {
+    fn in_memory(&self) -> Option<Got> {
         let (entry, _) = self.live.as_ref()?;
         let state = entry.lock();
         if !is_live(state.phase) || self.offset < state.base {
@@ -192,7 +192,7 @@ impl Reader {
         Some(Got::Frames(frames.filter_map(|f| f.within(self.offset, u64::MAX)).collect()))
     }
 
-    async fn from_store(&mut self) -> Result<Option<Got>, LogError> {
+    async fn in_store(&mut self) -> Result<Option<Got>, LogError> {
         if let Some(frames) = self.block.as_ref().and_then(|b| rest_of(b, self.offset)) {
             return Ok(Some(Got::Frames(frames)));
         }

@@ -330,7 +330,7 @@ async fn a_line_of_a_hundred_megabytes_is_kept_exactly() {
     let mut stored = Sha256::new();
     let mut bytes = bench.logs.raw(log, 0, false);
     while let Some(piece) = bytes.next().await {
-        stored.update(&piece.unwrap());
+        stored.update(piece.unwrap());
     }
     assert_eq!(hash.finalize(), stored.finalize());
     let last = bench.logs.lines(log, -1, 10).await.unwrap();

@@ -27,7 +27,9 @@ pub async fn finish(
     let others = store.requests_of(request.buildset).await?;
     let ends: Option<Vec<BuildResult>> = others
         .iter()
-        .map(|r| if r.id == request.id { Some(result) } else { r.result.filter(|_| r.state == RequestState::Done) })
+        .map(|r| {
+            if r.id == request.id { Some(result) } else { r.result.filter(|_| r.state == RequestState::Done) }
+        })
         .collect();
     if let Some(ends) = ends {
         let worst = ends.into_iter().reduce(BuildResult::worse).unwrap_or(BuildResult::Success);
@@ -46,7 +48,14 @@ pub fn request_event(kind: EventKind, request: &Request, now: Timestamp) -> NewE
         "builder": request.builder, "buildset": request.buildset, "state": request.state, "result": request.result,
         "build": request.build, "cancel": request.cancel,
     });
-    NewEvent { kind, version: 1, subject: format!("request/{}", request.id), project: request.project.clone(), at: now, payload }
+    NewEvent {
+        kind,
+        version: 1,
+        subject: format!("request/{}", request.id),
+        project: request.project.clone(),
+        at: now,
+        payload,
+    }
 }
 
 fn buildset_event(buildset: &Buildset, result: BuildResult, now: Timestamp) -> NewEvent {

@@ -70,7 +70,11 @@ pub async fn builder(ctx: &Ctx, name: &str, asked: Asked) -> Result<Made, ForceE
     let active = ctx.config();
     let found = active.config.builders.iter().find(|(n, _)| n.as_str() == name);
     let (_, config) = found.ok_or_else(|| MakeError::NoBuilder(name.to_owned()))?;
-    let codebases = config.codebases.iter().map(|c| (c.to_string(), default_branch(&active.config, c.as_str()))).collect();
+    let codebases = config
+        .codebases
+        .iter()
+        .map(|c| (c.to_string(), default_branch(&active.config, c.as_str())))
+        .collect();
     let mut properties = Properties::default();
     for (key, value) in &asked.answers {
         properties.set(key.clone(), value.clone(), format!("asked by {}", asked.owner), false);
@@ -108,7 +112,11 @@ fn answers(config: &SchedulerConfig, name: &str, asked: &Asked) -> Result<Proper
     }
     let known: Vec<&str> = force.parameters.keys().map(|k| k.as_str()).collect();
     for key in asked.answers.keys().filter(|k| !known.contains(&k.as_str())) {
-        let there = if known.is_empty() { "it takes none".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        let there = if known.is_empty() {
+            "it takes none".to_owned()
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
         faults.push(format!("parameter `{key}` is not known; {there}"));
     }
     if faults.is_empty() { Ok(properties) } else { Err(ForceError::Answers(faults)) }
@@ -165,10 +173,13 @@ async fn stamp(
     let declared = branch.as_deref().is_none_or(|b| config.watches(b));
     let (revision, known) = match source.revision {
         Some(revision) => {
-            let known = heads.iter().any(|h| h.revision.as_deref() == Some(&revision) && config.watches(&h.branch));
+            let known =
+                heads.iter().any(|h| h.revision.as_deref() == Some(&revision) && config.watches(&h.branch));
             (Some(revision), known)
         }
-        None => (heads.into_iter().find(|h| Some(&h.branch) == branch.as_ref()).and_then(|h| h.revision), true),
+        None => {
+            (heads.into_iter().find(|h| Some(&h.branch) == branch.as_ref()).and_then(|h| h.revision), true)
+        }
     };
     let trust = if declared && known { Trust::Trusted } else { Trust::Untrusted };
     Ok(Stamp { codebase, branch, revision, change_set: None, trust })

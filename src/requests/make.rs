@@ -40,9 +40,14 @@ pub struct Wish {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
-    New { buildset: BuildsetId, requests: Vec<RequestId> },
+    New {
+        buildset: BuildsetId,
+        requests: Vec<RequestId>,
+    },
     /// The origin was there already.
-    Before { buildset: BuildsetId },
+    Before {
+        buildset: BuildsetId,
+    },
 }
 
 /// Why nothing was made.

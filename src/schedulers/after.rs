@@ -29,7 +29,9 @@ impl Turn<'_> {
         let mut moved = false;
         for event in events.iter().filter(|e| e.body.kind == EventKind::BuildsetDone) {
             let upstream = event.body.payload["scheduler"].as_str().unwrap_or_default();
-            let Some((_, when)) = after.upstream.iter().find(|(name, _)| name.as_str() == upstream) else { continue };
+            let Some((_, when)) = after.upstream.iter().find(|(name, _)| name.as_str() == upstream) else {
+                continue;
+            };
             let id = event.body.subject.split('/').nth(1).and_then(|n| n.parse().ok()).map(BuildsetId);
             let Some(id) = id else { continue };
             let mut batch = Batch::new("scheduler.skip");

@@ -60,7 +60,12 @@ impl Turn<'_> {
         Ok(cursor)
     }
 
-    async fn consider(&self, changes: &Changes, memory: &mut Memory, set: ChangeSet) -> Result<(), TurnError> {
+    async fn consider(
+        &self,
+        changes: &Changes,
+        memory: &mut Memory,
+        set: ChangeSet,
+    ) -> Result<(), TurnError> {
         let rows = self.ctx.store.changes_of(set.id).await?;
         let mut batch = Batch::new("scheduler.skip");
         memory.set(&mut batch, CURSOR, &set.id.0);
@@ -118,7 +123,9 @@ impl Turn<'_> {
             change_set: (sets == 1).then_some(set.id),
             trust: set.trust,
         }];
-        for (codebase, branch) in self.config.codebases.iter().filter(|(name, _)| name.as_str() != set.codebase) {
+        for (codebase, branch) in
+            self.config.codebases.iter().filter(|(name, _)| name.as_str() != set.codebase)
+        {
             stamps.push(self.stamp_of_head(codebase.as_str(), branch.clone()).await?);
         }
         let wish = Wish {
@@ -154,7 +161,8 @@ fn counts(filter: &ChangeFilter, changes: &Changes, set: &ChangeSet, rows: &[Cha
 }
 
 fn reason(set: &ChangeSet, sets: u32, rows: &[Change]) -> String {
-    let mut authors: Vec<&str> = rows.iter().map(|c| c.author.split(" <").next().unwrap_or(&c.author)).collect();
+    let mut authors: Vec<&str> =
+        rows.iter().map(|c| c.author.split(" <").next().unwrap_or(&c.author)).collect();
     authors.sort_unstable();
     authors.dedup();
     let by = match authors.as_slice() {

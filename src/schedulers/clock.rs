@@ -68,7 +68,8 @@ impl Turn<'_> {
             self.ctx.store.commit(batch).await?;
             return Ok(());
         }
-        let shown = DateTime::<Utc>::from_timestamp_micros(at.0).map(|t| t.format("%Y-%m-%d %H:%M UTC").to_string());
+        let shown =
+            DateTime::<Utc>::from_timestamp_micros(at.0).map(|t| t.format("%Y-%m-%d %H:%M UTC").to_string());
         let wish = Wish {
             origin: format!("{}/at/{}", self.name, at.0 / 1_000_000),
             scheduler: Some(self.name.to_owned()),
@@ -99,7 +100,8 @@ impl Turn<'_> {
             if let Some(compared) = compared {
                 let before = self.ctx.store.stamps(compared.id).await?;
                 let same = stamps.iter().all(|s| {
-                    s.revision.is_some() && before.iter().any(|b| b.codebase == s.codebase && b.revision == s.revision)
+                    s.revision.is_some()
+                        && before.iter().any(|b| b.codebase == s.codebase && b.revision == s.revision)
                 });
                 return Ok(!same);
             }

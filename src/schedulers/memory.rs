@@ -40,7 +40,12 @@ impl Memory {
                 batch.update(row);
             }
             None => {
-                let row = SchedulerState { scheduler: self.scheduler.clone(), key: key.to_owned(), value, generation: 0 };
+                let row = SchedulerState {
+                    scheduler: self.scheduler.clone(),
+                    key: key.to_owned(),
+                    value,
+                    generation: 0,
+                };
                 batch.insert(&row);
                 self.rows.insert(key.to_owned(), row);
             }

@@ -15,6 +15,7 @@ pub(crate) const SQLITE: Dialect = Dialect {
     events: &[
         "CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, version BIGINT NOT NULL, \
                subject TEXT NOT NULL, project TEXT NOT NULL, at BIGINT NOT NULL, payload TEXT NOT NULL)",
+        "CREATE INDEX events_of_workers ON events (subject, seq) WHERE kind IN ('worker_phase', 'worker_link', 'worker_wanted')",
     ],
 };
 
@@ -24,6 +25,7 @@ pub(crate) const POSTGRES: Dialect = Dialect {
         "CREATE TABLE events (pos BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seq BIGINT UNIQUE, kind TEXT NOT NULL, \
          version BIGINT NOT NULL, subject TEXT NOT NULL, project TEXT NOT NULL, at BIGINT NOT NULL, payload TEXT NOT NULL)",
         "CREATE INDEX events_unnumbered ON events (pos) WHERE seq IS NULL",
+        "CREATE INDEX events_of_workers ON events (subject, seq) WHERE kind IN ('worker_phase', 'worker_link', 'worker_wanted')",
         "CREATE TABLE event_counter (top BIGINT NOT NULL)",
         "INSERT INTO event_counter (top) VALUES (0)",
     ],

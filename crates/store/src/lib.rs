@@ -290,6 +290,20 @@ impl Store {
         rows.into_iter().map(|row| R::from_values(row).map_err(ReadError::from)).collect()
     }
 
+    /// The rows whose column has one of these values.
+    pub(crate) async fn select_in<R: Record>(
+        &self,
+        column: &str,
+        among: impl IntoIterator<Item = i64>,
+    ) -> Result<Vec<R>, ReadError> {
+        let params: Vec<Value> = among.into_iter().map(Value::I64).collect();
+        if params.is_empty() {
+            return Ok(Vec::new());
+        }
+        let marks = (1..=params.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+        self.select(&format!("WHERE {column} IN ({marks})"), params).await
+    }
+
     pub(crate) async fn select_one<R: Record>(
         &self,
         tail: &str,

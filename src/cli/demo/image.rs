@@ -37,7 +37,11 @@ impl Docker {
         match self.daemon.remove_image(&self.image).await {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("the demo's image {} could not be removed: {}", self.image, crate::supervisor::chain(&error));
+                eprintln!(
+                    "the demo's image {} could not be removed: {}",
+                    self.image,
+                    crate::supervisor::chain(&error)
+                );
                 1
             }
         }

@@ -59,7 +59,12 @@ impl Project {
             .output()
             .await
             .context("run git; the demo needs it (apt-get install git)")?;
-        anyhow::ensure!(output.status.success(), "git {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        anyhow::ensure!(
+            output.status.success(),
+            "git {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }

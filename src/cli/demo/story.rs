@@ -60,7 +60,11 @@ impl<'a> Story<'a> {
                 if state.looked.is_some() {
                     return Ok(());
                 }
-                anyhow::ensure!(Instant::now() < late, "the repository was not read: {}", state.error.unwrap_or_default());
+                anyhow::ensure!(
+                    Instant::now() < late,
+                    "the repository was not read: {}",
+                    state.error.unwrap_or_default()
+                );
             }
             anyhow::ensure!(Instant::now() < late, "the repository was not read within 30 s");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -126,12 +130,16 @@ impl<'a> Story<'a> {
             }
             EventKind::RequestMade => {
                 let builder = text("builder");
-                self.say.done(&format!("request {id}"), &format!("builder `{builder}`, waiting: no worker yet, launching one"));
+                self.say.done(
+                    &format!("request {id}"),
+                    &format!("builder `{builder}`, waiting: no worker yet, launching one"),
+                );
             }
             EventKind::BuildStarted => self.worker_is_up(BuildId(id)).await?,
             EventKind::LogMade => self.follow_log(LogId(id)).await?,
             EventKind::StepFinished => {
-                let mark = if text("result") == "success" { "│".to_owned() } else { format!("{RED}│{RED:#}") };
+                let mark =
+                    if text("result") == "success" { "│".to_owned() } else { format!("{RED}│{RED:#}") };
                 self.say.plain(&format!("  {mark} {:<10} {}", text("name"), text("summary")));
             }
             EventKind::BuildFinished => return self.build_ended(BuildId(id)).await.map(Some),
@@ -154,7 +162,9 @@ impl<'a> Story<'a> {
         let age = now.since(worker.requested).as_secs_f64();
         self.say.done(
             &format!("worker {}", worker.name),
-            &format!("did not exist {age:.1} s ago   up after {accepted} ms · agent attached {attached} ms later"),
+            &format!(
+                "did not exist {age:.1} s ago   up after {accepted} ms · agent attached {attached} ms later"
+            ),
         );
         Ok(())
     }
@@ -172,7 +182,8 @@ impl<'a> Story<'a> {
     }
 
     async fn build_ended(&self, id: BuildId) -> anyhow::Result<BuildResult> {
-        let build = self.ctx.store.build(id).await?.ok_or_else(|| anyhow::anyhow!("build {id} has vanished"))?;
+        let build =
+            self.ctx.store.build(id).await?.ok_or_else(|| anyhow::anyhow!("build {id} has vanished"))?;
         let result = build.result.unwrap_or(BuildResult::Exception);
         let times = build.phase_times(self.ctx.now());
         #[expect(clippy::cast_precision_loss, reason = "a build's time in microseconds is far below 2^52")]

@@ -33,6 +33,7 @@ enum Item {
 
 /// What the lexer is inside of. The stack's first frame is the script itself.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a script nests few frames, and most are commands")]
 enum Frame {
     Command(Command),
     Double {
@@ -62,12 +63,23 @@ struct Command {
     parentheses: Vec<bool>,
     word: Option<Word>,
     words: Vec<Word>,
+    /// What the next word is, where it is no word of the command.
+    aside: Option<Aside>,
+    /// The word of a here-string.
+    fed: Option<Word>,
     pending: Vec<Heredoc>,
     /// A hole in an earlier member of this pipeline.
     piped: Option<(usize, usize)>,
     /// A command on this line reads its input as code.
     line_reads_code: bool,
     hole: Option<(usize, usize)>,
+}
+
+/// A word that belongs to a redirection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    File,
+    HereString,
 }
 
 impl Command {
@@ -249,17 +261,36 @@ impl Lexer {
             }
             ')' => self.close_parenthesis(offset)?,
             '<' if self.peek(1) == Some('<') => return self.here(offset),
-            '<' | '>' => {
-                self.end_word(offset);
-                // `>&` and `>|` are one sign
-                if matches!(self.peek(1), Some('&' | '|')) {
-                    self.at += 1;
-                }
+            '<' | '>' if self.peek(1) == Some('(') => {
+                self.word();
+                self.stack.push(Frame::Command(Command { opened: Some(offset), ..Command::default() }));
+                self.at += 1;
             }
+            '<' | '>' => self.redirection(offset),
             c => self.literal(c),
         }
         self.at += 1;
         Ok(())
+    }
+
+    fn redirection(&mut self, offset: usize) {
+        let Some(command) = self.command() else { return };
+        // the number in `2>file`
+        if command
+            .word
+            .as_ref()
+            .is_some_and(|w| w.hole.is_none() && w.text.bytes().all(|b| b.is_ascii_digit()))
+        {
+            command.word = None;
+        }
+        self.end_word(offset);
+        if let Some(command) = self.command() {
+            command.aside = Some(Aside::File);
+        }
+        // `>&` and `>|` are one sign
+        if matches!(self.peek(1), Some('&' | '|')) {
+            self.at += 1;
+        }
     }
 
     fn operator(&mut self, c: char) -> Step {
@@ -314,6 +345,11 @@ impl Lexer {
     fn end_word(&mut self, offset: usize) {
         let Some(command) = self.command() else { return };
         let Some(word) = command.word.take() else { return };
+        match command.aside.take() {
+            Some(Aside::File) => return,
+            Some(Aside::HereString) => return command.fed = Some(word),
+            None => {}
+        }
         let case = command.opened.is_some() && word.text == "case" && readers::at_command(&command.words);
         command.words.push(word);
         if case {
@@ -326,7 +362,9 @@ impl Lexer {
         self.end_word(offset);
         let Some(command) = self.command() else { return Ok(()) };
         let words = std::mem::take(&mut command.words);
-        if let Some(reading) = readers::judge(&words) {
+        let fed = command.fed.take();
+        command.aside = None;
+        if let Some(reading) = readers::judge(&words, fed.as_ref()) {
             let message = format!("this value would be read as {}", reading.what);
             return Err(TemplateFault::new(reading.offset, reading.length, message).help(WAY_ROUND));
         }
@@ -337,7 +375,7 @@ impl Lexer {
                 return Err(TemplateFault::new(offset, length, message).help(WAY_ROUND));
             }
         }
-        let hole = words.iter().find_map(|w| w.hole).map(|(offset, length, _)| (offset, length));
+        let hole = words.iter().chain(&fed).find_map(|w| w.hole).map(|(offset, length, _)| (offset, length));
         command.piped = if pipes { command.piped.or(hole) } else { None };
         Ok(())
     }

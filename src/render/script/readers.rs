@@ -114,20 +114,13 @@ pub(super) fn reads_input_as_code(words: &[Word]) -> bool {
     }
 }
 
-/// The first hole of a simple command that the command would read as code.
-pub(super) fn judge(words: &[Word]) -> Option<Reading> {
-    if words.iter().all(|w| w.hole.is_none()) {
+/// The first hole of a simple command that the command would read as code. `fed` is its here-string.
+pub(super) fn judge(words: &[Word], fed: Option<&Word>) -> Option<Reading> {
+    if words.iter().chain(fed).all(|w| w.hole.is_none()) {
         return None;
     }
-    here_string(words).or_else(|| code_argument(words)).or_else(|| by_name(command(words)))
-}
-
-/// `sh <<< CODE`.
-fn here_string(words: &[Word]) -> Option<Reading> {
-    let at = words.iter().position(|w| w.text == "<<<")?;
-    let fed = words.get(at + 1)?;
-    let reads = reads_input_as_code(&words[..at]);
-    reads.then(|| found(fed, "input that is code"))?
+    let fed = fed.filter(|_| reads_input_as_code(words)).and_then(|w| found(w, "input that is code"));
+    fed.or_else(|| code_argument(words)).or_else(|| by_name(command(words)))
 }
 
 /// `sh -c CODE`, `python3 -c CODE`, wherever in the command they stand (`docker run image sh -c …`).

@@ -141,7 +141,10 @@ proptest! {
 
 /// Pieces of shell that open, close and confuse; a random pile of them is mostly nonsense, and of
 /// the piles that pass the check none may run what is in the value.
-const PIECES: [&str; 49] = [
+const PIECES: [&str; 52] = [
+    "<(",
+    "<<<",
+    "eval ",
     "x=(",
     "[",
     "declare ",

@@ -2,8 +2,8 @@
 
 use crate::value::{Field, Malformed, Value};
 use crate::{ReadError, Row, Store};
-use rouse_model::Timestamp;
 use rouse_model::event::{Event, EventKind, NewEvent};
+use rouse_model::{Timestamp, WorkerId};
 
 impl Store {
     /// At most `limit` events with numbers above `cursor`, in order. Kinds that this version does not know are left out.
@@ -15,6 +15,24 @@ impl Store {
             )
             .await?;
         rows.into_iter().filter_map(|row| event(row).map_err(ReadError::from).transpose()).collect()
+    }
+
+    /// What happened to a worker, in order, from the beginning; its last few hundred events where it has more.
+    pub async fn events_of_worker(&self, worker: WorkerId) -> Result<Vec<Event>, ReadError> {
+        let rows = self
+            .query(
+                // The kinds are those of the index, in its words: so the database knows that it may use it.
+                "SELECT seq, kind, version, subject, project, at, payload FROM events WHERE subject = $1 \
+                 AND kind IN ('worker_phase', 'worker_link', 'worker_wanted') AND seq IS NOT NULL ORDER BY seq DESC LIMIT 500",
+                vec![format!("worker/{worker}").as_str().into()],
+            )
+            .await?;
+        let mut events: Vec<Event> = rows
+            .into_iter()
+            .filter_map(|row| event(row).map_err(ReadError::from).transpose())
+            .collect::<Result<_, _>>()?;
+        events.reverse();
+        Ok(events)
     }
 
     /// The number of the newest event; 0 where there is none.

@@ -21,6 +21,18 @@ impl Store {
         self.select_one("WHERE id = $1", vec![id.0.into()]).await
     }
 
+    /// Those of these ids that there are, in no order.
+    pub async fn buildsets_by_id(&self, ids: &[BuildsetId]) -> Result<Vec<Buildset>, ReadError> {
+        self.select_in("id", ids.iter().map(|id| id.0)).await
+    }
+
+    /// Stamps of all these buildsets; those of one stand in the order of their codebases' names.
+    pub async fn stamps_by_buildset(&self, ids: &[BuildsetId]) -> Result<Vec<SourceStamp>, ReadError> {
+        let mut stamps: Vec<SourceStamp> = self.select_in("buildset", ids.iter().map(|id| id.0)).await?;
+        stamps.sort_by(|a, b| (a.buildset, &a.codebase).cmp(&(b.buildset, &b.codebase)));
+        Ok(stamps)
+    }
+
     pub async fn buildset_by_origin(&self, origin: &str) -> Result<Option<Buildset>, ReadError> {
         self.select_one("WHERE origin = $1", vec![origin.into()]).await
     }

@@ -2,9 +2,9 @@
 
 use super::{Page, Tail};
 use crate::{ReadError, Store};
-use rouse_model::ChangeSetId;
 use rouse_model::buildset::SchedulerState;
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head};
+use rouse_model::{ChangeId, ChangeSetId};
 
 impl Store {
     pub async fn heads(&self, codebase: &str) -> Result<Vec<Head>, ReadError> {
@@ -42,6 +42,10 @@ impl Store {
         tail.and_if("codebase = ?", codebase);
         let (tail, params) = tail.page(page);
         self.select(&tail, params).await
+    }
+
+    pub async fn change(&self, id: ChangeId) -> Result<Option<Change>, ReadError> {
+        self.select_one("WHERE id = $1", vec![id.0.into()]).await
     }
 
     /// Oldest commit first.

@@ -23,6 +23,11 @@ impl Store {
         self.select_one("WHERE name = $1", vec![name.into()]).await
     }
 
+    /// Those of these ids that there are, in no order.
+    pub async fn workers_by_id(&self, ids: &[WorkerId]) -> Result<Vec<Worker>, ReadError> {
+        self.select_in("id", ids.iter().map(|id| id.0)).await
+    }
+
     /// All that are not gone, oldest first.
     pub async fn live_workers(&self) -> Result<Vec<Worker>, ReadError> {
         self.select("WHERE gone IS NULL ORDER BY id", vec![]).await

@@ -16,20 +16,20 @@ expect() { # line, words, text
     sleep 0.05
 }
 
-expect $LINENO 0 ""
-expect $LINENO 1 "one"
-expect $LINENO 2 "one two"
-expect $LINENO 3 "one two three"
-expect $LINENO 3 "  one two three"
-expect $LINENO 3 "one two three  "
-expect $LINENO 3 "one   two   three"
-expect $LINENO 1 "*"
-expect $LINENO 2 "a *"
-expect $LINENO 1 "it's"
-expect $LINENO 2 "semi; colon"
-expect $LINENO 2 '$HOME $PATH'
-expect $LINENO 4 "and a last one"
-expect $LINENO 5 "no this is the last"
+expect 19 0 ""
+expect 20 1 "one"
+expect 21 2 "one two"
+expect 22 3 "one two three"
+expect 23 3 "  one two three"
+expect 24 3 "one two three  "
+expect 25 3 "one   two   three"
+expect 26 1 "*"
+expect 27 2 "a *"
+expect 28 1 "it's"
+expect 29 2 "semi; colon"
+expect 30 2 '$HOME $PATH'
+expect 31 4 "and a last one"
+expect 32 5 "no this is the last"
 
 if [ $failed -gt 0 ]; then
     echo "${red}$failed of $total failed${plain}"

@@ -1,6 +1,6 @@
 //! Here-documents and here-strings.
 
-use super::{Frame, Item, Lexer, Step, TemplateFault, WAY_ROUND, Word, unclosed_fault};
+use super::{Aside, Frame, Item, Lexer, Step, TemplateFault, WAY_ROUND, unclosed_fault};
 
 /// A here-document whose body has not been reached yet.
 #[derive(Debug)]
@@ -18,9 +18,8 @@ impl Lexer {
     pub(super) fn here(&mut self, opened: usize) -> Step {
         self.end_word(opened);
         if self.peek(2) == Some('<') {
-            let marker = Word { text: "<<<".to_owned(), hole: None };
             if let Some(command) = self.command() {
-                command.words.push(marker);
+                command.aside = Some(Aside::HereString);
             }
             self.at += 3;
             return Ok(());

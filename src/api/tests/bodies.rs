@@ -1,0 +1,158 @@
+//! What is answered, word for word: a change here is a change of the API.
+
+use super::seed::{LOG, LOG_TEXT};
+use super::world::{READ, SHOP, World, request};
+use axum::http::{Method, StatusCode};
+use serde_json::Value;
+
+/// All plain reads, with one of each kind.
+const READS: [(&str, &str); 32] = [
+    ("master", "/master"),
+    ("projects", "/projects"),
+    ("codebases", "/codebases"),
+    ("codebase", "/codebases/app"),
+    ("changes", "/changes"),
+    ("change", "/changes/1"),
+    ("change_sets", "/change-sets?codebase=app"),
+    ("change_set", "/change-sets/1"),
+    ("builders", "/builders"),
+    ("builder", "/builders/unit"),
+    ("schedulers", "/schedulers"),
+    ("scheduler", "/schedulers/release"),
+    ("buildsets", "/buildsets?scheduler=push"),
+    ("buildset", "/buildsets/1"),
+    ("requests", "/requests?state=queued"),
+    ("request", "/requests/1"),
+    ("explain", "/requests/3/explain"),
+    ("builds", "/builds"),
+    ("build", "/builds/1"),
+    ("build_steps", "/builds/1/steps"),
+    ("build_logs", "/builds/1/logs"),
+    ("build_artifacts", "/builds/1/artifacts"),
+    ("step", "/steps/2"),
+    ("log", "/logs/2"),
+    ("lines", "/logs/2/lines?from=1&limit=2"),
+    ("artifact", "/artifacts/1"),
+    ("workers", "/workers?live=true"),
+    ("worker", "/workers/here-7f3k1"),
+    ("pools", "/pools"),
+    ("pool", "/pools/here"),
+    ("events", "/events/list?subject=worker/1&kind=worker_link,worker_wanted"),
+    ("revisions", "/config/revisions"),
+];
+
+/// What is random in each installation.
+fn settled(mut body: Value, world: &World) -> Value {
+    if let Some(installation) = body.get_mut("installation") {
+        assert_eq!(installation, &world.ctx.store.facts().installation);
+        *installation = "INSTALLATION".into();
+    }
+    body
+}
+
+#[tokio::test]
+async fn every_read_answers_as_it_is_written_down() {
+    let world = World::seeded().await;
+    for (name, path) in READS {
+        let body = settled(world.get(path).await, &world);
+        insta::assert_json_snapshot!(name, body);
+    }
+}
+
+#[tokio::test]
+async fn every_read_of_the_document_is_among_them() {
+    let document = crate::api::openapi();
+    let templates: Vec<&str> = READS.iter().map(|(_, path)| path.split('?').next().unwrap()).collect();
+    let streams = [
+        "/events",
+        "/events/ws",
+        "/logs/{id}/follow",
+        "/logs/{id}/raw",
+        "/logs/{id}/plain",
+        "/artifacts/{id}/content",
+    ];
+    for (path, item) in &document.paths.paths {
+        let Some(path) = path.strip_prefix(crate::api::BASE) else { continue };
+        let elsewhere = ["/openapi.json", "/tokens", "/config"].contains(&path) || streams.contains(&path);
+        if item.get.is_none() || elsewhere {
+            continue;
+        }
+        let shape = |concrete: &str| {
+            let (a, b): (Vec<&str>, Vec<&str>) = (concrete.split('/').collect(), path.split('/').collect());
+            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a == b || b.starts_with('{'))
+        };
+        assert!(templates.iter().any(|t| shape(t)), "GET {path} has no kept answer");
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_read_as_it_came_and_as_text() {
+    let world = World::seeded().await;
+    assert_eq!(world.get("/logs/2/raw").await, LOG_TEXT);
+    assert_eq!(
+        world.get("/logs/2/plain").await,
+        "running 14 tests\nwords_test.sh:12: expected 3, got 4\nprogress 2\n1 of 14 failed\n"
+    );
+    assert_eq!(world.get("/logs/2/raw?from=84").await, LOG_TEXT[84..]);
+    let lines = world.get("/logs/2/lines?from=-1").await;
+    assert_eq!(lines["lines"][0]["text"], "1 of 14 failed");
+    assert_eq!((&lines["lines"][0]["n"], &lines["end"]), (&3.into(), &true.into()));
+    assert_eq!(LOG.0, 2);
+}
+
+#[tokio::test]
+async fn pages_are_walked_by_key_and_miss_nothing() {
+    let world = World::seeded().await;
+    let mut seen = Vec::new();
+    let mut path = "/requests?limit=2".to_owned();
+    loop {
+        let page = world.get(&path).await;
+        seen.extend(page["items"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()));
+        let Some(next) = page["next"].as_i64() else { break };
+        path = format!("/requests?limit=2&before={next}");
+    }
+    assert_eq!(seen, [3, 2, 1]);
+    // A page that is just full cannot know that nothing follows.
+    assert_eq!(world.get("/requests?limit=3").await["next"], 1);
+    assert_eq!(world.get("/requests?limit=3&before=1").await["items"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_token_of_one_project_sees_no_other() {
+    let world = World::seeded().await;
+    let get = async |path: &str| world.call(SHOP, Method::GET, path, None).await;
+    let ids = |body: &Value| -> Vec<i64> {
+        body["items"].as_array().unwrap().iter().filter_map(|item| item["id"].as_i64()).collect()
+    };
+    assert_eq!(ids(&get("/requests").await.1), [2, 1]);
+    assert_eq!(ids(&get("/requests?project=default").await.1), [2, 1]);
+    assert_eq!(ids(&get("/buildsets").await.1), [2, 1]);
+    assert_eq!(ids(&get("/workers").await.1), [2, 1]);
+    let builders = get("/builders").await.1;
+    assert_eq!(builders["items"].as_array().unwrap().len(), 1);
+    for path in [
+        "/requests/3",
+        "/requests/3/explain",
+        "/buildsets/3",
+        "/workers/3",
+        "/builders/docs",
+        "/codebases/site",
+    ] {
+        assert_eq!(get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    for path in ["/config", "/config/revisions"] {
+        assert_eq!(get(path).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_three_open_doors_need_no_token() {
+    let world = World::seeded().await;
+    for path in ["/livez", "/readyz", "/openapi.json"] {
+        let response = world.send(request("", Method::GET, path, None)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+    }
+    world.stopping.cancel();
+    let response = world.send(request(READ, Method::GET, "/readyz", None)).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -1,0 +1,354 @@
+//! A past: a push that became a red build, a build that runs, a request that waits, workers in three ages.
+
+use super::world::{NOW, World};
+use rouse_agent_protocol::masking::Masks;
+use rouse_agent_protocol::{Channel, StreamFrame, StreamId};
+use rouse_model::build::{Build, BuildProperty, Lease, Step};
+use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState};
+use rouse_model::config_revision::PlanRow;
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::failure::FailureClass;
+use rouse_model::logs::{Artifact, Log};
+use rouse_model::plan::{Action, Plan, PlannedStep, Program, Rules, Run};
+use rouse_model::property::{Properties, Property};
+use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
+use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker};
+use rouse_model::*;
+use rouse_store::Batch;
+use std::time::Duration;
+
+pub(crate) const REVISION: &str = "4f1c2aa0b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8";
+/// Of the log of the red build's test.
+pub(crate) const LOG: LogId = LogId(2);
+pub(crate) const LOG_TEXT: &str = "running 14 tests\n\u{1b}[31mwords_test.sh:12: expected 3, got 4\u{1b}[0m\nprogress 1\rprogress 2\n1 of 14 failed\n";
+
+pub(crate) fn ago(seconds: u64) -> Timestamp {
+    NOW - Duration::from_secs(seconds)
+}
+
+pub(crate) async fn seed(world: &World) {
+    let mut batch = Batch::new("test.seed");
+    sources(&mut batch);
+    buildsets(&mut batch);
+    workers(&mut batch);
+    builds(&mut batch);
+    world.commit(batch).await;
+    print_log(world).await;
+}
+
+fn sources(batch: &mut Batch) {
+    let state = |codebase: &str, looked, error: Option<&str>| CodebaseState {
+        codebase: codebase.into(),
+        url: format!("https://git.example.org/{codebase}.git"),
+        looked,
+        error: error.map(str::to_owned),
+        failing_since: error.map(|_| ago(600)),
+        generation: 0,
+    };
+    batch.insert(&state("app", Some(ago(10)), None)).insert(&state(
+        "lib",
+        Some(ago(900)),
+        Some("the host is away"),
+    ));
+    let head = |branch: &str, revision: Option<&str>| Head {
+        codebase: "app".into(),
+        branch: branch.into(),
+        revision: revision.map(str::to_owned),
+        seen_at: ago(120),
+        generation: 0,
+    };
+    batch.insert(&head("main", Some(REVISION))).insert(&head("release/1", None));
+    batch.insert(&ChangeSet {
+        id: ChangeSetId(1),
+        project: "shop".into(),
+        codebase: "app".into(),
+        branch: "main".into(),
+        revision: REVISION.into(),
+        base: Some("1111111111111111111111111111111111111111".into()),
+        trust: Trust::Trusted,
+        commits: 2,
+        seen_at: ago(120),
+        noticed_by: "poller app".into(),
+    });
+    for (id, message) in [(1, "count words\n\nAll of them."), (2, "break counting")] {
+        batch.insert(&Change {
+            id: ChangeId(id),
+            change_set: ChangeSetId(1),
+            codebase: "app".into(),
+            branch: "main".into(),
+            revision: REVISION.into(),
+            author: "Alice <alice@example.org>".into(),
+            message: message.into(),
+            files: vec!["words.sh".into()],
+            authored_at: ago(180),
+        });
+    }
+    batch.event(NewEvent {
+        kind: EventKind::ChangeSetSeen,
+        version: 1,
+        subject: "change_set/1".into(),
+        project: "shop".into(),
+        at: ago(120),
+        payload: serde_json::json!({"codebase": "app", "branch": "main"}),
+    });
+}
+
+fn buildsets(batch: &mut Batch) {
+    let mut properties = Properties::default();
+    properties.set("scheduler", "push", "scheduler", false);
+    for (id, project, done) in [(1, "shop", true), (2, "shop", false), (3, "default", false)] {
+        batch.insert(&Buildset {
+            id: BuildsetId(id),
+            origin: format!("push/changes/{id}"),
+            project: project.into(),
+            scheduler: Some(if project == "shop" { "push" } else { "nightly" }.into()),
+            reason: "2 commits on main by alice".into(),
+            owner: None,
+            properties: properties.clone(),
+            trust: Trust::Trusted,
+            parent: None,
+            created: ago(100),
+            done: done.then(|| ago(40)),
+            result: done.then_some(BuildResult::Failure),
+            generation: 0,
+        });
+        batch.insert(&SourceStamp {
+            buildset: BuildsetId(id),
+            codebase: if project == "shop" { "app" } else { "site" }.into(),
+            branch: Some("main".into()),
+            revision: Some(REVISION.into()),
+            change_set: (id == 1).then_some(ChangeSetId(1)),
+            trust: Trust::Trusted,
+        });
+    }
+    let request = |id: i64, state, build: Option<i64>| Request {
+        id: RequestId(id),
+        buildset: BuildsetId(id),
+        builder: if id == 3 { "docs" } else { "unit" }.into(),
+        project: if id == 3 { "default" } else { "shop" }.into(),
+        state,
+        priority: 0,
+        created: ago(100),
+        not_before: None,
+        attempts: 0,
+        trust: Trust::Trusted,
+        cancel: None,
+        build: build.map(BuildId),
+        claimed_by: None,
+        result: (state == RequestState::Done).then_some(BuildResult::Failure),
+        done: (state == RequestState::Done).then(|| ago(40)),
+        config: ConfigRevisionId(1),
+        provision: Provision::default(),
+        generation: 0,
+    };
+    let mut waiting = request(3, RequestState::Queued, None);
+    waiting.not_before = Some(NOW + Duration::from_secs(8));
+    waiting.attempts = 1;
+    waiting.provision.failures = vec![LaunchFailure {
+        worker: Some(WorkerId(3)),
+        pool: "here".into(),
+        class: FailureClass::Boot,
+        message: "the agent did not come within 2 min".into(),
+        at: ago(5),
+    }];
+    batch
+        .insert(&request(1, RequestState::Done, Some(1)))
+        .insert(&request(2, RequestState::Claimed, Some(2)))
+        .insert(&waiting);
+}
+
+fn worker(id: i64, phase: Phase, link: Link) -> Worker {
+    Worker {
+        id: WorkerId(id),
+        name: format!("here-7f3k{id}"),
+        pool: "here".into(),
+        provider: "local".into(),
+        project: "shop".into(),
+        trust: Trust::Trusted,
+        spec_digest: "0123456789abcdef0123456789abcdef".into(),
+        spec: r#"{"pool": "here", "image": null}"#.into(),
+        config: ConfigRevisionId(1),
+        attempt: 1,
+        master: MasterId(1),
+        slots: 1,
+        max_builds: 5,
+        builds_done: 1,
+        wanted: Wanted::Run,
+        phase,
+        link,
+        incarnation: None,
+        agent_key: None,
+        facts: Some(r#"{"os": "linux"}"#.into()),
+        requested: ago(90),
+        accepted: Some(ago(89)),
+        attached: Some(ago(87)),
+        idle_since: None,
+        gone: None,
+        expires: NOW + Duration::from_secs(86_400),
+        console: None,
+        generation: 0,
+    }
+}
+
+fn workers(batch: &mut Batch) {
+    let at = |id: i64| ProviderRef(format!("process-{id}"));
+    let attached = Link::Attached { session: "s".into(), since: ago(87) };
+    let mut gone = worker(1, Phase::Up { at: at(1) }, Link::Lost { at: ago(39) });
+    let cause = Cause { code: CauseCode::Idle, class: None, message: "nothing waits for it".into() };
+    gone.phase = Phase::Gone { cause: cause.clone() };
+    gone.wanted = Wanted::End { cause: cause.clone() };
+    gone.gone = Some(ago(38));
+    let busy = worker(2, Phase::Up { at: at(2) }, attached);
+    let mut booting = worker(3, Phase::Booting { at: at(3), deadline: NOW }, Link::Never);
+    booting.requested = ago(3);
+    (booting.accepted, booting.attached) = (Some(ago(2)), None);
+    booting.project = "default".into();
+    booting.builds_done = 0;
+    batch.insert(&gone).insert(&busy).insert(&booting);
+    let event = |kind, at, payload| NewEvent {
+        kind,
+        version: 1,
+        subject: "worker/1".into(),
+        project: "shop".into(),
+        at,
+        payload,
+    };
+    for (phase, at) in
+        [("requested", 90), ("launching", 90), ("booting", 89), ("up", 87), ("terminating", 39)]
+    {
+        batch.event(event(
+            EventKind::WorkerPhase,
+            ago(at),
+            serde_json::json!({"phase": phase, "cause": null}),
+        ));
+    }
+    batch.event(event(EventKind::WorkerLink, ago(87), serde_json::json!({"link": "attached"})));
+    batch.event(event(
+        EventKind::WorkerWanted,
+        ago(39),
+        serde_json::json!({"wanted": "end", "cause": cause}),
+    ));
+    batch.event(event(EventKind::WorkerPhase, ago(38), serde_json::json!({"phase": "gone", "cause": cause})));
+}
+
+fn plan() -> Plan {
+    let step = |name: &str| PlannedStep {
+        name: name.into(),
+        action: Action::Run(Run {
+            program: Program::Argv(vec!["true".into()]),
+            tty: false,
+            warning_pattern: None,
+        }),
+        env: Default::default(),
+        dir: None,
+        condition: None,
+        timeout_s: None,
+        silence_s: None,
+        rules: Rules::default(),
+        repeatable: true,
+    };
+    Plan { steps: vec![step("checkout"), step("test"), step("upload")], ..Plan::default() }
+}
+
+fn builds(batch: &mut Batch) {
+    let (hash, body) = plan().address();
+    batch.insert(&PlanRow { hash: hash.clone(), body });
+    let build = |id: i64, worker: i64| Build {
+        id: BuildId(id),
+        request: RequestId(id),
+        buildset: BuildsetId(id),
+        builder: "unit".into(),
+        project: "shop".into(),
+        attempt: 1,
+        worker: Some(WorkerId(worker)),
+        slot: 0,
+        master: MasterId(1),
+        config: ConfigRevisionId(1),
+        plan: hash.clone(),
+        trust: Trust::Trusted,
+        summary: "running test".into(),
+        cancel: None,
+        result: None,
+        class: None,
+        requested: ago(100),
+        provisioned_from: ago(90),
+        matched: ago(87),
+        running_from: Some(ago(86)),
+        finishing_from: None,
+        finished: None,
+        generation: 0,
+    };
+    let mut red = build(1, 1);
+    red.result = Some(BuildResult::Failure);
+    red.summary = "test: exit 1: words_test.sh:12: expected 3, got 4".into();
+    red.finishing_from = Some(ago(41));
+    red.finished = Some(ago(40));
+    batch.insert(&red).insert(&build(2, 2));
+    batch.insert(&Lease { worker: WorkerId(2), slot: 0, build: BuildId(2), since: ago(87) });
+    let property =
+        Property { value: "1.2".into(), source: "step version (version.json)".into(), tainted: false };
+    batch.insert(&BuildProperty { build: BuildId(1), name: "version".into(), property });
+    let step = |id: i64, build: i64, seq: i64, name: &str, result: Option<BuildResult>, summary: &str| Step {
+        id: StepId(id),
+        build: BuildId(build),
+        seq,
+        name: name.into(),
+        result,
+        class: None,
+        summary: summary.into(),
+        started: ago(86),
+        finished: result.map(|_| ago(41)),
+        memory: String::new(),
+        generation: 0,
+    };
+    let good = Some(BuildResult::Success);
+    batch.insert(&step(1, 1, 0, "checkout", good, "4f1c2aa"));
+    batch.insert(&step(2, 1, 1, "test", red.result, "exit 1: words_test.sh:12: expected 3, got 4"));
+    batch.insert(&step(3, 1, 2, "upload", Some(BuildResult::Skipped), "skipped"));
+    batch.insert(&step(4, 2, 0, "checkout", None, ""));
+    let log = |id: i64, step: i64| Log {
+        id: LogId(id),
+        build: BuildId(if step == 4 { 2 } else { 1 }),
+        step: StepId(step),
+        name: "stdio".into(),
+        bytes: 0,
+        lines: 0,
+        sealed: false,
+        inline: None,
+        note: None,
+        created: ago(86),
+        generation: 0,
+    };
+    batch.insert(&log(1, 1)).insert(&log(2, 2)).insert(&log(3, 4));
+    batch.insert(&Artifact {
+        id: ArtifactId(1),
+        build: BuildId(1),
+        step: StepId(3),
+        set: "debs".into(),
+        path: "dist/app.deb".into(),
+        bytes: 11,
+        sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9".into(),
+        key: "1/artifacts/1".into(),
+        created: ago(41),
+    });
+}
+
+/// As an agent would have sent it.
+pub(crate) async fn print(world: &World, log: LogId, offset: u64, text: &str) {
+    let frame = StreamFrame {
+        stream: StreamId(log.0),
+        channel: Channel::Out,
+        offset,
+        at_us: 0,
+        bytes: text.to_owned().into(),
+    };
+    let clock = crate::logs::AgentClock::at_hello(0, ago(50));
+    world.ctx.logs.accept(log, clock, frame).await.unwrap();
+}
+
+async fn print_log(world: &World) {
+    world.ctx.logs.open(LOG, Masks::default());
+    print(world, LOG, 0, LOG_TEXT).await;
+    let sealed = world.ctx.logs.seal(LOG, LOG_TEXT.len() as u64, None).await.unwrap();
+    world.commit(sealed).await;
+}

@@ -1,0 +1,186 @@
+//! What calls change: wishes on rows, and new buildsets.
+
+use super::world::{ADMIN, CONFIG, OPERATE, World, answer, request};
+use axum::http::{Method, StatusCode};
+use rouse_model::event::EventKind;
+use rouse_model::worker::Wanted;
+use rouse_model::{BuildId, BuildsetId, RequestId, Trust, WorkerId};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn cancelling_a_build_records_who_and_why_once() {
+    let world = World::seeded().await;
+    let (status, body) = world.post("/builds/2/cancel", json!({"reason": "not needed"})).await;
+    assert_eq!((status, &body["cancel"]), (StatusCode::ACCEPTED, &"api (token operate): not needed".into()));
+    let (status, body) =
+        world.call(ADMIN, Method::POST, "/builds/2/cancel", Some(json!({"reason": "me too"}))).await;
+    assert_eq!((status, &body["cancel"]), (StatusCode::ACCEPTED, &"api (token operate): not needed".into()));
+    let build = world.ctx.store.build(BuildId(2)).await.unwrap().unwrap();
+    assert_eq!((build.cancel.as_deref(), build.generation), (Some("api (token operate): not needed"), 1));
+}
+
+#[tokio::test]
+async fn cancelling_a_request_cancels_what_runs_it() {
+    let world = World::seeded().await;
+    let (status, body) = world.post("/requests/2/cancel", json!({})).await;
+    assert_eq!((status, &body["cancel"]), (StatusCode::ACCEPTED, &"api (token operate)".into()));
+    let store = &world.ctx.store;
+    assert_eq!(
+        store.build(BuildId(2)).await.unwrap().unwrap().cancel.as_deref(),
+        Some("api (token operate)")
+    );
+    let newest = store.newest_event().await.unwrap();
+    let event = store.events_after(newest - 1, 1).await.unwrap().remove(0).body;
+    assert_eq!((event.kind, event.subject.as_str()), (EventKind::RequestChanged, "request/2"));
+    let (status, _) = world.post("/requests/3/cancel", json!({})).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let explained = world.get("/requests/3/explain").await;
+    assert_eq!(explained["primary"]["code"], "cancelling");
+}
+
+#[tokio::test]
+async fn many_who_cancel_at_once_agree() {
+    let world = World::seeded().await;
+    let calls = (0..8).map(|n| world.post("/builds/2/cancel", json!({"reason": n.to_string()})));
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().all(|(status, _)| *status == StatusCode::ACCEPTED), "{answers:?}");
+    let said = world.ctx.store.build(BuildId(2)).await.unwrap().unwrap().cancel.unwrap();
+    assert!(answers.iter().all(|(_, body)| body["cancel"] == said.as_str()));
+}
+
+#[tokio::test]
+async fn a_worker_is_drained_taken_back_and_ended() {
+    let world = World::seeded().await;
+    let worker = async || world.ctx.store.worker(WorkerId(2)).await.unwrap().unwrap();
+    let (status, body) = world.post("/workers/here-7f3k2/drain", json!({"reason": "disk swap"})).await;
+    assert_eq!((status, &body["state"]), (StatusCode::ACCEPTED, &"draining".into()));
+    assert_eq!(
+        body["cause"],
+        json!({"code": "operator", "class": null, "message": "api (token operate): disk swap"})
+    );
+    assert!(matches!(worker().await.wanted, Wanted::Drain { .. }));
+    let (status, body) = world.post("/workers/2/cancel-drain", json!({})).await;
+    assert_eq!((status, &body["state"]), (StatusCode::ACCEPTED, &"busy".into()));
+    let (status, body) = world.post("/workers/2/terminate", json!({})).await;
+    assert_eq!((status, &body["state"]), (StatusCode::ACCEPTED, &"ending".into()));
+    let (status, body) = world.post("/workers/2/cancel-drain", json!({})).await;
+    assert_eq!(
+        (status, &body["error"]["message"]),
+        (StatusCode::CONFLICT, &"worker 2: its end was decided".into())
+    );
+}
+
+#[tokio::test]
+async fn forcing_makes_one_buildset_for_each_key() {
+    let world = World::seeded().await;
+    let force = async |key: &str, body: Value| {
+        let mut asked = request(OPERATE, Method::POST, "/schedulers/release/force", Some(body));
+        if !key.is_empty() {
+            asked.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        }
+        answer(world.send(asked).await).await
+    };
+    let wanted =
+        json!({"parameters": {"version": "1.2", "sign": "true", "level": 4}, "reason": "the big one"});
+    let (status, made) = force("k1", wanted.clone()).await;
+    assert_eq!((status, &made["fresh"]), (StatusCode::CREATED, &true.into()), "{made}");
+    let (status, again) = force("k1", wanted.clone()).await;
+    assert_eq!((status, &again["fresh"]), (StatusCode::OK, &false.into()));
+    assert_eq!((&made["buildset"], &made["requests"]), (&again["buildset"], &again["requests"]));
+    let (_, other) = force("", wanted).await;
+    assert_ne!(made["buildset"], other["buildset"]);
+    let id = made["buildset"].as_i64().unwrap();
+    let buildset = world.ctx.store.buildset(BuildsetId(id)).await.unwrap().unwrap();
+    let value =
+        |name: &str| buildset.properties.get(name).map(|p| (p.value.clone(), p.source.clone())).unwrap();
+    assert_eq!(value("version"), (json!("1.2"), "force by operate".into()));
+    assert_eq!(value("sign"), (json!(true), "force by operate".into()));
+    assert_eq!(value("target"), (json!("debian"), "force by operate".into()));
+    assert_eq!(value("kind"), (json!("release"), "scheduler release".into()));
+    assert_eq!((buildset.reason.as_str(), buildset.owner.as_deref()), ("the big one", Some("operate")));
+    let request = RequestId(made["requests"][0]["id"].as_i64().unwrap());
+    let request = world.ctx.store.request(request).await.unwrap().unwrap();
+    assert_eq!((request.builder.as_str(), request.priority, request.trust), ("unit", 5, Trust::Trusted));
+}
+
+#[tokio::test]
+async fn a_branch_that_is_not_watched_makes_an_untrusted_build_that_no_pool_takes() {
+    let world = World::seeded().await;
+    let (status, made) = world.post("/builders/unit/build", json!({"sources": [{"branch": "wip"}]})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let id = made["requests"][0]["id"].as_i64().unwrap();
+    let explained = world.get(&format!("/requests/{id}/explain")).await;
+    assert_eq!(explained["request"]["trust"], "untrusted");
+    assert_eq!(
+        (&explained["primary"]["code"], &explained["primary"]["permanent"]),
+        (&"no_pool_accepts".into(), &true.into())
+    );
+    insta::assert_json_snapshot!("explain_no_pool", explained["pools"]);
+}
+
+#[tokio::test]
+async fn a_rebuild_has_the_same_sources_and_properties() {
+    let world = World::seeded().await;
+    let (status, made) = world.post("/builds/1/rebuild", json!({"reason": "flaky?"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let path = format!("/buildsets/{}", made["buildset"]);
+    let (new, old) = (world.get(&path).await, world.get("/buildsets/1").await);
+    assert_eq!(
+        (&new["sources"], &new["properties"], &new["trust"]),
+        (&old["sources"], &old["properties"], &old["trust"])
+    );
+    assert_eq!((&new["reason"], &new["owner"]), (&"flaky?".into(), &"operate".into()));
+}
+
+#[tokio::test]
+async fn a_posted_change_is_a_nudge_and_says_what_is_known() {
+    let world = World::seeded().await;
+    let nudged = world.ctx.nudges.changes.notified();
+    let known = json!({"codebase": "app", "branch": "main", "revision": super::seed::REVISION});
+    let (status, body) = world.post("/changes", known).await;
+    assert_eq!((status, &body["known"]), (StatusCode::ACCEPTED, &true.into()));
+    let (status, body) = world
+        .post("/changes", json!({"codebase": "app", "revision": "2222222222222222222222222222222222222222"}))
+        .await;
+    assert_eq!((status, &body["known"]), (StatusCode::ACCEPTED, &false.into()));
+    nudged.await;
+}
+
+#[tokio::test]
+async fn a_configuration_is_checked_planned_and_applied_or_left() {
+    let world = World::seeded().await;
+    let admin = async |method, path: &str, body: Value| world.call(ADMIN, method, path, Some(body)).await;
+    let (_, shown) = admin(Method::GET, "/config", json!({})).await;
+    assert_eq!((&shown["revision"], &shown["files"][0]["text"]), (&1.into(), &CONFIG.into()));
+    let (status, checked) = admin(
+        Method::POST,
+        "/config/check",
+        json!({"files": [{"name": "rouse.yaml", "text": "version: 1\npols: {}\n"}]}),
+    )
+    .await;
+    assert_eq!(
+        (status, &checked["ok"], &checked["errors"]),
+        (StatusCode::OK, &false.into(), &1.into()),
+        "{checked}"
+    );
+    assert!(checked["text"].as_str().unwrap().contains("rouse.yaml:2:1"), "{checked}");
+    let file = world.folder.path().join("rouse.yaml");
+    std::fs::write(&file, CONFIG.replace("max: 2", "max: 3")).unwrap();
+    let (_, planned) = admin(Method::POST, "/config/plan", json!({})).await;
+    assert_eq!(
+        (&planned["base"], &planned["changes"][0]["sentence"]),
+        (&1.into(), &"~ pool here  max 2 → 3".into())
+    );
+    let (_, done) = admin(Method::POST, "/config/reload", json!({})).await;
+    assert_eq!((&done["revision"], &done["changed"]), (&2.into(), &true.into()), "{done}");
+    assert_eq!(done["changes"], planned["changes"]);
+    assert_eq!(world.get("/pools/here").await["max"], 3);
+    let (_, done) = admin(Method::POST, "/config/reload", json!({})).await;
+    assert_eq!((&done["revision"], &done["changed"]), (&2.into(), &false.into()));
+    std::fs::write(&file, "version: 1\npools: {a: {local: {}, max: no}}\n").unwrap();
+    let (status, refused) = admin(Method::POST, "/config/reload", json!({})).await;
+    assert_eq!((status, &refused["error"]["code"]), (StatusCode::BAD_REQUEST, &"invalid".into()));
+    assert!(refused["error"]["detail"]["text"].as_str().unwrap().contains("max"), "{refused}");
+    assert_eq!(world.get("/pools/here").await["max"], 3);
+    assert_eq!(world.get("/config").await["revision"], 2);
+}

@@ -1,0 +1,233 @@
+//! Files kept from builds: taken in as streams, kept in the object store, named by rows.
+//!
+//! A file is an artifact once its row is there; bytes whose row never came are removed by whoever sees the failure, and are of no harm where
+//! nobody does. It trusts no agent: paths, sizes and hashes are checked.
+
+use crate::ctx::Clock;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use object_store::path::Path as Key;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
+use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::logs::Artifact;
+use rouse_model::{ArtifactId, BuildId, StepId};
+use rouse_store::{Batch, CommitError, ReadError, Store};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// One file at most.
+const MAX_BYTES: u64 = 10 << 30;
+/// A path at most.
+const MAX_PATH: usize = 1_024;
+/// What is read into memory at once.
+const MAX_SMALL: i64 = 1 << 20;
+/// Sets that the master keeps for itself begin with this, and are shown to nobody.
+pub const HIDDEN: char = '.';
+
+/// A file on its way in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    pub build: BuildId,
+    pub step: StepId,
+    pub set: String,
+    /// Relative to where the upload began.
+    pub path: String,
+    /// What the sender says its SHA-256 is, hex.
+    pub sha256: Option<String>,
+    /// Set where only a part is sent.
+    pub content_range: Option<String>,
+}
+
+/// Why a file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The sender's doing.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the sender broke off: {0}")]
+    Broken(String),
+    #[error("keep the file")]
+    Objects(#[from] object_store::Error),
+    #[error("read the record")]
+    Read(#[from] ReadError),
+    #[error("record the file")]
+    Commit(#[from] CommitError),
+}
+
+/// The artifact service; clones share it.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    store: Store,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Artifacts {
+    #[must_use]
+    pub fn new(store: Store, objects: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, objects, clock }
+    }
+
+    /// Takes a whole file. A file that came before under the same name of the same set is replaced.
+    ///
+    /// # Errors
+    /// See [`ReceiveError`]; nothing is kept then.
+    pub async fn receive<E: std::fmt::Display>(
+        &self,
+        incoming: Incoming,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Artifact, ReceiveError> {
+        check_path(&incoming.path)?;
+        if incoming.content_range.is_some() {
+            return Err(ReceiveError::Refused("send the whole file; parts are not taken".into()));
+        }
+        let build = self.store.build(incoming.build).await?;
+        let build = build.filter(|b| b.finished.is_none());
+        let build =
+            build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
+        let id: ArtifactId = self.store.next_id().await?;
+        let key = format!("artifacts/{}/{}/{id}", self.store.facts().store_epoch, incoming.build);
+        let (bytes, sha256) = self.write(&Key::from(key.as_str()), &incoming, body).await?;
+        let artifact = Artifact {
+            id,
+            build: incoming.build,
+            step: incoming.step,
+            set: incoming.set,
+            path: incoming.path,
+            bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+            sha256,
+            key,
+            created: self.clock.now(),
+        };
+        self.record(&artifact, &build.project).await?;
+        Ok(artifact)
+    }
+
+    async fn write<E: std::fmt::Display>(
+        &self,
+        key: &Key,
+        incoming: &Incoming,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<(u64, String), ReceiveError> {
+        let mut upload = WriteMultipart::new(self.objects.put_multipart(key).await?);
+        let (mut bytes, mut hash) = (0u64, Sha256::new());
+        let mut body = std::pin::pin!(body);
+        let fault = loop {
+            match body.next().await {
+                None => break None,
+                Some(Err(error)) => break Some(ReceiveError::Broken(error.to_string())),
+                Some(Ok(piece)) => {
+                    bytes += piece.len() as u64;
+                    if bytes > MAX_BYTES {
+                        break Some(ReceiveError::Refused(format!(
+                            "{} has more than {MAX_BYTES} bytes",
+                            incoming.path
+                        )));
+                    }
+                    hash.update(&piece);
+                    upload.wait_for_capacity(4).await?;
+                    upload.put(piece);
+                }
+            }
+        };
+        let sha256 = hex::encode(hash.finalize());
+        let wrong = incoming.sha256.as_ref().is_some_and(|said| !said.eq_ignore_ascii_case(&sha256));
+        let fault = fault
+            .or_else(|| wrong.then(|| ReceiveError::Broken(format!("{} arrived damaged", incoming.path))));
+        if let Some(fault) = fault {
+            // What cannot be removed is found by nobody and harms nobody.
+            let _ = upload.abort().await;
+            return Err(fault);
+        }
+        upload.finish().await?;
+        Ok((bytes, sha256))
+    }
+
+    async fn record(&self, artifact: &Artifact, project: &str) -> Result<(), ReceiveError> {
+        let before = self.store.artifacts(artifact.build).await?;
+        let before = before.into_iter().find(|a| a.set == artifact.set && a.path == artifact.path);
+        let mut batch = Batch::new("artifact.keep");
+        if let Some(before) = &before {
+            batch.delete(before);
+        }
+        batch.insert(artifact);
+        if !artifact.set.starts_with(HIDDEN) {
+            batch.event(NewEvent {
+                kind: EventKind::ArtifactKept,
+                version: 1,
+                subject: format!("artifact/{}", artifact.id),
+                project: project.to_owned(),
+                at: artifact.created,
+                payload: serde_json::json!({
+                    "build": artifact.build, "set": artifact.set, "path": artifact.path, "bytes": artifact.bytes,
+                }),
+            });
+        }
+        self.store.commit(batch).await?;
+        if let Some(before) = before
+            && let Err(error) = self.objects.delete(&Key::from(before.key)).await
+        {
+            tracing::warn!(%error, "a replaced artifact's bytes could not be removed");
+        }
+        Ok(())
+    }
+
+    /// An artifact's bytes from an offset on; `None` where it is not kept any more.
+    ///
+    /// # Errors
+    /// Where the store or the object store cannot be reached.
+    pub async fn open(
+        &self,
+        id: ArtifactId,
+        from: u64,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, object_store::Error>>>, ReceiveError> {
+        let Some(artifact) = self.store.artifact(id).await? else { return Ok(None) };
+        let range = (from > 0).then_some(GetRange::Offset(from));
+        let options = GetOptions { range, ..GetOptions::default() };
+        match self.objects.get_opts(&Key::from(artifact.key), options).await {
+            Ok(found) => Ok(Some(found.into_stream())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The one small file of a step's set.
+    ///
+    /// # Errors
+    /// Where it is not there, or is not small.
+    pub async fn read_small(&self, build: BuildId, step: StepId, set: &str) -> Result<Bytes, ReceiveError> {
+        let kept = self.store.artifacts(build).await?;
+        let found = kept.into_iter().find(|a| a.step == step && a.set == set);
+        let found = found.ok_or_else(|| ReceiveError::Refused("no file arrived".into()))?;
+        if found.bytes > MAX_SMALL {
+            return Err(ReceiveError::Refused(format!("{} has more than {MAX_SMALL} bytes", found.path)));
+        }
+        Ok(self.objects.get(&Key::from(found.key)).await?.bytes().await?)
+    }
+}
+
+/// Relative, without `..` and the like: it is shown, and unpacked on other workers.
+fn check_path(path: &str) -> Result<(), ReceiveError> {
+    let fine = !path.is_empty()
+        && path.len() <= MAX_PATH
+        && !path.starts_with('/')
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if fine { Ok(()) } else { Err(ReceiveError::Refused(format!("{path:?} is not a path that can be kept"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_within() {
+        for good in ["a", "a/b.deb", "..a/b", "a b"] {
+            assert!(check_path(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "../a", "a/../b", "a//b", "./a", "a\nb", &"x".repeat(MAX_PATH + 1)] {
+            assert!(check_path(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Reason codes: each has an entry in `docs/reference/reasons.md` under its own name, which a test holds.
+
+use std::fmt;
+
+/// Why a request is where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReasonCode {
+    /// It ended.
+    Done,
+    Cancelled,
+    /// Somebody wants it to end; whoever holds it will see to it.
+    Cancelling,
+    /// A build runs it.
+    Claimed,
+    /// Its builder is not in the configuration any more.
+    BuilderMissing,
+    /// No pool can ever run it.
+    NoPoolAccepts,
+    /// A launch failed for its image, which trying again does not mend.
+    ImageMissing,
+    /// A launch failed in a way that somebody must mend.
+    LaunchFailed,
+    /// A launch failed and is tried again later.
+    LaunchFailedBackingOff,
+    /// It is not to be built before a moment.
+    NotBefore,
+    /// What its image means is being asked for.
+    ResolvingImage,
+    /// A worker is free for it.
+    BeingMatched,
+    /// A worker is on its way.
+    Provisioning,
+    /// Instances run, but no agent of theirs answers.
+    NoWorkersAttached,
+    /// There is room, and a worker is about to be launched.
+    LaunchDue,
+    /// Its pools are at their maximum.
+    PoolFull,
+}
+
+impl ReasonCode {
+    pub const ALL: [Self; 16] = [
+        Self::Done,
+        Self::Cancelled,
+        Self::Cancelling,
+        Self::Claimed,
+        Self::BuilderMissing,
+        Self::NoPoolAccepts,
+        Self::ImageMissing,
+        Self::LaunchFailed,
+        Self::LaunchFailedBackingOff,
+        Self::NotBefore,
+        Self::ResolvingImage,
+        Self::BeingMatched,
+        Self::Provisioning,
+        Self::NoWorkersAttached,
+        Self::LaunchDue,
+        Self::PoolFull,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Cancelling => "cancelling",
+            Self::Claimed => "claimed",
+            Self::BuilderMissing => "builder_missing",
+            Self::NoPoolAccepts => "no_pool_accepts",
+            Self::ImageMissing => "image_missing",
+            Self::LaunchFailed => "launch_failed",
+            Self::LaunchFailedBackingOff => "launch_failed_backing_off",
+            Self::NotBefore => "not_before",
+            Self::ResolvingImage => "resolving_image",
+            Self::BeingMatched => "being_matched",
+            Self::Provisioning => "provisioning",
+            Self::NoWorkersAttached => "no_workers_attached",
+            Self::LaunchDue => "launch_due",
+            Self::PoolFull => "pool_full",
+        }
+    }
+
+    /// Waiting alone will not help: somebody must change something.
+    #[must_use]
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::BuilderMissing | Self::NoPoolAccepts | Self::ImageMissing | Self::LaunchFailed)
+    }
+
+    /// What to do about it; `None` where nothing need be done.
+    #[must_use]
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::BuilderMissing => "put the builder back into the configuration, or cancel the request",
+            Self::NoPoolAccepts => {
+                "add a pool that takes it, or change `accepts` or the builder's `pool`; or cancel the request"
+            }
+            Self::ImageMissing => "make or push the image, or correct the pool's `image`",
+            Self::LaunchFailed => "mend what the provider complains of",
+            Self::LaunchFailedBackingOff => "see what the launch printed: `rouse worker show NAME`",
+            Self::NoWorkersAttached => "see the worker's console: `rouse worker show NAME`",
+            Self::PoolFull => "wait, raise the pool's `max`, or cancel what is not needed",
+            Self::Done
+            | Self::Cancelled
+            | Self::Cancelling
+            | Self::Claimed
+            | Self::NotBefore
+            | Self::ResolvingImage
+            | Self::BeingMatched
+            | Self::Provisioning
+            | Self::LaunchDue => return None,
+        })
+    }
+
+    /// Where the docs explain it.
+    #[must_use]
+    pub fn docs(self) -> String {
+        format!("docs/reference/reasons.md#{}", self.as_str())
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One reason, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub code: ReasonCode,
+    /// Whole, for a person, without a full stop.
+    pub sentence: String,
+}
+
+impl Reason {
+    pub(crate) fn new(code: ReasonCode, sentence: impl Into<String>) -> Self {
+        Self { code, sentence: sentence.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_in_the_docs() {
+        let page = include_str!("../../docs/reference/reasons.md");
+        let explained: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let known: Vec<&str> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(explained, known);
+    }
+}

@@ -1,0 +1,397 @@
+//! The judgement on one request over one snapshot.
+
+use super::reason::{Reason, ReasonCode};
+use rouse_model::build::Lease;
+use rouse_model::buildset::{LaunchFailure, Request, RequestState};
+use rouse_model::failure::FailureClass;
+use rouse_model::matching::{Misfit, Offer, Requirement, fits};
+use rouse_model::worker::{Link, Phase, Wanted, Worker};
+use rouse_model::{BuildResult, Timestamp, Trust};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Everything that the judgement looks at, read at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub request: Request,
+    /// Pools that its builder names; `None` where the builder is not configured any more.
+    pub named: Option<Vec<String>>,
+    pub pools: Vec<PoolFacts>,
+    /// All that are not gone.
+    pub workers: Vec<Worker>,
+    pub leases: Vec<Lease>,
+    /// Waiting requests in the order in which they are served.
+    pub queue: Vec<Request>,
+    /// Builder → pools that it names, to tell who ahead wants the same pools.
+    pub builders: BTreeMap<String, Vec<String>>,
+    pub now: Timestamp,
+}
+
+/// A pool, as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct PoolFacts {
+    pub name: String,
+    pub accepts: Trust,
+    pub max: usize,
+    pub slots: usize,
+    /// How long a launch usually takes.
+    pub boot: Option<Duration>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    pub request: Request,
+    pub primary: Reason,
+    pub secondary: Vec<Reason>,
+    pub pools: Vec<PoolVerdict>,
+    /// Failed launches that stand in its way, newest last.
+    pub failures: Vec<LaunchFailure>,
+    pub checked_at: Timestamp,
+}
+
+/// How one pool stands to the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolVerdict {
+    pub pool: String,
+    pub verdict: Verdict,
+    /// Whole, for a person.
+    pub sentence: String,
+    pub counts: Counts,
+    pub max: usize,
+    /// Waiting requests ahead of this one that the pool can run too.
+    pub ahead: usize,
+    /// Workers of its class on their way.
+    pub coming: Vec<Coming>,
+}
+
+/// Whether a pool can run it, and if so, what keeps it from doing so now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Never(Misfit),
+    Waits(ReasonCode),
+}
+
+/// A pool's workers that are not gone, each counted once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// On their way: wished for, launched, booting.
+    pub coming: usize,
+    /// Attached, with a free slot.
+    pub idle: usize,
+    /// Attached, all slots taken.
+    pub busy: usize,
+    /// Up, but no agent answers.
+    pub silent: usize,
+    /// Draining, held, or ending.
+    pub leaving: usize,
+}
+
+impl Counts {
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.coming + self.idle + self.busy + self.silent + self.leaving
+    }
+
+    /// Counts the workers of one pool.
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a Worker>, leases: &[Lease]) -> Self {
+        let mut counts = Self::default();
+        for worker in workers.into_iter().filter(|w| w.is_live()) {
+            *match standing(worker, leases) {
+                Standing::Coming => &mut counts.coming,
+                Standing::Idle => &mut counts.idle,
+                Standing::Busy => &mut counts.busy,
+                Standing::Silent => &mut counts.silent,
+                Standing::Leaving => &mut counts.leaving,
+            } += 1;
+        }
+        counts
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Coming,
+    Idle,
+    Busy,
+    Silent,
+    Leaving,
+}
+
+fn standing(worker: &Worker, leases: &[Lease]) -> Standing {
+    if !matches!(worker.wanted, Wanted::Run) || matches!(worker.phase, Phase::Terminating { .. }) {
+        return Standing::Leaving;
+    }
+    if worker.is_coming() {
+        return Standing::Coming;
+    }
+    if !matches!(worker.link, Link::Attached { .. }) {
+        return Standing::Silent;
+    }
+    let taken = leases.iter().filter(|lease| lease.worker == worker.id).count();
+    if i64::try_from(taken).is_ok_and(|taken| taken < worker.slots) { Standing::Idle } else { Standing::Busy }
+}
+
+/// A worker on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coming {
+    pub name: String,
+    /// How long ago it was wished for.
+    pub for_so_long: Duration,
+}
+
+/// Says why a request is where it is.
+#[must_use]
+pub fn judge(snapshot: &Snapshot) -> Explanation {
+    let request = &snapshot.request;
+    let pools: Vec<PoolVerdict> = match (&snapshot.named, request.state) {
+        (Some(named), RequestState::Queued) => {
+            snapshot.pools.iter().map(|pool| verdict(snapshot, named, pool)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut reasons = reasons(snapshot, &pools).into_iter();
+    let primary = reasons.next().expect("every branch gives at least one reason");
+    Explanation {
+        primary,
+        secondary: reasons.collect(),
+        pools,
+        failures: if request.state == RequestState::Queued {
+            request.provision.failures.clone()
+        } else {
+            Vec::new()
+        },
+        checked_at: snapshot.now,
+        request: request.clone(),
+    }
+}
+
+/// Most telling first.
+fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
+    let request = &snapshot.request;
+    match request.state {
+        RequestState::Done => return vec![ended(request)],
+        RequestState::Claimed => {
+            let build = request.build.map_or_else(|| "a build".to_owned(), |build| format!("build {build}"));
+            let mut reasons = vec![Reason::new(ReasonCode::Claimed, format!("{build} runs it"))];
+            reasons.extend(request.cancel.as_deref().map(cancelling));
+            return reasons;
+        }
+        RequestState::Queued => {}
+    }
+    if let Some(wish) = request.cancel.as_deref() {
+        return vec![cancelling(wish)];
+    }
+    if snapshot.named.is_none() {
+        let sentence = format!("builder `{}` is not in the configuration", request.builder);
+        return vec![Reason::new(ReasonCode::BuilderMissing, sentence)];
+    }
+    if !pools.iter().any(|pool| matches!(pool.verdict, Verdict::Waits(_))) {
+        return vec![nobody_accepts(pools)];
+    }
+    let mut reasons = Vec::new();
+    reasons.extend(held_by_failure(request, snapshot.now));
+    let mut waits: Vec<(ReasonCode, &PoolVerdict)> = pools
+        .iter()
+        .filter_map(|pool| if let Verdict::Waits(code) = pool.verdict { Some((code, pool)) } else { None })
+        .collect();
+    waits.sort_by_key(|(code, _)| promise(*code));
+    let name_pools = waits.len() > 1;
+    reasons.extend(waits.into_iter().map(|(code, pool)| {
+        let sentence = if name_pools {
+            format!("pool `{}`: {}", pool.pool, pool.sentence)
+        } else {
+            pool.sentence.clone()
+        };
+        Reason::new(code, sentence)
+    }));
+    reasons
+}
+
+/// What promises a start soonest comes first.
+fn promise(code: ReasonCode) -> u8 {
+    match code {
+        ReasonCode::BeingMatched => 0,
+        ReasonCode::Provisioning => 1,
+        ReasonCode::ResolvingImage => 2,
+        ReasonCode::LaunchDue => 3,
+        ReasonCode::NoWorkersAttached => 4,
+        _ => 5,
+    }
+}
+
+fn ended(request: &Request) -> Reason {
+    let build = request.build.map_or_else(String::new, |build| format!(", build {build}"));
+    match (request.result, request.cancel.as_deref()) {
+        (Some(BuildResult::Cancelled), Some(why)) => {
+            Reason::new(ReasonCode::Cancelled, format!("cancelled: {why}{build}"))
+        }
+        (Some(BuildResult::Cancelled), None) => {
+            Reason::new(ReasonCode::Cancelled, format!("cancelled{build}"))
+        }
+        (Some(result), _) => Reason::new(ReasonCode::Done, format!("done: {result}{build}")),
+        (None, _) => Reason::new(ReasonCode::Done, format!("done{build}")),
+    }
+}
+
+fn cancelling(wish: &str) -> Reason {
+    Reason::new(ReasonCode::Cancelling, format!("is being cancelled: {wish}"))
+}
+
+fn nobody_accepts(pools: &[PoolVerdict]) -> Reason {
+    let why: Vec<String> = pools.iter().map(|pool| format!("`{}`: {}", pool.pool, pool.sentence)).collect();
+    let sentence = if why.is_empty() {
+        "no pool can ever run it: the configuration has none".to_owned()
+    } else {
+        format!("no pool can ever run it: {}", why.join("; "))
+    };
+    Reason::new(ReasonCode::NoPoolAccepts, sentence)
+}
+
+/// A failed launch or a set moment that keeps it from being matched now.
+fn held_by_failure(request: &Request, now: Timestamp) -> Option<Reason> {
+    let wait = request.not_before.filter(|moment| *moment > now).map(|moment| moment.since(now));
+    match (request.provision.failures.last(), wait) {
+        (Some(failure), _) if !failure.class.is_transient() => {
+            let code = if failure.class == FailureClass::Image {
+                ReasonCode::ImageMissing
+            } else {
+                ReasonCode::LaunchFailed
+            };
+            Some(Reason::new(
+                code,
+                format!("pool `{}` cannot launch a worker for it: {}", failure.pool, failure.message),
+            ))
+        }
+        (Some(failure), Some(wait)) => Some(Reason::new(
+            ReasonCode::LaunchFailedBackingOff,
+            format!(
+                "a launch in pool `{}` failed ({}); the next try is in {}",
+                failure.pool,
+                failure.message,
+                seconds(wait)
+            ),
+        )),
+        (None, Some(wait)) => {
+            Some(Reason::new(ReasonCode::NotBefore, format!("not to be built for another {}", seconds(wait))))
+        }
+        (_, None) => None,
+    }
+}
+
+fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdict {
+    let request = &snapshot.request;
+    let workers: Vec<&Worker> = snapshot.workers.iter().filter(|w| w.pool == pool.name).collect();
+    let counts = Counts::of(workers.iter().copied(), &snapshot.leases);
+    let offer = Offer { pool: &pool.name, accepts: pool.accepts };
+    let wish = Requirement { pools: named, project: &request.project, trust: request.trust };
+    let mut answer = PoolVerdict {
+        pool: pool.name.clone(),
+        verdict: Verdict::Waits(ReasonCode::LaunchDue),
+        sentence: String::new(),
+        counts,
+        max: pool.max,
+        ahead: 0,
+        coming: Vec::new(),
+    };
+    if let Err(misfit) = fits(&wish, &offer) {
+        misfit.sentence().clone_into(&mut answer.sentence);
+        answer.verdict = Verdict::Never(misfit);
+        return answer;
+    }
+    answer.ahead = ahead(snapshot, &offer);
+    let digest = request.provision.digests.get(&pool.name);
+    let of_class = |w: &&Worker| {
+        w.trust == request.trust && w.project == request.project && digest.is_none_or(|d| *d == w.spec_digest)
+    };
+    let free = workers
+        .iter()
+        .copied()
+        .filter(of_class)
+        .any(|w| w.takes_work(snapshot.now) && standing(w, &snapshot.leases) == Standing::Idle);
+    answer.coming = workers
+        .iter()
+        .copied()
+        .filter(of_class)
+        .filter(|w| w.is_coming())
+        .map(|w| Coming { name: w.name.clone(), for_so_long: snapshot.now.since(w.requested) })
+        .collect();
+    let (code, sentence) = waits_for(pool, &answer, digest.is_some(), free);
+    answer.verdict = Verdict::Waits(code);
+    answer.sentence = sentence;
+    answer
+}
+
+/// What keeps a pool that could run it from running it now.
+fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool) -> (ReasonCode, String) {
+    let counts = so_far.counts;
+    let behind = match so_far.ahead {
+        0 => String::new(),
+        1 => "; 1 request is ahead".to_owned(),
+        n => format!("; {n} requests are ahead"),
+    };
+    if free && resolved {
+        return (ReasonCode::BeingMatched, format!("a worker is free for it{behind}"));
+    }
+    // Whoever is ahead takes the first to come.
+    if let Some(first) = so_far.coming.get(so_far.ahead / pool.slots.max(1)).or(so_far.coming.last()) {
+        let usual = pool.boot.map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
+        let sentence =
+            format!("worker {} is on its way: {}{usual}{behind}", first.name, seconds(first.for_so_long));
+        return (ReasonCode::Provisioning, sentence);
+    }
+    if counts.live() >= pool.max {
+        let idle = match counts.idle {
+            0 => String::new(),
+            n => format!(", {n} idle with another image, trust or project"),
+        };
+        let taken = format!("{} of {} workers are busy{idle}", counts.live() - counts.idle, pool.max);
+        return (ReasonCode::PoolFull, format!("{taken}, and {} is the maximum{behind}", pool.max));
+    }
+    if !resolved {
+        return (
+            ReasonCode::ResolvingImage,
+            format!("no worker yet; what to launch is being worked out{behind}"),
+        );
+    }
+    if counts.silent > 0 {
+        let word = if counts.silent == 1 {
+            "worker is up but its agent does"
+        } else {
+            "workers are up but their agents do"
+        };
+        return (ReasonCode::NoWorkersAttached, format!("{} {word} not answer{behind}", counts.silent));
+    }
+    (ReasonCode::LaunchDue, format!("no worker yet; one is about to be launched{behind}"))
+}
+
+/// Waiting requests before this one that the pool can run too.
+fn ahead(snapshot: &Snapshot, offer: &Offer<'_>) -> usize {
+    snapshot
+        .queue
+        .iter()
+        .take_while(|other| other.id != snapshot.request.id)
+        .filter(|other| {
+            other.cancel.is_none() && other.not_before.is_none_or(|moment| moment <= snapshot.now)
+        })
+        .filter(|other| {
+            snapshot.builders.get(&other.builder).is_some_and(|named| {
+                fits(&Requirement { pools: named, project: &other.project, trust: other.trust }, offer)
+                    .is_ok()
+            })
+        })
+        .count()
+}
+
+/// `0.4 s`, `31 s`, `4 min`, `2 h`: one figure that a person can take in.
+fn seconds(span: Duration) -> String {
+    match span.as_secs() {
+        0 => format!("{:.1} s", span.as_secs_f64()),
+        s @ 1..120 => format!("{s} s"),
+        s @ 120..7_200 => format!("{} min", s / 60),
+        s => format!("{} h", s / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests;

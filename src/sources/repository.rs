@@ -1,0 +1,136 @@
+//! Where a codebase's repository is, and by what key it is reached.
+
+use std::fmt;
+
+use super::error::SourceError;
+
+/// Says where codebases are. Implemented over the configuration in force and its secrets.
+pub trait Repositories: fmt::Debug + Send + Sync {
+    /// `None` where the configuration has no such codebase.
+    ///
+    /// # Errors
+    /// Where its key cannot be had.
+    fn repository(&self, codebase: &str) -> Result<Option<Repository>, SourceError>;
+}
+
+/// A git repository on some machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    pub url: String,
+    pub key: Option<Key>,
+}
+
+/// A secret that opens a repository: a private key for ssh, a password or token for http.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Key(…)")
+    }
+}
+
+/// How git gets there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    Http,
+    Ssh,
+    Git,
+    Local,
+}
+
+impl Repository {
+    pub(super) fn check(&self) -> Result<(), SourceError> {
+        self.transport().map(drop)
+    }
+
+    /// What git would make of the address; what it would run a program for is refused here already.
+    pub(super) fn transport(&self) -> Result<Transport, SourceError> {
+        let url = self.url.as_str();
+        let refuse = |reason: &str| Err(SourceError::Address(reason.to_owned()));
+        if url.is_empty() {
+            return refuse("it is empty");
+        }
+        if url.starts_with('-') {
+            return refuse("it starts with `-`, as an option does");
+        }
+        if url.chars().any(char::is_control) {
+            return refuse("it contains a control character");
+        }
+        if let Some((scheme, rest)) = url.split_once("://") {
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            if host.starts_with('-') {
+                return refuse("its host starts with `-`, as an option does");
+            }
+            return match scheme {
+                "http" | "https" => Ok(Transport::Http),
+                "ssh" | "git+ssh" | "ssh+git" => Ok(Transport::Ssh),
+                "git" => Ok(Transport::Git),
+                "file" => Ok(Transport::Local),
+                _ => refuse("only http, https, ssh, git and file are allowed"),
+            };
+        }
+        if url.starts_with('/') {
+            return Ok(Transport::Local);
+        }
+        match url.split_once(':') {
+            Some((_, rest)) if rest.starts_with(':') => refuse(
+                "`name::` would run a program to reach it; only http, https, ssh, git and file are allowed",
+            ),
+            // `user@host:path`, as git and people write it
+            Some((host, _)) if !host.contains('/') && !host.is_empty() => Ok(Transport::Ssh),
+            _ => refuse("it is neither an address nor an absolute path"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, Repository, Transport};
+
+    fn transport(url: &str) -> Option<Transport> {
+        Repository { url: url.to_owned(), key: None }.transport().ok()
+    }
+
+    #[test]
+    fn addresses_are_told_apart_and_hostile_ones_refused() {
+        assert_eq!(transport("https://git.example.org/a.git"), Some(Transport::Http));
+        assert_eq!(transport("ssh://git@h:22/a"), Some(Transport::Ssh));
+        assert_eq!(transport("git@example.org:shop/app.git"), Some(Transport::Ssh));
+        assert_eq!(transport("/srv/git/a.git"), Some(Transport::Local));
+        assert_eq!(transport("file:///srv/a"), Some(Transport::Local));
+        assert_eq!(transport("git://h/a"), Some(Transport::Git));
+        for bad in [
+            "",
+            "--upload-pack=touch x",
+            "-x",
+            "ext::sh -c id",
+            "fd::3",
+            "ext://x",
+            "ssh://-oProxyCommand=id/x",
+            "ssh://u@-oProxyCommand=id/x",
+            "a/b",
+            "https://h/a\nb",
+            "ftp://h/a",
+            "::x",
+            ":x",
+        ] {
+            assert_eq!(transport(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        assert_eq!(format!("{:?}", Key::new("hunter2")), "Key(…)");
+    }
+}
