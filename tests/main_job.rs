@@ -30,7 +30,11 @@ fn assert_demo(docker_host: &str, provider: &str, left: &Leftovers) {
     assert_eq!(summary["left_over"], 0, "{summary}");
     assert_eq!(summary["provider"], provider, "{summary}");
     assert!(summary["seconds_to_green"].as_f64().is_some_and(|s| s < 60.0), "{summary}");
-    assert_eq!(std::fs::read_dir(scratch.path()).map_or(0, Iterator::count), 0, "the demo's folder is still there");
+    assert_eq!(
+        std::fs::read_dir(scratch.path()).map_or(0, Iterator::count),
+        0,
+        "the demo's folder is still there"
+    );
     left.assert_none(wait::SOON);
 }
 
