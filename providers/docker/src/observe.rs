@@ -4,9 +4,7 @@ use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::{Labels, Owner, Part, is_part};
 use crate::reference::Reference;
-use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListVolumesOptions};
 use futures::{StreamExt, TryStreamExt};
 use rouse_contract::{Observed, ObservedState, Tag};
@@ -110,15 +108,9 @@ async fn observed(
         let state = ObservedState::Resource { kind: "container that installs the agent".into(), keep: false };
         return Ok(Some(Observed { at: Reference::Container(id).to_ref(), tag: None, state }));
     };
-    let state = if summary.state == Some(ContainerSummaryStateEnum::RUNNING) {
-        ObservedState::Running
-    } else {
-        // How it ended is only told of one container at a time. Gone meanwhile is gone.
-        match container(daemon, &id).await? {
-            Some(found) => life(&found).into(),
-            None => return Ok(None),
-        }
-    };
+    // The list says neither how one ended nor, for a moment after its event, that it did. Gone meanwhile is gone.
+    let Some(found) = container(daemon, &id).await? else { return Ok(None) };
+    let state = life(&found).into();
     Ok(Some(worker(tag, id, state)))
 }
 

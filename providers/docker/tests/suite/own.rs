@@ -1,41 +1,45 @@
 //! What only Docker has: images of every sort, users, read-only roots, and a daemon that is away.
+
 use crate::bench::{self, BUSYBOX, EMPTY, Host};
 use rouse_contract::conformance::{Bench, Hand, Joins, Of};
 use rouse_contract::{LaunchOutcome, ObservedState, ResolveRequest};
 use rouse_model::failure::FailureClass;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
-/// Launches with the options and sees the agent at work: it tries to reach the master from within.
-async fn runs(
-    host: &Host,
-    image: &str,
-    options: Value,
-) -> (String, bollard::models::ContainerInspectResponse) {
+/// Launches with the options, and sees the agent come to the master's socket from within.
+async fn attaches(host: &Host, image: &str, options: Value) -> bollard::models::ContainerInspectResponse {
     let mut hand = Hand::new(host, Of::Ours).await;
     hand.spec = host.spec_of(image, options).await;
-    let tag = hand.tag("runs");
-    let at = hand.launched(&tag).await;
-    hand.wait_running(&tag, 1).await;
-    let id = host.containers_of(&tag).await.remove(0).id.expect("its id");
-    // The agent makes its folders before it first tries to attach.
-    let console = loop {
-        let seen = hand.provider.inspect(&at).await.expect("inspected").expect("there");
-        assert_eq!(seen.state, ObservedState::Running, "{:?}", hand.provider.console_tail(&at, 4000).await);
-        if let Some(text) = hand.provider.console_tail(&at, 4000).await.expect("read") {
-            break text;
-        }
-        tokio::task::yield_now().await;
+    let tag = hand.tag("attaches");
+    let item = hand.prepare(&tag, Joins::InVain).await;
+    let sock = hand.provider.link_dir(&tag).await.expect("a link folder").expect("on this host").join("sock");
+    std::fs::remove_file(&sock).expect("nobody listens there");
+    let master = tokio::net::UnixListener::bind(&sock).expect("bound");
+    std::fs::set_permissions(&sock, std::fs::Permissions::from_mode(0o666)).expect("for any user");
+    let LaunchOutcome::Accepted { at } = hand.launch(&item).await else { panic!("not accepted") };
+    let (mut agent, _) = match tokio::time::timeout(PATIENCE, master.accept()).await {
+        Ok(accepted) => accepted.expect("accepted"),
+        Err(_) => panic!("nobody came: {:?}", hand.provider.console_tail(&at, 4000).await),
     };
+    let mut request = [0; 3];
+    agent.read_exact(&mut request).await.expect("a request");
+    assert_eq!(&request, b"GET");
+    let id = host.containers_of(&tag).await.remove(0).id.expect("its id");
     let found = host.docker.inspect_container(&id, None).await.expect("inspected");
     hand.clear().await;
-    (console, found)
+    found
 }
+
+/// How long a container may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn an_image_with_nothing_in_it_will_do() {
     let Some(host) = bench::bench().await else { return };
-    let (console, _) = runs(&host, EMPTY, json!({"network": "none", "read_only": true})).await;
-    eprintln!("{console}");
+    attaches(&host, EMPTY, json!({"network": "none", "read_only": true})).await;
 }
 
 #[tokio::test]
@@ -46,8 +50,7 @@ async fn an_image_with_a_user_of_its_own_and_a_root_that_cannot_be_written_will_
         "labels": {"team": "web"}, "env": {"CC": "gcc"}, "entrypoint": ["/bin/sh", "-c", "touch /tmp/x /.rouse/work/x && exec \"$0\" \"$@\""],
         "mounts": [{"source": "/usr", "target": "/host", "readonly": true}],
     });
-    let (console, found) = runs(&host, BUSYBOX, options).await;
-    eprintln!("{console}");
+    let found = attaches(&host, BUSYBOX, options).await;
     let limits = found.host_config.expect("limits");
     assert_eq!((limits.memory, limits.memory_swap), (Some(64 << 20), Some(64 << 20)));
     assert_eq!(
