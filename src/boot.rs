@@ -35,6 +35,9 @@ pub struct Options {
     pub name: String,
 }
 
+/// A Docker daemon, for the demo: which daemon there is, and its own image.
+pub use rouse_provider_docker::Daemon as DockerDaemon;
+
 /// The kinds of provider that this build of Rouse knows. The configuration's check uses the same list.
 #[must_use]
 pub fn provider_kinds() -> Vec<Arc<dyn ProviderKind>> {
@@ -115,7 +118,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         revisions,
         active,
         nudges: Nudges::default(),
-        hurry: crate::changes::Hurry::default(),
+        hurry: crate::ctx::Hurry::default(),
         switchboard: Switchboard::default(),
         store,
     });

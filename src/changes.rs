@@ -14,26 +14,6 @@ const TICK: Duration = Duration::from_secs(5);
 /// The longest pause after looks that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Codebases that somebody wants to be looked at now, and when each is due; shared by the loop and by whoever nudges it.
-#[derive(Debug, Default)]
-pub struct Hurry {
-    wanted: Mutex<HashMap<String, String>>,
-}
-
-impl Hurry {
-    /// Somebody says that a codebase has changed; `by` stands with the change sets that are found then.
-    pub fn say(&self, codebase: &str, by: &str) {
-        self.wanted
-            .lock()
-            .expect("nothing panics while it is held")
-            .insert(codebase.to_owned(), by.to_owned());
-    }
-
-    fn take(&self, codebase: &str) -> Option<String> {
-        self.wanted.lock().expect("nothing panics while it is held").remove(codebase)
-    }
-}
-
 /// Looks again soon, on behalf of a hook or a posted change. What is found is what counts.
 pub fn nudge(ctx: &Ctx, codebase: &str, by: &str) {
     ctx.hurry.say(codebase, by);

@@ -8,6 +8,7 @@ use crate::switchboard::Switchboard;
 use rouse_model::master::{Master, Role};
 use rouse_model::{ConfigRevisionId, MasterId, Timestamp};
 use rouse_store::{HoldError, Observer, Store};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ pub struct Ctx {
     pub revisions: crate::revisions::Revisions,
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
-    pub hurry: crate::changes::Hurry,
+    pub hurry: Hurry,
     pub roles: Roles,
     pub switchboard: Switchboard,
     pub sources: crate::sources::Sources,
@@ -92,6 +93,29 @@ impl Nudges {
         {
             loop_.notify_one();
         }
+    }
+}
+
+/// Codebases that somebody wants to be looked at now. A nudge that names a codebase, and who gave it; lost with the process, since the
+/// next look finds the same.
+#[derive(Debug, Default)]
+pub struct Hurry {
+    wanted: Mutex<HashMap<String, String>>,
+}
+
+impl Hurry {
+    /// Somebody says that a codebase has changed; `by` stands with the change sets that are found then.
+    pub fn say(&self, codebase: &str, by: &str) {
+        self.wanted
+            .lock()
+            .expect("nothing panics while it is held")
+            .insert(codebase.to_owned(), by.to_owned());
+    }
+
+    /// Who wants it, once.
+    #[must_use]
+    pub fn take(&self, codebase: &str) -> Option<String> {
+        self.wanted.lock().expect("nothing panics while it is held").remove(codebase)
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) const CONFIG: &str = r#"version: 1
 projects:
   shop: {share: 2}
 codebases:
-  app: {git: "https://bot:hush@git.example.org/shop/app.git", project: shop, branches: [main, "release/*"], poll: 30s}
+  app: {git: "https://git.example.org/shop/app.git", project: shop, branches: [main, "release/*"], poll: 30s}
   lib: {git: "https://git.example.org/shop/lib.git", project: shop, poll: never}
   site: {git: "https://git.example.org/site.git"}
 pools:
@@ -212,7 +212,7 @@ fn context(
         active: revisions.subscribe(),
         revisions,
         nudges: Nudges::default(),
-        hurry: crate::changes::Hurry::default(),
+        hurry: crate::ctx::Hurry::default(),
         switchboard: Switchboard::default(),
         clock,
         state,

@@ -1,8 +1,8 @@
 //! The demo's own image: a shell and the few tools that the sample project needs, with their libraries, taken from this host. So no
 //! registry has to be reached, and nothing is installed.
 
+use crate::boot::DockerDaemon as Daemon;
 use anyhow::Context;
-use rouse_provider_docker::Daemon;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! The master's side for tests: a directory, a socket, an agent process, and a record of all that came.
+//!
+//! reason for length: one rig for all cases, whose parts know each other's state.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -53,7 +53,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("bollard", &[]),
     ("sqlx", &[]),
     ("rusqlite", &[]),
-    ("rouse_agent_protocol", &["agent_link", "builds", "fleet", "switchboard"]),
+    ("rouse_agent_protocol", &["agent_link", "builds", "fleet", "logs", "switchboard"]),
 ];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
