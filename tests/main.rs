@@ -2,5 +2,4 @@
 
 mod harness;
 mod harness_holds;
-mod killed;
 mod main_job;
