@@ -93,6 +93,11 @@ impl World {
         std::fs::write(&config, CONFIG).unwrap();
         let store = Store::open(&Location::Sqlite(folder.path().join("rouse.db"))).await.unwrap();
         let master = store.enter("one", "machine", NOW).await.unwrap();
+        // The seeded rows have numbers of their own: fresh ones begin above them.
+        for _ in 0..200 {
+            store.next_id::<rouse_model::BuildsetId>().await.unwrap();
+            store.next_id::<rouse_model::RequestId>().await.unwrap();
+        }
         let clock: Arc<dyn Clock> = Arc::new(Still);
         let kinds = crate::boot::provider_kinds();
         let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds, &config).await.unwrap();
