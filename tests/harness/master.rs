@@ -165,7 +165,7 @@ impl Master {
     pub fn cli(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(ROUSE);
         let token = std::fs::read_to_string(self.state().join("admin.token")).unwrap_or_default();
-        command.args(arguments).env("ROUSE_URL", self.address()).env("ROUSE_TOKEN", token.trim());
+        command.args(arguments).env("ROUSE_SERVER", self.address()).env("ROUSE_TOKEN", token.trim());
         command.stdin(Stdio::null()).output().expect("the binary starts")
     }
 

@@ -80,7 +80,7 @@ fn install(needs: &[&Need], interrupt: &Interrupt) -> Result<()> {
     let _quiet = NoServices::begin()?;
     apt(&["update", "-qq"], interrupt)?;
     let packages: BTreeSet<&str> = needs.iter().filter_map(|need| available(need.packages)).collect();
-    let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends"];
+    let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends", "-o=Dpkg::Use-Pty=0"];
     arguments.extend(packages);
     apt(&arguments, interrupt)
 }

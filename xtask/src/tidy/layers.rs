@@ -46,13 +46,15 @@ const TOOLS: &[&str] = &["keys", "supervisor"];
 /// Puts everything together. Called by the CLI's verbs that run a master.
 const ROOT: &str = "boot";
 
-/// Third-party and own packages that only these modules may name.
+/// Third-party and own packages that only these modules may name; a folder means all below it.
 const GUARDED: &[(&str, &[&str])] = &[
-    ("rouse_provider_local", &["boot"]),
-    ("rouse_provider_docker", &["boot"]),
+    // docs/adr/0006
+    ("rouse_provider_local", &["boot", "cli/demo"]),
+    ("rouse_provider_docker", &["boot", "cli/demo"]),
     ("bollard", &[]),
     ("sqlx", &[]),
     ("rusqlite", &[]),
+    // docs/adr/0005
     ("rouse_agent_protocol", &["agent_link", "builds", "fleet", "logs", "switchboard"]),
 ];
 
@@ -66,9 +68,8 @@ pub fn check(workspace: &Workspace) -> Result<Faults> {
         let text = workspace.text(&file)?.with_context(|| format!("{} is not text", file.display()))?;
         let references =
             source::references(&text, depth(inside)).with_context(|| format!("{}", file.display()))?;
-        let module = top(inside);
         for reference in references {
-            if let Err(why) = judge(&module, &reference) {
+            if let Err(why) = judge(inside, &reference) {
                 faults.push(format!("{}:{}: {why}", file.display(), reference.line));
             }
         }
@@ -76,13 +77,15 @@ pub fn check(workspace: &Workspace) -> Result<Faults> {
     Ok(faults)
 }
 
-fn judge(module: &str, reference: &Reference) -> Result<(), String> {
+fn judge(inside: &Path, reference: &Reference) -> Result<(), String> {
     let target = reference.target.as_str();
+    let module = top(inside);
+    let module = module.as_str();
     if !reference.ours {
-        return match GUARDED.iter().find(|(name, _)| *name == target) {
-            Some((_, users)) if !users.contains(&module) => Err(format!("{module} may not name {target}")),
-            _ => Ok(()),
-        };
+        let Some((_, users)) = GUARDED.iter().find(|(name, _)| *name == target) else { return Ok(()) };
+        let place = inside.with_extension("");
+        let allowed = users.iter().any(|user| place.starts_with(user));
+        return if allowed { Ok(()) } else { Err(format!("{module} may not name {target}")) };
     }
     // What starts with a capital is an item of the root, not a module.
     if target == module || module == "lib" || module == "main" || target.starts_with(char::is_uppercase) {
@@ -158,11 +161,19 @@ mod tests {
     use super::*;
 
     fn ours(module: &str, target: &str) -> bool {
-        judge(module, &Reference { ours: true, target: target.into(), line: 1 }).is_ok()
+        judge(
+            &Path::new(module).with_extension("rs"),
+            &Reference { ours: true, target: target.into(), line: 1 },
+        )
+        .is_ok()
     }
 
     fn theirs(module: &str, target: &str) -> bool {
-        judge(module, &Reference { ours: false, target: target.into(), line: 1 }).is_ok()
+        judge(
+            &Path::new(module).with_extension("rs"),
+            &Reference { ours: false, target: target.into(), line: 1 },
+        )
+        .is_ok()
     }
 
     #[test]
@@ -181,6 +192,8 @@ mod tests {
         assert!(!ours("builds", "helpers"), "a module without a place is refused");
         assert!(theirs("boot", "rouse_provider_docker"));
         assert!(!theirs("fleet", "rouse_provider_docker"));
+        assert!(theirs("cli/demo/image", "rouse_provider_docker"));
+        assert!(!theirs("cli/build", "rouse_provider_docker"));
         assert!(!theirs("api", "sqlx"));
         assert!(theirs("builds", "tokio"));
     }

@@ -10,7 +10,8 @@ use crate::workspace::Workspace;
 pub fn check(workspace: &Workspace) -> Result<Faults> {
     let mut faults = Faults::new();
     for file in workspace.files()? {
-        if file.extension().is_none_or(|extension| extension != "md") {
+        // What lies among the sources is a part of a document that stands elsewhere.
+        if file.extension().is_none_or(|extension| extension != "md") || file.starts_with("src") {
             continue;
         }
         let Some(text) = workspace.text(&file)? else { continue };
