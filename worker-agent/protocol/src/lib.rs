@@ -25,7 +25,8 @@ pub use hidden::Hidden;
 pub use join::{Endpoint, JoinDocument};
 pub use message::{
     Challenge, CommandReport, CommandState, DecodeError, Durable, Facts, Hello, RefusalCode, Refused,
-    StreamReport, ToAgent, ToMaster, Welcome, decode_to_agent, decode_to_master, encode,
+    StreamReport, ToAgent, ToMaster, Welcome, decode_to_agent, decode_to_master, encode, kinds_to_agent,
+    kinds_to_master,
 };
 pub use outcome::{
     Entry, EntryKind, FailureClass, Listing, Outcome, OutcomeKind, StreamEnd, TransferredFile,
@@ -41,14 +42,23 @@ pub const LINK_PATH: &str = "/agent/v1";
 /// Header of a `PUT` that carries the SHA-256 (hex) of the whole file, also where the request carries only its tail.
 pub const SHA256_HEADER: &str = "rouse-sha256";
 
+/// Header of the answer to a `HEAD`: how many bytes the master holds of a `PUT` that broke.
+pub const RECEIVED_HEADER: &str = "rouse-received";
+
 /// Most bytes of output in one stream frame.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 
 /// Most bytes of one control message, either way. A longer one is a fault of the sender and ends the connection.
 pub const MAX_CONTROL_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most entries in the answer to one [`PathOp::List`]; past it the listing says that it was cut.
+/// Most entries in all listings of one command; past it a listing says that it was cut.
 pub const MAX_LISTED: usize = 10_000;
+
+/// Most bytes of names, all together, in the answer to one command.
+pub const MAX_NAME_BYTES: usize = 1024 * 1024;
+
+/// Most bytes of a message for people.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// Most files in one upload.
 pub const MAX_UPLOAD_FILES: usize = 10_000;

@@ -171,7 +171,7 @@ pub struct Hello {
     /// Over [`crate::signing_bytes`], hex (128 digits).
     pub signature: String,
     pub join_token: Hidden,
-    /// The highest (store epoch, term) that the agent has seen, the challenge's included.
+    /// The highest (store epoch, term) that welcomed the agent; at first the join document's epoch, and 0.
     pub epoch: i64,
     pub term: i64,
     /// What the agent can do beyond the core: `pty`, `put-range`, …
@@ -211,6 +211,8 @@ pub struct CommandReport {
     pub state: CommandState,
 }
 
+/// An agent may say `running` of a command that is over, if its outcome would make the hello long; `finished` then follows the
+/// welcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandState {
@@ -248,6 +250,16 @@ pub fn decode_to_agent(text: &str) -> Result<Option<ToAgent>, DecodeError> {
 /// What an agent said; `None` for a kind that this version does not know.
 pub fn decode_to_master(text: &str) -> Result<Option<ToMaster>, DecodeError> {
     decode(text)
+}
+
+/// The kinds of messages that a master sends, as they stand on the wire.
+pub fn kinds_to_agent() -> &'static [&'static str] {
+    kinds::<ToAgent>()
+}
+
+/// The kinds of messages that an agent sends.
+pub fn kinds_to_master() -> &'static [&'static str] {
+    kinds::<ToMaster>()
 }
 
 fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, DecodeError> {

@@ -86,7 +86,7 @@ pub struct StreamEnd {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     pub entries: Vec<Entry>,
-    /// There were more than [`crate::MAX_LISTED`].
+    /// There was more than [`crate::MAX_LISTED`] and [`crate::MAX_NAME_BYTES`] allow.
     #[serde(default)]
     pub cut: bool,
 }
