@@ -105,11 +105,9 @@ impl Private {
     }
 }
 
+/// There already is as good.
 fn make(dir: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    DirBuilder::new().mode(0o700).recursive(true).create(dir)
 }
 
 /// Removed when it goes out of use.
@@ -155,9 +153,9 @@ mod tests {
     #[test]
     fn a_private_directory_that_a_step_removed_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let private = Private::find(Some(&dir.path().join("state")), dir.path(), "ab");
+        let private = Private::find(Some(&dir.path().join("deep/state")), dir.path(), "ab");
         drop(private.script("one", "").unwrap());
-        fs::remove_dir(dir.path().join("state")).unwrap();
+        fs::remove_dir(dir.path().join("deep/state")).unwrap();
         assert!(private.script("two", "").is_ok());
     }
 }

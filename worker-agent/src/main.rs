@@ -10,6 +10,7 @@ mod install;
 mod link;
 mod oom;
 mod paths;
+mod pool;
 mod process;
 mod random;
 mod runner;

@@ -6,7 +6,9 @@ mod root;
 use std::io;
 use std::path::Path;
 
-use rouse_agent_protocol::{Entry, EntryKind, FailureClass, Listing, MAX_LISTED, OutcomeKind, PathOp, Paths};
+use rouse_agent_protocol::{
+    Entry, EntryKind, FailureClass, Listing, MAX_LISTED, MAX_NAME_BYTES, OutcomeKind, PathOp, Paths,
+};
 use thiserror::Error;
 
 pub use glob::Glob;
@@ -46,10 +48,11 @@ pub fn perform(work_dir: &Path, wanted: &Paths) -> OutcomeKind {
         }
     };
     let mut listings = Vec::new();
+    let mut room = Room { entries: MAX_LISTED, name_bytes: MAX_NAME_BYTES };
     for op in &wanted.ops {
         let (what, path, result) = match op {
             PathOp::List { path, glob } => {
-                ("list", path, list(&root, path, glob).map(|listing| listings.push(listing)))
+                ("list", path, list(&root, path, glob, &mut room).map(|listing| listings.push(listing)))
             }
             PathOp::Remove { path } => ("remove", path, with(path, |parts| root.remove(parts))),
             PathOp::Make { path } => ("make", path, with(path, |parts| root.make_dirs(parts).map(drop))),
@@ -69,7 +72,24 @@ fn with<T>(path: &str, act: impl FnOnce(&[&[u8]]) -> io::Result<T>) -> io::Resul
     act(&components(path.as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?)
 }
 
-fn list(root: &Root, path: &str, glob: &str) -> io::Result<Listing> {
+/// What the answer to one command may still hold.
+struct Room {
+    entries: usize,
+    name_bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, name: &[u8]) -> bool {
+        let fits = self.entries > 0 && self.name_bytes >= name.len();
+        if fits {
+            self.entries -= 1;
+            self.name_bytes -= name.len();
+        }
+        fits
+    }
+}
+
+fn list(root: &Root, path: &str, glob: &str, room: &mut Room) -> io::Result<Listing> {
     let glob = Glob::new(glob).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
     with(path, |base| {
         let mut entries = Vec::new();
@@ -80,10 +100,10 @@ fn list(root: &Root, path: &str, glob: &str) -> io::Result<Listing> {
             } else {
                 !visit.path.is_empty() && glob.matches(visit.path)
             };
-            if wanted && entries.len() == MAX_LISTED {
-                cut = true;
-            } else if wanted {
+            if wanted && room.take(visit.path) {
                 entries.push(entry(&visit));
+            } else if wanted {
+                cut = true;
             }
             Ok(!cut && glob.may_match_below(visit.path))
         })?;

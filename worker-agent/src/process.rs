@@ -14,5 +14,5 @@ mod tree;
 pub use environment::{DEFAULT_PATH, base_environment};
 pub use program::is_program;
 pub use reaper::Reaper;
-pub use supervise::{Ended, RunError, run};
+pub use supervise::{Ended, Place, RunError, run};
 pub use tree::kill_everything;

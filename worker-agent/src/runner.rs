@@ -1,30 +1,28 @@
-//! Commands, each at most once: a thread for each one that is accepted, its outcome into the shared state.
+//! Commands, each at most once: a thread of its own for each one that is accepted, its outcome into the shared state.
 
 use std::sync::Arc;
 
 use rouse_agent_protocol::masking::Masks;
-use rouse_agent_protocol::{Action, Command, FailureClass, Hidden, Outcome, OutcomeKind};
+use rouse_agent_protocol::{Action, Command, FailureClass, Hidden, MAX_MESSAGE_BYTES, Outcome, OutcomeKind};
 
 use crate::clock;
 use crate::control::Control;
 use crate::files;
 use crate::host::Host;
 use crate::paths;
-use crate::process::{self, RunError};
+use crate::pool::{Pool, Scratch};
+use crate::process::{self, Place, RunError};
 use crate::state::{Shared, outcome};
 
-/// Enough for a command's thread, whose buffers are on the heap.
-const STACK: usize = 512 * 1024;
-
-#[derive(Debug)]
 pub struct Runner {
     host: Arc<Host>,
     shared: Arc<Shared>,
+    pool: Pool,
 }
 
 impl Runner {
     pub fn new(host: Arc<Host>, shared: Arc<Shared>) -> Self {
-        Self { host, shared }
+        Self { host, shared, pool: Pool::default() }
     }
 
     /// Run a command unless its id is known. Returns at once.
@@ -32,13 +30,11 @@ impl Runner {
         let Some(control) = self.shared.update(|state| state.accept(&command)) else { return };
         let id = command.id;
         let (host, shared) = (self.host.clone(), self.shared.clone());
-        let job = move || {
-            let outcome = perform(&host, &shared, &control, &command);
+        let job = move |scratch: &mut Scratch| {
+            let outcome = perform(&host, &shared, &control, &command, scratch);
             shared.update(|state| state.finished(command.id, outcome));
         };
-        let thread =
-            std::thread::Builder::new().name(format!("command-{}", id.0)).stack_size(STACK).spawn(job);
-        if let Err(error) = thread {
+        if let Err(error) = self.pool.run(job) {
             let message = format!("the agent could not start a thread for the command: {error}");
             let kind = OutcomeKind::Failed { message, class: FailureClass::Infrastructure };
             self.shared.update(|state| state.finished(id, outcome(kind, now())));
@@ -50,7 +46,13 @@ fn now() -> (u64, i64) {
     (clock::monotonic_us(), clock::wall_us())
 }
 
-fn perform(host: &Host, shared: &Arc<Shared>, control: &Arc<Control>, command: &Command) -> Outcome {
+fn perform(
+    host: &Host,
+    shared: &Shared,
+    control: &Arc<Control>,
+    command: &Command,
+    scratch: &mut Scratch,
+) -> Outcome {
     let masks = Masks::new(command.masks.iter().map(Hidden::reveal));
     let oom_before = host.oom.count();
     let mut started = now();
@@ -60,7 +62,8 @@ fn perform(host: &Host, shared: &Arc<Shared>, control: &Arc<Control>, command: &
     };
     let mut done = match &command.action {
         Action::Run(run) => {
-            let ended = process::run(host, shared, control, command, run, masks.clone(), begin);
+            let place = Place { shared, control, command, masks: &masks };
+            let ended = process::run(host, &place, run, scratch, begin);
             ran(ended, started)
         }
         Action::Paths(wanted) => {
@@ -97,11 +100,11 @@ fn ran(ended: Result<process::Ended, RunError>, started: (u64, i64)) -> Outcome 
     }
 }
 
-/// Messages may quote what the command was given.
+/// Messages may quote what the command was given, secrets included, and at any length.
 fn mask(kind: &mut OutcomeKind, masks: &Masks) {
     match kind {
         OutcomeKind::CouldNotStart { message } | OutcomeKind::Failed { message, .. } => {
-            *message = masks.mask_text(message);
+            *message = shorten(masks.mask_text(message));
         }
         OutcomeKind::PathsDone { listings } => {
             listings
@@ -117,5 +120,25 @@ fn mask(kind: &mut OutcomeKind, masks: &Masks) {
         | OutcomeKind::TimedOut { .. }
         | OutcomeKind::Silent { .. }
         | OutcomeKind::Stopped { .. } => {}
+    }
+}
+
+fn shorten(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES - '…'.len_utf8()));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_between_signs() {
+        let text = shorten("ü".repeat(MAX_MESSAGE_BYTES));
+        assert!(text.len() <= MAX_MESSAGE_BYTES && text.ends_with("ü…"));
+        assert_eq!(shorten("short".into()), "short");
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use rouse_agent_protocol::{
     Command, CommandId, CommandReport, CommandState, FailureClass, MAX_COMMANDS, Outcome, OutcomeKind,
-    StreamEnd, StreamId, ToMaster,
+    StreamEnd, StreamId, ToMaster, encode,
 };
 use tokio::sync::Notify;
 
@@ -58,6 +58,9 @@ enum Phase {
     Running { at_us: u64, wall_us: i64 },
     Finished(Box<Outcome>),
 }
+
+/// Most bytes of outcomes in one hello. What does not fit is said after the welcome.
+const HELLO_BYTES: usize = 1024 * 1024;
 
 /// What this connection knows of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,11 +228,20 @@ impl State {
     pub fn report(&mut self) -> Vec<CommandReport> {
         self.drained_told = false;
         self.spool.rewind();
+        let mut room = HELLO_BYTES;
         let report = |(id, entry): (&CommandId, &mut Entry)| {
             let (state, told) = match &entry.phase {
                 Phase::Starting => (CommandState::Running {}, Told::Nothing),
                 Phase::Running { .. } => (CommandState::Running {}, Told::Started),
-                Phase::Finished(outcome) => (CommandState::Finished(outcome.clone()), Told::Finished),
+                Phase::Finished(outcome) => {
+                    let length = encode(outcome).len();
+                    if length <= room {
+                        room -= length;
+                        (CommandState::Finished(outcome.clone()), Told::Finished)
+                    } else {
+                        (CommandState::Running {}, Told::Started)
+                    }
+                }
             };
             entry.told = told;
             CommandReport { id: *id, state }

@@ -105,7 +105,7 @@ fn write<R: Read>(
 ) -> Result<(), UnpackError> {
     let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
     let modified = entry.header().mtime().ok();
-    let mut file = place.create(Mode::from_raw_mode(mode | 0o200)).map_err(disk)?;
+    let mut file = place.create(Mode::from_raw_mode(mode)).map_err(disk)?;
     let mut piece = vec![0; 64 * 1024];
     loop {
         match entry.read(&mut piece).map_err(UnpackError::Read)? {

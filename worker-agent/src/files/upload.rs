@@ -8,7 +8,8 @@ use std::path::Path;
 
 use hyper::{Method, Request};
 use rouse_agent_protocol::{
-    FailureClass, MAX_UPLOAD_FILES, OutcomeKind, SHA256_HEADER, TransferredFile, Upload,
+    FailureClass, MAX_NAME_BYTES, MAX_UPLOAD_FILES, OutcomeKind, RECEIVED_HEADER, SHA256_HEADER,
+    TransferredFile, Upload,
 };
 use sha2::{Digest, Sha256};
 
@@ -16,9 +17,6 @@ use super::http::{Client, HttpError, escape_path};
 use crate::control::Control;
 use crate::host::Host;
 use crate::paths::{Glob, Kind, Root, components};
-
-/// Answer to `HEAD`: how many bytes of an unfinished `PUT` the master holds.
-const RECEIVED_HEADER: &str = "rouse-received";
 
 /// The relative paths that the master will see, each with where the file really is: its parts below the work directory.
 type Files = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
@@ -45,6 +43,9 @@ fn try_upload(host: &Host, control: &Control, upload: &Upload) -> Result<Vec<Tra
             "{} files are more than the {MAX_UPLOAD_FILES} that one upload may have",
             files.len()
         )));
+    }
+    if files.keys().map(Vec::len).sum::<usize>() > MAX_NAME_BYTES {
+        return Err(user(format!("the names of the files are longer than {MAX_NAME_BYTES} bytes together")));
     }
     let mut client = Client::new(host, control)?;
     let (mut done, mut total) = (Vec::new(), 0);

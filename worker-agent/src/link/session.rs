@@ -112,7 +112,7 @@ impl Link {
             Standing { seen: self.seen, draining: state.draining(), commands, streams: state.spool.reports() }
         };
         let hello = ToMaster::Hello(Box::new(self.identity.hello(&challenge, standing)));
-        sink.send(text(&hello)).await?;
+        timeout(PATIENCE, sink.send(text(&hello))).await.map_err(|_| SessionError::Silent(PATIENCE))??;
         let welcome = match hear(stream, PATIENCE).await? {
             ToAgent::Welcome(welcome) => *welcome,
             ToAgent::Refused(refused) => return Err(SessionError::Refused(refused)),

@@ -3,27 +3,29 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rouse_agent_protocol::masking::{Masker, Masks};
-use rouse_agent_protocol::{Channel, MAX_FRAME_BYTES, StreamId};
+use rouse_agent_protocol::{Channel, StreamId};
 
 use crate::clock;
 use crate::control::Control;
+use crate::pool::Scratch;
 use crate::state::Shared;
 
-/// Pipes hold so much where the kernel allows it: fewer, larger reads.
+/// A busy pipe holds so much where the kernel allows it: fewer, larger reads.
 const PIPE_BYTES: usize = 1024 * 1024;
 
+/// A read so large shows that a pipe is busy: then it is enlarged. Most commands never need it.
+const BUSY: usize = 16 * 1024;
+
 #[derive(Debug)]
-pub struct Output {
-    shared: Arc<Shared>,
+pub struct Output<'a> {
+    shared: &'a Shared,
     stream: StreamId,
-    masks: Masks,
+    masks: &'a Masks,
     sources: Vec<Source>,
-    buffer: Vec<u8>,
-    masked: Vec<u8>,
+    scratch: &'a mut Scratch,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ struct Source {
     channel: Channel,
     masker: Masker,
     open: bool,
+    enlarged: bool,
 }
 
 /// What one read gave.
@@ -41,22 +44,22 @@ pub enum Progress {
     Nothing,
 }
 
-impl Output {
+impl<'a> Output<'a> {
     pub fn new(
-        shared: Arc<Shared>,
+        shared: &'a Shared,
         stream: StreamId,
-        masks: Masks,
+        masks: &'a Masks,
         sources: Vec<(OwnedFd, Channel)>,
+        scratch: &'a mut Scratch,
     ) -> Self {
         let source = |(fd, channel): (OwnedFd, Channel)| Source {
             file: fd.into(),
             channel,
             masker: Masker::new(masks.clone()),
             open: true,
+            enlarged: false,
         };
-        let sources = sources.into_iter().map(source).collect();
-        // Zeroed by the kernel, page by page as it is used.
-        Self { shared, stream, sources, masks, buffer: vec![0; MAX_FRAME_BYTES], masked: Vec::new() }
+        Self { shared, stream, sources: sources.into_iter().map(source).collect(), masks, scratch }
     }
 
     /// May be read? If not, `control` is woken when it may.
@@ -84,16 +87,21 @@ impl Output {
     /// Read once from a source that is ready.
     pub fn read(&mut self, source: usize) -> Progress {
         let source = &mut self.sources[source];
-        match source.file.read(&mut self.buffer) {
+        let Scratch { read, masked } = &mut *self.scratch;
+        match source.file.read(read) {
             Ok(0) => {}
             Ok(length) => {
-                let bytes = &self.buffer[..length];
+                if length >= BUSY && !std::mem::replace(&mut source.enlarged, true) {
+                    // Refused for a terminal, and where the user has many pipes already: then it stays as it is.
+                    let _ = rustix::pipe::fcntl_setpipe_size(&source.file, PIPE_BYTES);
+                }
+                let bytes = &read[..length];
                 if self.masks.is_empty() {
-                    push(&self.shared, self.stream, source.channel, bytes);
+                    push(self.shared, self.stream, source.channel, bytes);
                 } else {
-                    self.masked.clear();
-                    source.masker.push(bytes, &mut self.masked);
-                    push(&self.shared, self.stream, source.channel, &self.masked);
+                    masked.clear();
+                    source.masker.push(bytes, masked);
+                    push(self.shared, self.stream, source.channel, masked);
                 }
                 return Progress::Bytes;
             }
@@ -115,9 +123,9 @@ impl Output {
 
     fn flush(&mut self, which: impl Fn(&Source) -> bool) {
         for source in self.sources.iter_mut().filter(|source| which(source)) {
-            self.masked.clear();
-            source.masker.finish(&mut self.masked);
-            push(&self.shared, self.stream, source.channel, &self.masked);
+            self.scratch.masked.clear();
+            source.masker.finish(&mut self.scratch.masked);
+            push(self.shared, self.stream, source.channel, &self.scratch.masked);
         }
     }
 }
@@ -128,11 +136,9 @@ fn push(shared: &Shared, stream: StreamId, channel: Channel, bytes: &[u8]) {
     }
 }
 
-/// A pipe whose reading end does not block, as large as may be.
+/// A pipe whose reading end does not block.
 pub fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    // Refused where the user has many pipes already: then it is smaller.
-    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
     Ok((reader, writer))
 }

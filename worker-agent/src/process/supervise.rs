@@ -21,6 +21,7 @@ use super::tree::{Process, Tree};
 use crate::clock::duration;
 use crate::control::{Control, Exit, ExitStatus};
 use crate::host::{Host, TemporaryFile};
+use crate::pool::Scratch;
 use crate::state::Shared;
 
 /// What a command leaves behind may end by itself within this time (a `tee` that still writes), then it is terminated, then killed.
@@ -62,19 +63,27 @@ fn machine(step: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::Machine { step, source }
 }
 
+/// Where a process belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub shared: &'a Shared,
+    pub control: &'a Arc<Control>,
+    pub command: &'a Command,
+    pub masks: &'a Masks,
+}
+
 /// Run it to its end. `started` is called once the process runs. Everything that belongs to it is gone afterwards.
 pub fn run(
     host: &Host,
-    shared: &Arc<Shared>,
-    control: &Arc<Control>,
-    command: &Command,
+    place: &Place<'_>,
     run: &Run,
-    masks: Masks,
+    scratch: &mut Scratch,
     started: impl FnOnce(),
 ) -> Result<Ended, RunError> {
+    let Place { shared, control, command, masks } = *place;
     let prepared = Prepared::new(host, command, run)?;
     let (stdio, sources) = Ends::open(run.tty)?;
-    let output = Output::new(shared.clone(), run.stream, masks, sources);
+    let output = Output::new(shared, run.stream, masks, sources, scratch);
     let made = host.reaper.spawn(command.id, control, || prepared.spawn(&stdio));
     drop(stdio);
     let main = made.map_err(|error| prepared.refuse(&error))?;
@@ -200,7 +209,7 @@ struct Ladder {
 struct Supervisor<'a> {
     control: &'a Control,
     tree: Tree<'a>,
-    output: Output,
+    output: Output<'a>,
     run: &'a Run,
     total: Option<Instant>,
     silent: Option<Instant>,

@@ -32,35 +32,49 @@ pub struct Tree<'a> {
     pub reaper: &'a Reaper,
 }
 
+/// What runs beside the command: the processes of other commands, and whether one more may be in the making.
+struct Beside {
+    others: BTreeMap<i32, CommandId>,
+    alone: bool,
+}
+
 impl Tree<'_> {
     /// Every living process of the command.
     pub fn members(&self) -> Vec<Process> {
-        let own = std::process::id().cast_signed();
         // In this order: whatever the look shows of another command is known, or being made, by the time of the question.
         let all = scan();
-        let (mut others, spawning) = self.reaper.mains();
-        others.retain(|_, id| *id != self.command);
-        let alone = others.is_empty() && !spawning;
-        let belongs = |orphan: &Process| {
-            orphan.pid == self.main
-                || orphan.session == self.main
-                || match tag(orphan.pid) {
-                    Some(id) if id == self.command => true,
-                    Some(id) => alone && !others.values().any(|other| *other == id),
-                    None => alone,
-                }
-        };
-        members(&all, own, |orphan| !others.contains_key(&orphan.pid) && belongs(orphan))
+        let beside = self.beside();
+        members(&all, std::process::id().cast_signed(), |child| self.owns(child, &beside))
     }
 
-    /// Is there certainly nothing left? The cheap question after each command; "no" may also mean that it isn't known.
+    /// Is there nothing left for certain? The cheap question after each command. "No" may also mean that it isn't known.
     pub fn surely_empty(&self) -> bool {
         if no_children() {
             return true;
         }
-        let children = children();
-        let (mains, _) = self.reaper.mains();
-        children.is_some_and(|children| children.iter().all(|pid| mains.contains_key(pid)))
+        let Some(children) = children() else { return false };
+        let beside = self.beside();
+        let gone_or_foreign = |pid| read(pid).is_none_or(|child| child.zombie || !self.owns(&child, &beside));
+        children.into_iter().all(gone_or_foreign)
+    }
+
+    fn beside(&self) -> Beside {
+        let (mut others, spawning) = self.reaper.mains();
+        others.retain(|_, id| *id != self.command);
+        Beside { alone: others.is_empty() && !spawning, others }
+    }
+
+    /// Does a child of the agent belong to the command?
+    fn owns(&self, child: &Process, beside: &Beside) -> bool {
+        if beside.others.contains_key(&child.pid) {
+            return false;
+        }
+        child.pid == self.main
+            || child.session == self.main
+            || match tag(child.pid) {
+                Some(id) => id == self.command || beside.alone,
+                None => beside.alone,
+            }
     }
 
     /// One signal to all of them.

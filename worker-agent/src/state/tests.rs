@@ -120,3 +120,17 @@ fn a_draining_agent_takes_nothing_and_says_when_it_is_empty() {
     state.drain(false);
     assert!(state.accept(&command(3)).is_some());
 }
+
+#[test]
+fn outcomes_too_long_for_a_hello_follow_it() {
+    let shared = shared();
+    let mut state = shared.lock();
+    for id in 1..=3 {
+        state.accept(&command(id));
+        let reason = "x".repeat(HELLO_BYTES / 2);
+        state.finished(CommandId(id), outcome(OutcomeKind::Stopped { reason }, (1, 1)));
+    }
+    let running = state.report().iter().filter(|r| matches!(r.state, CommandState::Running {})).count();
+    assert_eq!(running, 2);
+    assert_eq!(said(&mut state), ["finished 2", "finished 3"]);
+}

@@ -130,6 +130,20 @@ async fn endpoints_are_tried_in_order() {
 }
 
 #[tokio::test]
+async fn a_socket_may_lie_beside_the_document_and_the_work_folder_may_be_a_flag() {
+    let mut rig = Rig::new().await;
+    rig.join.endpoints = vec![Endpoint::Unix { path: "agent.sock".into() }];
+    let elsewhere = rig.dir.path().join("elsewhere");
+    rig.start_with(|process| {
+        process.arg("--work").arg(&elsewhere);
+    });
+    let mut link = rig.attach().await;
+    link.succeed(sh(1, "pwd")).await;
+    assert_eq!(rig.text(1).trim(), std::fs::canonicalize(&elsewhere).unwrap().to_str().unwrap());
+    assert!(!rig.work("").exists());
+}
+
+#[tokio::test]
 async fn a_master_that_comes_late_is_found() {
     let mut rig = Rig::new().await;
     rig.vanish();
