@@ -69,6 +69,11 @@ pub const MAX_COMMANDS: usize = 1_000;
 /// Environment variable that every process of a worker carries: the worker's name.
 pub const ENV_WORKER: &str = "ROUSE_WORKER";
 
+/// Environment variables that who starts an agent may mark it with; they are passed on to every process of the worker, so that what it
+/// leaves behind is found without it.
+pub const ENV_TAGS: [&str; 6] =
+    ["ROUSE_INSTALLATION", "ROUSE_ACCOUNT", "ROUSE_EPOCH", "ROUSE_POOL", "ROUSE_WORKER_ID", "ROUSE_TOKEN"];
+
 /// Environment variable that every process of a command carries: the command's id.
 pub const ENV_COMMAND: &str = "ROUSE_COMMAND";
 

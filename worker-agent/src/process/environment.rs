@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rouse_agent_protocol::{CommandId, ENV_COMMAND, ENV_WORKER};
+use rouse_agent_protocol::{CommandId, ENV_COMMAND, ENV_TAGS, ENV_WORKER};
 use rustix::fs::{Access, access};
 
 /// Where programs are looked for when nobody says.
@@ -41,7 +41,9 @@ pub fn base_environment(
         OF_A_SESSION.iter().any(|n| name == *n)
             || OF_A_SESSION_PREFIXES.iter().any(|p| name.as_bytes().starts_with(p.as_bytes()))
     };
-    let mut env: BTreeMap<OsString, OsString> = own.filter(|(name, _)| !of_a_session(name)).collect();
+    let is_tag = |name: &OsStr| ENV_TAGS.iter().any(|tag| name == *tag);
+    let mut env: BTreeMap<OsString, OsString> =
+        own.filter(|(name, _)| is_tag(name) || !of_a_session(name)).collect();
     for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8"), ("CI", "true")] {
         env.entry(name.into()).or_insert_with(|| value.into());
     }
@@ -77,6 +79,7 @@ impl Environment {
                 None => env.remove(OsStr::new(name)),
             };
         }
+        env.extend(base.iter().filter(|(name, _)| ENV_TAGS.iter().any(|tag| name == *tag)).cloned());
         env.insert(ENV_WORKER.into(), worker.into());
         env.insert(ENV_COMMAND.into(), command.0.to_string().into());
         Self(env)
@@ -118,6 +121,7 @@ mod tests {
             ("JAVA_HOME", "/jdk"),
             ("USER", "me"),
             ("ROUSE_X", "1"),
+            ("ROUSE_TOKEN", "t"),
             ("SSH_AUTH_SOCK", "s"),
         ];
         let dir = tempfile::tempdir().unwrap();
@@ -129,17 +133,25 @@ mod tests {
             ("JAVA_HOME", "/jdk"),
             ("LANG", "C.UTF-8"),
             ("PATH", "/opt/bin"),
+            ("ROUSE_TOKEN", "t"),
         ]);
         assert_eq!(base, expected);
     }
 
     #[test]
     fn added_values_win_null_unsets_and_tags_cannot_be_taken_away() {
-        let added = [("A", Some("2")), ("B", None), (ENV_COMMAND, None), (ENV_WORKER, Some("other"))];
+        let added = [
+            ("A", Some("2")),
+            ("B", None),
+            (ENV_COMMAND, None),
+            (ENV_WORKER, Some("other")),
+            ("ROUSE_TOKEN", None),
+        ];
         let added = added.into_iter().map(|(n, v)| (n.to_owned(), v.map(str::to_owned))).collect();
-        let env = Environment::new(&pairs(&[("A", "1"), ("B", "1")]), &added, false, "w", CommandId(7));
+        let base = pairs(&[("A", "1"), ("B", "1"), ("ROUSE_TOKEN", "t")]);
+        let env = Environment::new(&base, &added, false, "w", CommandId(7));
         let strings: Vec<_> = env.strings().unwrap().into_iter().map(|s| s.into_string().unwrap()).collect();
-        assert_eq!(strings, ["A=2", "ROUSE_COMMAND=7", "ROUSE_WORKER=w"]);
+        assert_eq!(strings, ["A=2", "ROUSE_COMMAND=7", "ROUSE_TOKEN=t", "ROUSE_WORKER=w"]);
     }
 
     #[test]
