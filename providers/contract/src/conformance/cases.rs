@@ -18,6 +18,7 @@ pub async fn launched_twice_with_one_token_it_is_one_instance(bench: &dyn Bench)
     let at = accepted(one);
     assert_eq!(accepted(other), at, "at the same time");
     hand.wait_running(&tag, 1).await;
+    hand.wait_joined(&tag).await;
     assert_eq!(accepted(hand.launch(&item).await), at, "one after the other");
     hand.restart();
     let item = hand.prepare(&tag, Joins::InVain).await;

@@ -4,6 +4,7 @@ use super::{Bench, Joins, Of};
 use crate::{LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState, Provider, Tag};
 use rouse_model::worker::{LaunchToken, ProviderRef};
 use rouse_model::{Timestamp, WorkerId};
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -20,7 +21,7 @@ pub struct Hand<'a> {
     pub provider: Arc<dyn Provider>,
     pub spec: LaunchSpec,
     of: Of,
-    sockets: std::sync::Mutex<Vec<UnixListener>>,
+    sockets: std::sync::Mutex<HashMap<LaunchToken, UnixListener>>,
 }
 
 impl<'a> Hand<'a> {
@@ -57,11 +58,15 @@ impl<'a> Hand<'a> {
         if let Some(folder) = self.provider.link_dir(tag).await.expect("a link folder") {
             write_document(&folder, &join);
             let path = folder.join("sock");
+            if !self.sockets.lock().expect("not poisoned").contains_key(&tag.token) {
+                // A former master's.
+                let _ = std::fs::remove_file(&path);
+            }
             match UnixListener::bind(&path) {
                 Ok(socket) => {
                     let all = std::fs::Permissions::from_mode(0o666);
                     std::fs::set_permissions(&path, all).expect("the socket's mode");
-                    self.sockets.lock().expect("not poisoned").push(socket);
+                    self.sockets.lock().expect("not poisoned").insert(tag.token.clone(), socket);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => panic!("{} cannot be listened on: {error}", path.display()),
@@ -80,6 +85,31 @@ impl<'a> Hand<'a> {
     pub async fn launched(&self, tag: &Tag) -> ProviderRef {
         let item = self.prepare(tag, Joins::InVain).await;
         accepted(self.launch(&item).await)
+    }
+
+    /// Waits until its agent has come through the link folder to the socket.
+    pub async fn wait_joined(&self, tag: &Tag) {
+        let socket = {
+            let sockets = self.sockets.lock().expect("not poisoned");
+            sockets[&tag.token].try_clone().expect("the socket")
+        };
+        socket.set_nonblocking(true).expect("the socket's mode");
+        until(&format!("the agent of {} joins", tag.name), async || {
+            assert!(!self.is_dead(tag).await, "{} is dead", tag.name);
+            socket.accept().is_ok()
+        })
+        .await;
+    }
+
+    async fn is_dead(&self, tag: &Tag) -> bool {
+        for seen in self.listed(tag).await {
+            if let ObservedState::Ended { detail, .. } = &seen.state {
+                let console = self.provider.console_tail(&seen.at, 1000).await;
+                eprintln!("{detail}; {console:?}");
+                return true;
+            }
+        }
+        false
     }
 
     pub async fn listed(&self, tag: &Tag) -> Vec<Observed> {
