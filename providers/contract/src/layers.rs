@@ -22,3 +22,125 @@ pub fn around(
 ) -> Arc<dyn Provider> {
     Arc::new(Watched::new(Arc::new(Deadlined::new(provider, deadlines)), account, sink))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Capabilities, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ProviderError, ResolveRequest,
+        Resolved, Tag,
+    };
+    use rouse_model::failure::FailureClass;
+    use rouse_model::worker::{LaunchToken, ProviderRef};
+    use rouse_model::{Timestamp, Trust, WorkerId};
+    use std::path::PathBuf;
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    /// A back end that takes calls and never answers, but for its list.
+    #[derive(Debug)]
+    struct Hanging;
+
+    #[async_trait::async_trait]
+    impl Provider for Hanging {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { images: true, host_bound: false, console: false, shares_host_network: false }
+        }
+        async fn resolve(&self, _: &ResolveRequest) -> Result<Resolved, ProviderError> {
+            std::future::pending().await
+        }
+        async fn link_dir(&self, _: &Tag) -> Result<Option<PathBuf>, ProviderError> {
+            std::future::pending().await
+        }
+        async fn launch(&self, _: &LaunchSpec, _: &[LaunchItem]) -> Vec<LaunchOutcome> {
+            std::future::pending().await
+        }
+        async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
+            Err(ProviderError::new(FailureClass::Auth, "list", "forbidden"))
+        }
+        async fn inspect(&self, _: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
+            std::future::pending().await
+        }
+        async fn terminate(&self, _: &ProviderRef) -> Result<(), ProviderError> {
+            std::future::pending().await
+        }
+        async fn next_hint(&self) -> Hint {
+            Hint::Everything
+        }
+        async fn console_tail(&self, _: &ProviderRef, _: usize) -> Result<Option<String>, ProviderError> {
+            std::future::pending().await
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Kept(Mutex<Vec<CallRecord>>);
+
+    impl CallSink for Kept {
+        fn record(&self, account: &str, call: CallRecord) {
+            assert_eq!(account, "here");
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        }
+    }
+
+    fn tag() -> Tag {
+        Tag {
+            installation: "i".into(),
+            store_epoch: 1,
+            pool: "p".into(),
+            worker: WorkerId(1),
+            name: "p-1".into(),
+            token: LaunchToken("t".into()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_call_comes_back_and_is_recorded() {
+        let sink = Arc::new(Kept::default());
+        let provider = around(Arc::new(Hanging), "here", Deadlines::default(), Arc::clone(&sink) as _);
+        let (at, limits) = (ProviderRef("x".into()), Deadlines::default());
+        let request = ResolveRequest { images: vec!["a:1".into()], options: serde_json::Value::Null };
+        let spec = LaunchSpec {
+            pool: "p".into(),
+            project: "d".into(),
+            trust: Trust::Trusted,
+            image: None,
+            options: serde_json::Value::Null,
+            env: [].into(),
+        };
+        let item = LaunchItem { tag: tag(), join: vec![], expires: Timestamp(0) };
+        let late = provider.resolve(&request).await.expect_err("late");
+        assert_eq!(
+            (late.class, late.to_string().as_str()),
+            (FailureClass::Offering, "resolve image a:1: no answer within 30m")
+        );
+        assert!(provider.link_dir(&tag()).await.is_err());
+        let outcomes = provider.launch(&spec, &[item.clone(), item]).await;
+        let unknown = LaunchOutcome::Unknown { reason: "no answer within 2m".into() };
+        assert_eq!(outcomes, [unknown.clone(), unknown]);
+        assert!(provider.list().await.is_err());
+        assert!(provider.inspect(&at).await.is_err());
+        assert!(provider.terminate(&at).await.is_err());
+        assert!(provider.console_tail(&at, 1).await.is_err());
+        assert_eq!(provider.next_hint().await, Hint::Everything);
+        // One that the caller gave up.
+        let given_up = tokio::time::timeout(Duration::from_secs(1), provider.terminate(&at)).await;
+        assert!(given_up.is_err());
+        let kept = sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = CallEnd::Failed(FailureClass::Offering);
+        let expected = [
+            (CallKind::Resolve, limits.resolve, failed.clone()),
+            (CallKind::LinkDir, limits.link_dir, failed.clone()),
+            (CallKind::Launch, limits.launch, CallEnd::Launched { asked: 2, accepted: 0 }),
+            (CallKind::List, Duration::ZERO, CallEnd::Failed(FailureClass::Auth)),
+            (CallKind::Inspect, limits.inspect, failed.clone()),
+            (CallKind::Terminate, limits.terminate, failed.clone()),
+            (CallKind::Console, limits.console, failed),
+            (CallKind::Terminate, Duration::from_secs(1), CallEnd::Dropped),
+        ];
+        assert_eq!(kept.len(), expected.len(), "{kept:#?}");
+        for (record, (kind, took, end)) in kept.iter().zip(expected) {
+            assert_eq!((record.kind, &record.end), (kind, &end));
+            assert_eq!(record.took.as_secs(), took.as_secs(), "{kind:?}");
+        }
+    }
+}

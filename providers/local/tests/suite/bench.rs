@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub struct Host {
     /// A master's folder, 0700 as it is in use.
-    pub state: tempfile::TempDir,
+    pub state: PathBuf,
+    _folder: Option<tempfile::TempDir>,
     agents: PathBuf,
     options: serde_json::Value,
     id: String,
@@ -32,17 +33,27 @@ pub async fn one_user() -> Option<Host> {
 impl Host {
     pub fn new(options: serde_json::Value) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let agents = rouse_testkit::back_ends::agents()?;
-        let state = tempfile::Builder::new()
+        let folder = tempfile::Builder::new()
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()
             .expect("a state folder");
         let id = format!("{:06x}{:02x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Some(Self { state, agents, options, id })
+        let host = Self::at(folder.path(), &id, options)?;
+        Some(Self { _folder: Some(folder), ..host })
+    }
+
+    /// The same once more, as a master in another process has it.
+    pub fn at(state: &Path, id: &str, options: serde_json::Value) -> Option<Self> {
+        let agents = rouse_testkit::back_ends::agents()?;
+        Some(Self { state: state.into(), _folder: None, agents, options, id: id.into() })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     pub fn account(&self, id: &str, store_epoch: i64) -> Arc<dyn Provider> {
-        let state = self.state.path().join(id);
+        let state = self.state.join(id);
         std::fs::create_dir_all(&state).expect("a state folder");
         let installation =
             Installation { id: id.to_owned(), store_epoch, agents: self.agents.clone(), state };
@@ -146,7 +157,7 @@ impl Bench for Host {
             processes().iter().filter(|p| marked(p)).map(|p| format!("process {}", p.pid)).collect();
         for id in &ours {
             left.extend(entries(Path::new("/var/tmp")).filter(|e| e.contains(&id[..8])));
-            let run = self.state.path().join(id).join("run");
+            let run = self.state.join(id).join("run");
             left.extend(run.exists().then(|| run.display().to_string()));
         }
         for entry in entries(Path::new("/run/rouse-uids")) {

@@ -5,10 +5,11 @@ use rouse_contract::conformance::{Bench, Hand, Joins, Of};
 use rouse_contract::{LaunchOutcome, ObservedState, Tag};
 use rustix::process::geteuid;
 use serde_json::json;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A step of a build, as the agent would start one: with the worker's user and environment tag, in a session of its own if it says so.
 fn step(host: &Host, tag: &Tag, script: &str) -> Command {
@@ -36,7 +37,7 @@ async fn a_step_cannot_read_the_masters_state_nor_change_what_is_the_masters() {
         return rouse_testkit::back_ends::skip("needs root: only then do workers have users of their own");
     }
     let Some(host) = Host::new(json!({})) else { return };
-    let secret = host.state.path().join("key");
+    let secret = host.state.join("key");
     std::fs::write(&secret, "secret").expect("written");
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).expect("readable by itself");
     let hand = Hand::new(&host, Of::Ours).await;
@@ -54,7 +55,7 @@ async fn a_step_cannot_read_the_masters_state_nor_change_what_is_the_masters() {
         assert!(!output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stdout));
     };
     refused(format!("cat {}", secret.display()));
-    refused(format!("ls {}", host.state.path().display()));
+    refused(format!("ls {}", host.state.display()));
     refused(format!("cat {}", mine.join("record.json").display()));
     refused(format!("mv {0} {0}.away", mine.join("link").display()));
     refused(format!("rm -f {}", mine.join("link/sock").display()));
@@ -139,6 +140,57 @@ async fn a_crash_while_the_agent_was_started_is_taken_up_where_it_was() {
     let outcome = hand.launch(&hand.prepare(&tag, Joins::InVain).await).await;
     assert!(matches!(&outcome, LaunchOutcome::Accepted { at: new } if *new != at), "{outcome:?}");
     hand.wait_running(&tag, 1).await;
+    hand.clear().await;
+}
+
+/// Not a test by itself: the master that the next test kills. It launches the worker that it is told of, and says so before.
+#[tokio::test]
+async fn a_master_that_is_killed() {
+    let Ok(told) = std::env::var("ROUSE_SUITE_MASTER") else { return };
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let text = |key: &str| told[key].as_str().expect(key);
+    let host = Host::at(Path::new(text("state")), text("id"), json!({})).expect("the agent");
+    let hand = Hand::new(&host, Of::Ours).await;
+    let tag: Tag = serde_json::from_value(told["tag"].clone()).expect("a tag");
+    let item = hand.prepare(&tag, Joins::InVain).await;
+    println!("launching");
+    hand.launch(&item).await;
+    println!("launched");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_master_killed_at_any_moment_of_a_launch_leaves_one_worker_or_none() {
+    let Some(host) = Host::new(json!({})) else { return };
+    let mut hand = Hand::new(&host, Of::Ours).await;
+    let mut late = 0;
+    for moment in 0_u64..60 {
+        let tag = hand.tag("crash");
+        let told = json!({"state": host.state, "id": host.id(), "tag": tag});
+        let mut master = Command::new(std::env::current_exe().expect("this test"));
+        master.args(["--exact", "own::a_master_that_is_killed", "--nocapture"]);
+        master.env("ROUSE_SUITE_MASTER", told.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut master = master.spawn().expect("it runs");
+        let mut said = BufReader::new(master.stdout.take().expect("piped")).lines();
+        said.find(|line| line.as_ref().is_ok_and(|line| line.ends_with("launching")))
+            .expect("it begins")
+            .expect("read");
+        // A moment that differs each time; whatever it hits must do.
+        std::thread::sleep(std::time::Duration::from_micros(moment * 250));
+        master.kill().expect("killed");
+        master.wait().expect("waited for");
+        late += usize::from(said.any(|line| line.is_ok_and(|line| line.ends_with("launched"))));
+        hand.restart();
+        assert!(host.running(&tag).await <= 1);
+        let item = hand.prepare(&tag, Joins::InVain).await;
+        let outcome = hand.launch(&item).await;
+        let LaunchOutcome::Accepted { at } = outcome else { panic!("{moment}: {outcome:?}") };
+        hand.wait_running(&tag, 1).await;
+        assert_eq!(hand.listed(&tag).await.len(), 1);
+        hand.provider.terminate(&at).await.expect("terminated");
+        assert_eq!(host.running(&tag).await, 0);
+    }
+    eprintln!("{late} of 60 masters came to the end of their launch");
     hand.clear().await;
 }
 
@@ -229,7 +281,7 @@ async fn an_agent_that_is_not_there_is_the_masters_fault() {
         id: host.installation(Of::Ours),
         store_epoch: 1,
         agents: "/nowhere/agents".into(),
-        state: host.state.path().join("state"),
+        state: host.state.join("state"),
     };
     std::fs::create_dir(&installation.state).expect("made");
     let mut hand = Hand::new(&host, Of::Ours).await;
