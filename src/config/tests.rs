@@ -6,6 +6,7 @@ mod examples;
 mod files;
 mod good;
 mod kinds;
+mod mangled;
 mod reference;
 
 use super::{Faults, Loaded, SourceFile, parse};

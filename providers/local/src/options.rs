@@ -116,6 +116,10 @@ impl ProviderKind for LocalKind {
         Vec::new()
     }
 
+    fn on_master_host(&self) -> bool {
+        true
+    }
+
     fn default_account(&self) -> Value {
         Value::Object(serde_json::Map::new())
     }

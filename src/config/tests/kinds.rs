@@ -5,6 +5,7 @@ use rouse_contract::kind::Leaf;
 use rouse_contract::units::Bytes;
 use rouse_contract::{Installation, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
+use rouse_provider_local::LocalKind;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 /// What the tests' configurations may use.
 pub(super) fn all() -> Vec<Arc<dyn ProviderKind>> {
-    vec![Arc::new(Containers), Arc::new(Processes)]
+    vec![Arc::new(Containers), Arc::new(LocalKind)]
 }
 
 #[derive(Debug)]
@@ -112,56 +113,6 @@ impl ProviderKind for Containers {
 
     fn default_account(&self) -> Value {
         json!({})
-    }
-
-    fn connect(&self, _: &str, _: &Value, _: &Installation) -> Result<Arc<dyn Provider>, ProviderError> {
-        Err(no_provider())
-    }
-}
-
-#[derive(Debug)]
-struct Processes;
-
-/// A pool of processes.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-impl ProviderKind for Processes {
-    fn name(&self) -> &'static str {
-        "local"
-    }
-
-    fn account_schema(&self) -> Schema {
-        schema::<Nothing>()
-    }
-
-    fn pool_schema(&self) -> Schema {
-        schema::<Nothing>()
-    }
-
-    fn check_account(&self, _: &Value) -> Vec<OptionFault> {
-        Vec::new()
-    }
-
-    fn check_pool(&self, _: &Value) -> Vec<OptionFault> {
-        Vec::new()
-    }
-
-    fn leaf(&self, _: &[&str]) -> Leaf {
-        Leaf::Literal
-    }
-
-    fn images(&self, _: &Value) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn default_account(&self) -> Value {
-        json!({})
-    }
-
-    fn on_master_host(&self) -> bool {
-        true
     }
 
     fn connect(&self, _: &str, _: &Value, _: &Installation) -> Result<Arc<dyn Provider>, ProviderError> {
