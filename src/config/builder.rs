@@ -6,7 +6,7 @@ use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
     BuilderName, CodebaseName, EnvName, EnvValue, Limit, OneOrMany, PoolName, ProjectName, PropertyName,
-    SecretName, seconds_up,
+    SecretName, seconds, seconds_up,
 };
 use super::step::{self, RawStep};
 use super::tree::Path;
@@ -92,6 +92,7 @@ impl RawBuilder {
             cx.push(Fault::warning(Code::Useless, cx.key(path), message));
         }
         check_env(&self.env, cx, path);
+        cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
         if let Some(steps) = &self.steps {
             step::check_names(steps, cx, &path.join("steps"));
         }
@@ -102,7 +103,7 @@ impl RawBuilder {
         let path = Path::of(["builders", name]);
         let project = self.project.unwrap_or_else(|| cx.default_project());
         let Some(steps) = self.steps else {
-            if cx.is_clean(&path) {
+            if origin.line.iter().all(|path| cx.is_clean(path)) {
                 let fault =
                     Fault::new(Code::NotRunnable, cx.key(&path), format!("builder `{name}` has no steps"));
                 cx.push(
@@ -176,6 +177,8 @@ fn codebases_of(plan: &Plan) -> Vec<CodebaseName> {
 /// Where the parts of an inherited builder were written: paths of builders.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins {
+    /// The builder itself, and all that it is like.
+    pub(crate) line: Vec<Path>,
     pub(crate) steps: Option<Path>,
     /// Variable → the `env` map that it stands in.
     pub(crate) env: BTreeMap<String, Path>,

@@ -98,17 +98,9 @@ impl RawConfig {
         let around = Surroundings { builders: &builders, templates: &templates, codebases: &codebases };
         let schedulers =
             section("schedulers", self.schedulers, cx, |raw, cx, path| raw.check(cx, path, &around));
+        let server = self.server.check(cx);
         check_rings(schedulers.iter().map(|(name, scheduler)| (name, &scheduler.trigger)), cx);
-        Config {
-            server: self.server.check(),
-            secrets,
-            projects,
-            codebases,
-            providers,
-            pools,
-            builders,
-            schedulers,
-        }
+        Config { server: server, secrets, projects, codebases, providers, pools, builders, schedulers }
     }
 }
 

@@ -71,6 +71,7 @@ impl RawCodebase {
     pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<CodebaseConfig> {
         let project = cx.project(self.project, &path.join("project"));
         let key = self.key.as_ref().and_then(|key| cx.secret(key.name(), &path.join("key"), &project, None));
+        cx.at_least(self.poll.and_then(|poll| poll.0), seconds(1), &path.join("poll"));
         Some(CodebaseConfig {
             git: self.git,
             branches: cx.patterns(self.branches, &path.join("branches")),

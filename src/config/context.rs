@@ -2,7 +2,7 @@
 
 use super::fault::{Code, Fault};
 use super::leaf::{
-    LeafFault, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, ProjectName, SecretName,
+    LeafFault, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName,
 };
 use super::place::{Places, placed, singular};
 use super::project::DEFAULT_PROJECT;
@@ -202,6 +202,15 @@ impl<'a> Context<'a> {
         path: &Path,
     ) -> Option<MessagePatterns> {
         MessagePatterns::new(texts.into_vec()).map_err(|fault| self.push_leaf(fault, path)).ok()
+    }
+
+    /// A fault where a length of time is too short to make sense.
+    pub(crate) fn at_least(&mut self, period: Option<Period>, least: Period, path: &Path) {
+        if let Some(period) = period.filter(|period| *period < least) {
+            let message = format!("`{period}` is too short in {}", self.place(path));
+            let fault = Fault::new(Code::OutOfRange, self.value(path), message);
+            self.push(fault.label(format!("at least `{least}`")));
+        }
     }
 
     /// A fault where a map has not exactly one of some keys; none where its structure is faulty anyway.

@@ -153,6 +153,9 @@ impl RawPool {
             launch: self.deadlines.launch.unwrap_or(defaults.launch),
             attach: self.deadlines.attach.unwrap_or(defaults.attach),
         };
+        let at = path.join("deadlines");
+        cx.at_least(self.deadlines.launch, seconds(1), &at.join("launch"));
+        cx.at_least(self.deadlines.attach, seconds(1), &at.join("attach"));
         let (kind, mut options) = only_kind(self.kinds, cx, path)?;
         let root = path.join(kind.name());
         let on = options.as_object_mut().and_then(|map| map.shift_remove(ON));

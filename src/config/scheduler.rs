@@ -200,10 +200,7 @@ impl RawScheduler {
                 trigger::changes(changes, self.message.clone(), settle, cx, &path.join("changes"))
             }
             (None, Some(period), None, None, None) => {
-                if period < seconds(1) {
-                    let message = format!("`every` of {} is shorter than a second", cx.place(path));
-                    cx.push(Fault::new(Code::OutOfRange, cx.value(&path.join("every")), message));
-                }
+                cx.at_least(Some(period), seconds(1), &path.join("every"));
                 Some(Trigger::Every(Every { period, only_if_changed }))
             }
             (None, None, Some(expression), None, None) => Some(Trigger::Cron(Cron {
@@ -217,6 +214,13 @@ impl RawScheduler {
             }
             (None, None, None, None, Some(force)) => {
                 let at = path.join("force").join("parameters");
+                for name in self.properties.keys().filter(|name| force.parameters.contains_key(*name)) {
+                    let message = format!("`{name}` of {} is a property and a parameter", cx.place(path));
+                    let span = cx.key(&path.join("properties").join(name));
+                    let fault = Fault::new(Code::Together, span, message)
+                        .related(cx.key(&at.join(name)), "asked here");
+                    cx.push(fault.note("write it as the parameter's `default`"));
+                }
                 let parameters = force.parameters.iter();
                 let parameters =
                     parameters.filter_map(|(name, raw)| Some((name.clone(), raw.check(cx, &at.join(name))?)));

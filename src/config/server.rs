@@ -1,6 +1,8 @@
 //! `server`: how the installation is known, and how long it keeps things.
 
-use super::leaf::{Limit, Period, WebUrl};
+use super::context::Context;
+use super::leaf::{Limit, Period, WebUrl, seconds};
+use super::tree::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +45,14 @@ pub struct Keep {
 }
 
 impl RawServer {
-    pub(crate) fn check(self) -> ServerConfig {
+    pub(crate) fn check(self, cx: &mut Context<'_>) -> ServerConfig {
         let limit = |limit: Option<Limit>| limit.and_then(|limit| limit.0);
+        let path = Path::of(["server", "keep"]);
+        for (key, kept) in
+            [("builds", self.keep.builds), ("logs", self.keep.logs), ("artifacts", self.keep.artifacts)]
+        {
+            cx.at_least(limit(kept), seconds(60), &path.join(key));
+        }
         let keep = Keep {
             builds: limit(self.keep.builds),
             logs: limit(self.keep.logs),

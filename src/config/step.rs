@@ -169,6 +169,8 @@ impl RawStep {
     /// What belongs to a command, if there is one: its environment, its interpreter, where values stand in its script.
     fn check_command(&self, cx: &mut Context<'_>, path: &Path) {
         check_env(&self.env, cx, path);
+        cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
+        cx.at_least(self.silence.and_then(|limit| limit.0), seconds(1), &path.join("silence"));
         let run = self.run.as_ref().map(|run| (run, path.join("run")));
         let output = self.properties.as_ref().and_then(RawProperties::run);
         let output = output.map(|run| (run, path.join("properties").join("output")));

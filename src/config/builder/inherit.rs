@@ -68,6 +68,7 @@ fn fold(line: &[(&BuilderName, &RawBuilder)]) -> (RawBuilder, Origins) {
     let mut origins = Origins::default();
     for (name, builder) in line {
         let path = Path::of(["builders", name]);
+        origins.line.push(path.clone());
         if whole.steps.is_none() && builder.steps.is_some() {
             whole.steps.clone_from(&builder.steps);
             origins.steps = Some(path.clone());

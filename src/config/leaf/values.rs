@@ -29,7 +29,7 @@ fn check_condition(text: &str) -> Result<(), LeafFault> {
 
 text_leaf!(
     /// Text in which `{{ … }}` is filled in for each build.
-    Template, "template", check_template, { "examples": ["registry.local/{{ project }}:{{ branch | tag }}"] }
+    Template, "template", check_template, { "examples": ["--version={{ props.version }}"] }
 );
 
 text_leaf!(
@@ -141,11 +141,18 @@ fn check_git_url(text: &str) -> Result<(), LeafFault> {
     if scheme.contains("::") {
         return fault("remote helpers are not taken");
     }
-    let user = text
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split('/').next())
-        .and_then(|host| host.rsplit_once('@'));
-    if let Some((user, _)) = user.filter(|(user, _)| user.contains(':')) {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let host = rest.split('/').next().unwrap_or_default();
+    let scp = scheme.is_empty() && host.contains(':');
+    if scheme.is_empty() && !scp && !text.starts_with('/') {
+        return fault("it is neither a URL, nor `HOST:PATH`, nor an absolute path");
+    }
+    let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
+    if host.starts_with('-') {
+        return fault("git would take the host for an option");
+    }
+    // A token in place of a user's name opens as much as a password does.
+    if user.contains(':') || scheme.starts_with("http") && user.len() >= 20 {
         let start = text.find(user).unwrap_or_default();
         return Err(LeafFault::new(Code::SecretInText, "a password stands in the configuration")
             .at(start..start + user.len())
@@ -215,18 +222,30 @@ mod tests {
             "ssh://git@h/p",
             "git@h:p.git",
             "/srv/p.git",
-            "./p",
             "file:///p",
             "ssh://[::1]/p",
             "git@[::1]:p",
         ] {
             assert!(good.parse::<GitUrl>().is_ok(), "{good:?}");
         }
-        for bad in ["", " x", "-upload-pack=x", "ext::sh -c id", "a\nb"] {
+        for bad in [
+            "",
+            " x",
+            "./p",
+            "p.git",
+            "ssh://-oProxyCommand=id/p",
+            "git@-x:p",
+            "-upload-pack=x",
+            "ext::sh -c id",
+            "a\nb",
+        ] {
             assert_eq!(bad.parse::<GitUrl>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
         }
         let fault = "https://me:hunter2@h/p".parse::<GitUrl>().expect_err("a password");
         assert_eq!((fault.code, fault.at), (Code::SecretInText, Some(8..18)));
+        let token = "https://ghp_0123456789abcdef0123@h/p".parse::<GitUrl>().expect_err("a token");
+        assert_eq!(token.code, Code::SecretInText);
+        assert!("https://me@h/p".parse::<GitUrl>().is_ok());
     }
 
     #[test]

@@ -45,21 +45,34 @@ impl<'a> Structure<'a> {
             self.push(path, fault);
             return None;
         }
-        let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
-        // Schemas of Rust's 32-bit types name their format, and no maximum.
-        let of_type =
-            (schema.get("format").and_then(Value::as_str) == Some("uint32")).then_some(f64::from(u32::MAX));
-        let max = limit("maximum").into_iter().chain(of_type).reduce(f64::min);
-        let value = number.as_f64().unwrap_or_default();
-        let why = match (limit("minimum").filter(|min| value < *min), max.filter(|max| value > *max)) {
-            (Some(min), _) => format!("at least {min}"),
-            (_, Some(max)) => format!("at most {max}"),
-            _ => return Some(Value::Number(number.clone())),
+        let Some(why) = out_of_range(schema, number.as_f64().unwrap_or_default()) else {
+            return Some(Value::Number(number.clone()));
         };
         let fault = Fault::new(Code::OutOfRange, node.span, format!("{} must be {why}", self.what(path)));
         self.push(path, fault);
         None
     }
+}
+
+/// What a number would have to be.
+fn out_of_range(schema: &Value, value: f64) -> Option<String> {
+    let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+    // Schemas of Rust's types name their size, and no maximum.
+    let of_type = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => Some(f64::from(u8::MAX)),
+        Some("uint16") => Some(f64::from(u16::MAX)),
+        Some("uint32") => Some(f64::from(u32::MAX)),
+        Some("int32") => Some(f64::from(i32::MAX)),
+        _ => None,
+    };
+    let max = limit("maximum").into_iter().chain(of_type).reduce(f64::min);
+    let broken = [
+        limit("minimum").filter(|min| value < *min).map(|min| format!("at least {min}")),
+        limit("exclusiveMinimum").filter(|min| value <= *min).map(|min| format!("more than {min}")),
+        max.filter(|max| value > *max).map(|max| format!("at most {max}")),
+        limit("exclusiveMaximum").filter(|max| value >= *max).map(|max| format!("less than {max}")),
+    ];
+    broken.into_iter().flatten().next()
 }
 
 fn takes_texts(schema: &Value) -> bool {
