@@ -51,7 +51,7 @@ pub use report::{FaultRecord, Faults, Position};
 pub use scheduler::{
     After, ChangeFilter, Changes, Cron, Every, Force, IfChanged, Missed, SchedulerConfig, Trigger, When,
 };
-pub use schema::{schema, schema_text};
+pub use schema::schema;
 pub use secret::{Reach, SecretConfig, SecretSource};
 pub use server::{Keep, ServerConfig};
 pub use source::{SourceFile, hash};

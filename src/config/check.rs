@@ -100,7 +100,7 @@ impl RawConfig {
             section("schedulers", self.schedulers, cx, |raw, cx, path| raw.check(cx, path, &around));
         let server = self.server.check(cx);
         check_rings(schedulers.iter().map(|(name, scheduler)| (name, &scheduler.trigger)), cx);
-        Config { server: server, secrets, projects, codebases, providers, pools, builders, schedulers }
+        Config { server, secrets, projects, codebases, providers, pools, builders, schedulers }
     }
 }
 

@@ -62,6 +62,15 @@ impl Places<'_> {
         if rest.is_empty() { head } else { format!("`{}` of {head}", dotted(rest)) }
     }
 
+    /// Whether what stands at a path is an object with a name, or a step.
+    pub(crate) fn is_object(&self, path: &Path) -> bool {
+        match path.0.as_slice() {
+            [section, _] => plural(section).is_some(),
+            [builders, _, steps, _] => builders == "builders" && steps == "steps",
+            _ => false,
+        }
+    }
+
     /// The object that a path leads into, and the rest of the way.
     fn head<'p>(&self, parts: &'p [String]) -> (String, &'p [String]) {
         match parts {

@@ -68,7 +68,7 @@ pub(crate) fn only_kind(
 pub(crate) fn report(faults: Vec<OptionFault>, cx: &mut Context<'_>, path: &Path) {
     for OptionFault { path: below, message, help } in faults {
         let at = below.iter().fold(path.clone(), |at, part| at.join(part));
-        let fault = Fault::new(Code::ProviderOption, cx.value(&at), placed(&message, &cx.place(path)));
+        let fault = Fault::new(Code::ProviderOption, cx.value(&at), placed(&message, &cx.place(&at)));
         cx.push(fault.label(help.unwrap_or_default()));
     }
 }
@@ -97,8 +97,13 @@ fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Con
         Leaf::Literal if !render::is_template(text) => {}
         Leaf::Literal => {
             let at = path.iter().fold(root.clone(), |at, part| at.join(part));
+            // The provider itself may have said so, and why.
+            let span = cx.value(&at);
+            if cx.faults.iter().any(|fault| fault.span == Some(span)) {
+                return;
+            }
             let message = format!("{} is never filled in", cx.place(&at));
-            let fault = Fault::new(Code::BadTemplate, cx.value(&at), message);
+            let fault = Fault::new(Code::BadTemplate, span, message);
             cx.push(
                 fault
                     .label("write it out")
@@ -118,17 +123,9 @@ fn check_filled(text: &str, sink: &Sink, path: &[String], cx: &mut Context<'_>, 
     cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
 }
 
-/// A kind names its leaves with `*` for an index or a map's key; which of the keys are a map's it alone knows, so all are tried.
+/// As rendering asks: keys as they are, `*` for an index.
 fn use_of(kind: &dyn ProviderKind, path: &[String]) -> Leaf {
-    let exact: Vec<&str> = path.iter().map(|p| if p.parse::<usize>().is_ok() { "*" } else { p }).collect();
-    let with_star = (0..exact.len()).map(|at| {
-        let mut starred = exact.clone();
-        starred[at] = "*";
-        starred
-    });
-    std::iter::once(exact.clone())
-        .chain(with_star)
-        .map(|path| kind.leaf(&path))
-        .find(|leaf| *leaf != Leaf::Literal)
-        .unwrap_or(Leaf::Literal)
+    let path: Vec<&str> =
+        path.iter().map(|part| if part.parse::<usize>().is_ok() { "*" } else { part }).collect();
+    kind.leaf(&path)
 }

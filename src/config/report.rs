@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// More than these are counted and not shown: nobody reads on.
 const MAX_SHOWN: usize = 200;
 
+/// Longer lines are not repeated in messages: nobody wrote them by hand.
+const MAX_LINE: usize = 500;
+
 /// All that is wrong with a configuration, in the order of the text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -89,6 +92,10 @@ impl Faults {
         let mut text = String::new();
         let shown = |fault: &Fault| fault.span.map(|span| self.first_line(span));
         for fault in self.list.iter().take(MAX_SHOWN) {
+            if fault.span.is_some_and(|span| self.line_length(span) > MAX_LINE) {
+                text.push_str(&self.unframed(fault));
+                continue;
+            }
             let mut buffer = if colour { Buffer::ansi() } else { Buffer::no_color() };
             let writer: &mut dyn WriteColor = &mut buffer;
             if term::emit_to_write_style(writer, &config, &files, &diagnostic(fault, shown(fault), &ids))
@@ -129,6 +136,27 @@ impl Faults {
             end: source.map(|(span, source)| position(&source.text, span.end)),
             help: label.into_iter().chain(fault.notes.iter().cloned()).collect(),
         }
+    }
+
+    fn line_length(&self, span: Span) -> usize {
+        let text = self.sources.get(span.file).map_or("", |source| source.text.as_str());
+        let before =
+            text.get(..span.start).and_then(|text| text.rfind('\n')).map_or(0, |newline| newline + 1);
+        let after =
+            text.get(span.start..).and_then(|text| text.find('\n')).map_or(text.len(), |at| span.start + at);
+        after - before
+    }
+
+    /// A fault without the line that it stands in.
+    fn unframed(&self, fault: &Fault) -> String {
+        let FaultRecord { code, message, file, line, column, help, .. } = self.record(fault);
+        let severity = if fault.severity == Severity::Error { "error" } else { "warning" };
+        let mut text = format!("{severity}[{code}]: {message}\n");
+        if let Some(((file, line), column)) = file.zip(line).zip(column) {
+            text.push_str(&format!("  ┌─ {file}:{line}:{column}\n"));
+        }
+        help.iter().for_each(|help| text.push_str(&format!("  = {help}\n")));
+        text
     }
 
     /// A map of many lines is pointed at where it begins.
@@ -234,6 +262,21 @@ mod tests {
         assert!(!faults().text(false).contains('\u{1b}'));
         let plain = |text: &str| text.lines().count();
         assert_eq!(plain(&faults().text(true)), plain(&faults().text(false)));
+    }
+
+    #[test]
+    fn a_line_that_no_screen_holds_is_not_shown() {
+        let mut faults = faults();
+        faults.sources[0].text.insert_str(19, &" ".repeat(1000));
+        let fault = &mut faults.list[0];
+        fault.span = fault.span.map(|span| Span { start: span.start + 1000, end: span.end + 1000, ..span });
+        insta::assert_snapshot!(faults.to_string(), @r"
+        error[C012]: unknown key `dokcer` in pool `é`
+          ┌─ rouse.yaml:3:1007
+          = did you mean `docker`?
+          = pools take: docker
+        1 error, 0 warnings; nothing was changed
+        ");
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub fn schema(kinds: &[Arc<dyn ProviderKind>]) -> Value {
     let settings = SchemaSettings::draft07().with_transform(without_null);
     let mut root = settings.into_generator().into_root_schema_for::<RawConfig>().to_value();
     for kind in kinds {
-        let account = hoist(kind.account_schema(), kind.name(), "account", &mut root);
-        let mut options = hoist(kind.pool_schema(), kind.name(), "pool", &mut root);
+        let account = options_of(kind.account_schema());
+        let mut options = options_of(kind.pool_schema());
         add_on(&mut options);
         add_kind(&mut root, "Provider", kind.name(), account);
         add_kind(&mut root, "Pool", kind.name(), options);
@@ -41,12 +41,6 @@ pub fn schema(kinds: &[Arc<dyn ProviderKind>]) -> Value {
         root.insert("title".to_owned(), "Rouse configuration, version 1".into());
     }
     root
-}
-
-/// The schema as it is printed and kept beside the examples.
-#[must_use]
-pub fn schema_text(kinds: &[Arc<dyn ProviderKind>]) -> String {
-    format!("{:#}\n", schema(kinds))
 }
 
 fn definition_mut<'a>(root: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
@@ -90,48 +84,13 @@ fn without_null(schema: &mut Schema) {
     }
 }
 
-/// Moves a schema's own definitions to the root, under names of their own, and gives what is left.
-fn hoist(mut schema: Schema, kind: &str, of: &str, root: &mut Value) -> Value {
+/// A provider's schema as a part of ours.
+fn options_of(mut schema: Schema) -> Value {
     without_null(&mut schema);
-    let mut schema = schema.to_value();
-    let prefix = format!("{kind}-{of}-");
-    rename(&mut schema, &prefix);
-    let Some(object) = schema.as_object_mut() else { return schema };
-    for meta in ["$schema", "title"] {
-        object.shift_remove(meta);
+    for of_a_root in ["$schema", "title"] {
+        schema.remove(of_a_root);
     }
-    let definitions =
-        ["definitions", "$defs"].into_iter().filter_map(|key| object.shift_remove(key)).collect::<Vec<_>>();
-    let target = root.get_mut("definitions").and_then(Value::as_object_mut);
-    if let Some(target) = target {
-        for (name, definition) in definitions.into_iter().filter_map(|d| d.as_object().cloned()).flatten() {
-            target.insert(format!("{prefix}{name}"), definition);
-        }
-    }
-    schema
-}
-
-/// Points references within a schema to the places that `hoist` gives its definitions.
-fn rename(value: &mut Value, prefix: &str) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map.iter_mut() {
-                match value {
-                    Value::String(target) if key == "$ref" => {
-                        for old in ["#/definitions/", "#/$defs/"] {
-                            if let Some(name) = target.strip_prefix(old) {
-                                *target = format!("#/definitions/{prefix}{name}");
-                                break;
-                            }
-                        }
-                    }
-                    value => rename(value, prefix),
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(|value| rename(value, prefix)),
-        _ => {}
-    }
+    schema.to_value()
 }
 
 /// `on` belongs to the configuration: accounts are names, of which the provider knows nothing.

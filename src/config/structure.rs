@@ -8,7 +8,7 @@ use super::fault::{Code, Fault};
 use super::leaf;
 use super::place::Places;
 use super::source::SourceFile;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, nearest};
 use super::tree::{Data, Entry, Node, Path};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -208,11 +208,14 @@ impl<'a> Structure<'a> {
         }
         for key in required {
             if !entries.iter().any(|entry| entry.key == key) {
+                whole = false;
+                if misspelt(schema, entries, key) {
+                    continue;
+                }
                 let place = self.places.of(path);
                 let span = if path.0.is_empty() { node.span } else { self.places.tree.key_span(path) };
                 let fault = Fault::new(Code::MissingKey, span, format!("{place} has no `{key}`"));
                 self.push(path, fault.label(format!("`{key}` is missing")));
-                whole = false;
             }
         }
         whole.then_some(Value::Object(map))
@@ -304,21 +307,26 @@ impl<'a> Structure<'a> {
     fn what(&self, path: &Path) -> String {
         let Some((last, above)) = path.0.split_last() else { return self.places.of(path) };
         let above = Path(above.to_vec());
-        let object = self.places.takers(path) != format!("`{last}` takes") && last.parse::<usize>().is_err();
-        let step = self.places.takers(path) == "steps take";
-        if object || step {
+        if self.places.is_object(path) {
             return self.places.of(path);
         }
         let in_list = self.places.tree.at(&above).is_some_and(|node| matches!(node.data, Data::List(_)));
-        match last.parse::<usize>().map_err(drop).and_then(|i| if in_list { Ok(i) } else { Err(()) }) {
-            Ok(i) => format!("item {} of {}", i + 1, self.places.of(&above)),
-            Err(_) if above.0.is_empty() => format!("`{last}`"),
-            Err(_) => format!("`{last}` of {}", self.places.of(&above)),
+        match last.parse::<usize>() {
+            Ok(i) if in_list => format!("item {} of {}", i + 1, self.places.of(&above)),
+            _ if above.0.is_empty() => format!("`{last}`"),
+            _ => format!("`{last}` of {}", self.places.of(&above)),
         }
     }
 }
 
 static ANYTHING: Value = Value::Bool(true);
+
+/// Whether a key that is not there is most likely one that is there and not known.
+fn misspelt(schema: &Value, entries: &[Entry], missing: &str) -> bool {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return false };
+    let unknown = entries.iter().map(|entry| entry.key.as_str()).filter(|key| !properties.contains_key(*key));
+    unknown.into_iter().any(|key| nearest(key, properties.keys().map(String::as_str)) == Some(missing))
+}
 
 /// The texts that a choice is, where it is a fixed one.
 fn constants(schema: &Value) -> Vec<&str> {

@@ -1,7 +1,13 @@
 //! The nearest of what there is to what was written.
 
+/// Longer texts are no slips of a key or a name, and comparing takes the product of both lengths.
+const MAX_LENGTH: usize = 100;
+
 /// The candidate that `wanted` is most likely a slip of, or none where all are far.
 pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if wanted.len() > MAX_LENGTH {
+        return None;
+    }
     let lower = wanted.to_lowercase();
     let score = |candidate: &str| {
         let near = strsim::normalized_damerau_levenshtein(&lower, &candidate.to_lowercase());
@@ -12,6 +18,7 @@ pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a
     };
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len() <= MAX_LENGTH)
         .map(|candidate| (score(candidate), candidate))
         .filter(|(score, _)| *score >= 0.65)
         .fold(None, |best: Option<(f64, &str)>, next| match best {
@@ -41,5 +48,7 @@ mod tests {
         assert_eq!(nearest("mount", keys), Some("mounts"));
         assert_eq!(nearest("zebra", keys), None);
         assert_eq!(nearest("", keys), None);
+        let long = "image".repeat(1_000_000);
+        assert_eq!(nearest(&long, [long.as_str()]), None);
     }
 }

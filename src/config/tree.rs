@@ -79,6 +79,15 @@ impl Node {
         self.entry(key).map(|entry| &entry.value)
     }
 
+    /// How many levels it has below itself.
+    fn height(&self) -> usize {
+        match &self.data {
+            Data::List(items) => items.iter().map(|item| item.height() + 1).max().unwrap_or(0),
+            Data::Map(entries) => entries.iter().map(|entry| entry.value.height() + 1).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// What a person calls it.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.data {

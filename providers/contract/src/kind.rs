@@ -36,10 +36,10 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The key: `docker`, `local`.
     fn name(&self) -> &'static str;
 
-    /// Draft-07 schema of an account's options (`providers.NAME.KIND`).
+    /// Draft-07 schema of an account's options (`providers.NAME.KIND`), without references, as [`schema_of`] makes it.
     fn account_schema(&self) -> Schema;
 
-    /// Draft-07 schema of a pool's options (`pools.NAME.KIND`), without `on`, which the configuration owns.
+    /// Draft-07 schema of a pool's options (`pools.NAME.KIND`), without references and without `on`, which the configuration owns.
     fn pool_schema(&self) -> Schema;
 
     /// Checks beyond the schema's. Called only with options that meet the schema.

@@ -58,10 +58,13 @@ pub(super) fn hint(schemas: &[&Value], node: &Node) -> String {
             "no" | "off" | "n" | "0" | "false" => "write `false`".to_owned(),
             _ => String::new(),
         },
-        Data::Text(text) if takes("integer") && text.parse::<i64>().is_ok() => {
-            "write it without quotes".to_owned()
-        }
+        Data::Text(text) if takes("number") && text.parse::<f64>().is_ok() => without_quotes(),
+        Data::Text(text) if takes("integer") && text.parse::<i64>().is_ok() => without_quotes(),
         Data::Text(_) if takes("array") => "write it as a list: `[…]`".to_owned(),
         _ => String::new(),
     }
+}
+
+fn without_quotes() -> String {
+    "write it without quotes".to_owned()
 }

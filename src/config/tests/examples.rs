@@ -69,6 +69,19 @@ fn the_schema_refuses_what_the_checker_of_structure_refuses() {
     }
 }
 
+/// What `rouse config schema` prints stands beside the examples. After a change that is meant, run the tests with `UPDATE_EXPECT=1`.
+#[test]
+fn the_kept_schema_is_the_one_in_force() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rouse-v1.schema.json");
+    let text = serde_json::to_string_pretty(&schema(&kinds::all())).expect("JSON") + "\n";
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, text).expect("the folder of examples can be written");
+    } else {
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == text, "{} is not in step: cargo xtask generate", path.display());
+    }
+}
+
 #[test]
 fn the_full_example_has_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/full.yaml");

@@ -233,6 +233,14 @@ fn aliases_repeat_and_bombs_do_not_go_off() {
     }
     let faults = check(&bomb).expect_err("too large");
     assert_eq!(faults.list[0].code, Code::TooLarge);
+    let heavy =
+        format!("version: 1\na: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 100_000].join(", "));
+    assert_eq!(check(&heavy).expect_err("too large").list[0].code, Code::TooLarge);
+    let mut chain = format!("version: 1\na0: &a0 {}{}\n", "[".repeat(40), "]".repeat(40));
+    for i in 1..5000 {
+        chain.push_str(&format!("a{i}: &a{i} {}*a{}{}\n", "[".repeat(10), i - 1, "]".repeat(10)));
+    }
+    assert_eq!(check(&chain).expect_err("too deep").list[0].code, Code::TooLarge);
     for depth in [100, 500, 100_000] {
         let deep = format!("version: 1\nx: {}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(check(&deep).expect_err("too deep").list[0].code, Code::TooLarge, "{depth}");

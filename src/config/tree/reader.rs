@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 200_000;
+const BYTES_OF_A_NODE: usize = 64;
 
 /// Reads one source. `None` for an empty one, and where it cannot be read at all; faults say why.
 pub(crate) fn read(file: usize, text: &str, faults: &mut Vec<Fault>) -> Option<Node> {
@@ -120,6 +121,8 @@ impl<'a> Reader<'a> {
         let (anchor, node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span);
+                // A long text weighs as much as many short ones.
+                self.count(text.len() / BYTES_OF_A_NODE, span)?;
                 (anchor, self.scalar(text, style, span))
             }
             Event::SequenceStart(anchor, tag) => {
@@ -130,23 +133,26 @@ impl<'a> Reader<'a> {
                 self.refuse_tag(tag.as_deref(), span);
                 (anchor, self.map(span, depth)?)
             }
-            Event::Alias(anchor) => {
-                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Box::new(Fault::new(
-                        Code::UnusedYaml,
-                        span,
-                        "an alias to what is not complete yet",
-                    )));
-                };
-                self.count(size, span)?;
-                return Ok(node);
-            }
+            Event::Alias(anchor) => return self.alias(anchor, span, depth),
             _ => (0, Node { span, data: Data::Null }),
         };
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), self.nodes - before + 1));
         }
         Ok(node)
+    }
+
+    /// What an anchor has named before, once more. Depth and size are counted first.
+    fn alias(&mut self, anchor: usize, span: Span, depth: usize) -> Stop<Node> {
+        let named = self.anchors.get(&anchor).map(|(node, size)| (node.height(), *size));
+        let Some((height, size)) = named else {
+            return Err(Box::new(Fault::new(Code::UnusedYaml, span, "an alias to what is not complete yet")));
+        };
+        if depth + height > MAX_DEPTH {
+            return Err(Box::new(too_deep(span)));
+        }
+        self.count(size, span)?;
+        Ok(self.anchors[&anchor].0.clone())
     }
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
