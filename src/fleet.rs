@@ -12,6 +12,7 @@ use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};
 use crate::specs;
 use provisioning::Resolver;
+use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::matching::ReuseClass;
 use rouse_model::scaling::{self, Capacity, Demand, Limits, Reason};
@@ -27,6 +28,8 @@ const TICK: Duration = Duration::from_secs(1);
 const WINDOW: i64 = 1_000;
 /// A warm worker whose pool says `idle: auto` waits so long.
 const IDLE_AUTO: Duration = Duration::from_secs(120);
+/// One that serves a single build does not idle. It has this long to be given the build that it was made for, which may have been cancelled.
+const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
 
 /// Why a pass was cut short.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,9 @@ impl Fleet {
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), FleetError> {
         let ctx = &self.ctx;
         let workers = ctx.store.live_workers().await?;
+        // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
+        // other way round it would be launched for once more.
+        let leases = ctx.store.leases().await?;
         for worker in workers.iter().filter(|w| w.master == ctx.me) {
             self.ensure_driver(worker.id, stop);
         }
@@ -102,7 +108,7 @@ impl Fleet {
             .filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now))
             .collect();
         let demand = self.demand(&active, waiting, &workers).await?;
-        self.scale(&active, demand, &workers, now).await
+        self.scale(&active, demand, &workers, &leases, now).await
     }
 
     /// A queued request that somebody cancelled ends here; one that a build runs is ended by that.
@@ -164,9 +170,9 @@ impl Fleet {
         active: &Active,
         mut demand: BTreeMap<String, Vec<Demand>>,
         workers: &[Worker],
+        leases: &[Lease],
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let leases = self.ctx.store.leases().await?;
         let busy = |id: WorkerId| leases.iter().filter(|l| l.worker == id).count();
         let pools: HashSet<&str> = active.config.pools.iter().map(|(name, _)| name.as_str()).collect();
         for worker in workers.iter().filter(|w| !pools.contains(w.pool.as_str())) {
@@ -188,6 +194,7 @@ impl Fleet {
                 max: pool.max as usize,
                 slots: pool.slots as usize,
                 idle: match pool.reuse.idle {
+                    _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
                     crate::config::Idle::Auto => IDLE_AUTO,
                     crate::config::Idle::After(period) => period.0,
                 },

@@ -2,4 +2,5 @@
 
 mod harness;
 mod harness_holds;
+mod killed;
 mod main_job;

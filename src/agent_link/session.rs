@@ -97,7 +97,9 @@ impl Session {
         if write.send(Message::Text(encode(&welcome).into())).await.is_err() {
             return "the connection broke";
         }
+        // A driver that began before this session asked for a report in vain; one that begins later asks again.
         for build in self.builds.values() {
+            self.report(*build);
             ctx.switchboard.to_driver(*build, ToDriver::Look);
         }
         ctx.switchboard.look_at_worker(self.door.worker);
@@ -223,6 +225,20 @@ impl Session {
         }
     }
 
+    /// Repeats to a build's driver what is finished and not forgotten.
+    fn report(&self, build: BuildId) {
+        let of_build: BTreeMap<CommandId, &Outcome> = self
+            .held
+            .iter()
+            .filter(|(id, _)| self.builds.get(id) == Some(&build))
+            .map(|(id, outcome)| (*id, outcome))
+            .collect();
+        for (command, outcome) in of_build {
+            let outcome = Box::new(outcome.clone());
+            self.door.ctx.switchboard.to_driver(build, ToDriver::Finished { command, outcome });
+        }
+    }
+
     /// Turns a wish into a message, where there is one to send.
     fn obey(&mut self, wish: ToSession) -> Option<ToAgent> {
         match wish {
@@ -243,16 +259,7 @@ impl Session {
             }
             ToSession::Durable { stream, to } => Some(ToAgent::Durable(Durable { stream, to })),
             ToSession::Report(build) => {
-                let of_build: BTreeMap<CommandId, &Outcome> = self
-                    .held
-                    .iter()
-                    .filter(|(id, _)| self.builds.get(id) == Some(&build))
-                    .map(|(id, outcome)| (*id, outcome))
-                    .collect();
-                for (command, outcome) in of_build {
-                    let outcome = Box::new(outcome.clone());
-                    self.door.ctx.switchboard.to_driver(build, ToDriver::Finished { command, outcome });
-                }
+                self.report(build);
                 None
             }
             ToSession::Drain { on } => Some(ToAgent::Drain { on }),

@@ -95,6 +95,8 @@ impl Master {
         command.args(&self.options.flags);
         let docker = self.options.docker.as_ref().map_or("unix:///nonexistent/docker.sock", Docker::host);
         command.env("DOCKER_HOST", docker);
+        // What a failed scenario shows.
+        command.env("RUST_LOG", "rouse=debug");
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command
     }
