@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use rouse_contract::conformance::{Bench, Joins, Of};
 use rouse_contract::{Installation, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag};
 use rouse_model::Trust;
-use rouse_provider_docker::{Daemon, DockerKind};
+use rouse_provider_docker::DockerKind;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -38,19 +38,34 @@ pub async fn bench() -> Option<Host> {
     let agents = rouse_testkit::back_ends::agents()?;
     let docker = Docker::connect_with_unix(&host, 60, API_DEFAULT_VERSION).expect("the daemon's socket");
     let docker = docker.negotiate_version().await.expect("the daemon");
-    let daemon = Daemon::at(&host).expect("the daemon");
-    daemon.import_image(EMPTY, archive(&[("nothing", b"", 0o644)])).await.expect("imported");
-    let shell = std::fs::read("/bin/busybox").expect("busybox, of the package busybox-static");
-    let passwd = b"root:x:0:0::/:/bin/sh\nbuilder:x:1000:1000::/:/bin/sh\n";
-    let files: [(&str, &[u8], u32); 3] =
-        [("bin/busybox", &shell, 0o755), ("bin/sh", &shell, 0o755), ("etc/passwd", passwd, 0o644)];
-    import(&docker, BUSYBOX, archive(&files), &["USER builder"]).await;
+    images(&docker).await;
     let state = tempfile::Builder::new()
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir()
         .expect("a state folder");
     let id = format!("{:06x}{:02x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     Some(Host { docker, host, state, agents, id })
+}
+
+/// Both images, under ids that stay: imported once, since importing anew moves the tag under whoever has resolved it.
+async fn images(docker: &Docker) {
+    static READY: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let make = async {
+        // Another run of these tests on the same daemon waits at the same file.
+        let shell = std::fs::File::open("/bin/busybox").expect("busybox, of the package busybox-static");
+        shell.lock().expect("locked");
+        if docker.inspect_image(EMPTY).await.is_err() {
+            import(docker, EMPTY, archive(&[("nothing", b"", 0o644)]), &[]).await;
+        }
+        if docker.inspect_image(BUSYBOX).await.is_err() {
+            let shell = std::fs::read("/bin/busybox").expect("busybox");
+            let passwd = b"root:x:0:0::/:/bin/sh\nbuilder:x:1000:1000::/:/bin/sh\n";
+            let files: [(&str, &[u8], u32); 3] =
+                [("bin/busybox", &shell, 0o755), ("bin/sh", &shell, 0o755), ("etc/passwd", passwd, 0o644)];
+            import(docker, BUSYBOX, archive(&files), &["USER builder"]).await;
+        }
+    };
+    READY.get_or_init(|| make).await;
 }
 
 impl Host {
