@@ -96,26 +96,39 @@ impl Nudges {
     }
 }
 
-/// Codebases that somebody wants to be looked at now. A nudge that names a codebase, and who gave it; lost with the process, since the
-/// next look finds the same.
+/// Word from outside that a codebase has changed. Nothing of it is believed but that a look is due; a branch that it names is looked at
+/// even where it is not watched, and what is found there is untrusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Who gave it; stands with the change sets that are found.
+    pub by: String,
+    pub branch: Option<String>,
+    /// What was pushed: a look that does not find it was too early, and another one follows.
+    pub revision: Option<String>,
+}
+
+/// Hints that wait for a look. Lost with the process: a watched branch's next look finds the same.
 #[derive(Debug, Default)]
 pub struct Hurry {
-    wanted: Mutex<HashMap<String, String>>,
+    wanted: Mutex<HashMap<String, Vec<Hint>>>,
 }
 
 impl Hurry {
-    /// Somebody says that a codebase has changed; `by` stands with the change sets that are found then.
-    pub fn say(&self, codebase: &str, by: &str) {
-        self.wanted
-            .lock()
-            .expect("nothing panics while it is held")
-            .insert(codebase.to_owned(), by.to_owned());
+    /// More wait for one codebase only where somebody floods it; one look serves them all.
+    const MOST: usize = 100;
+
+    pub fn say(&self, codebase: &str, hint: Hint) {
+        let mut wanted = self.wanted.lock().expect("nothing panics while it is held");
+        let hints = wanted.entry(codebase.to_owned()).or_default();
+        if hints.len() < Self::MOST && !hints.contains(&hint) {
+            hints.push(hint);
+        }
     }
 
-    /// Who wants it, once.
+    /// All that wait for a codebase, once.
     #[must_use]
-    pub fn take(&self, codebase: &str) -> Option<String> {
-        self.wanted.lock().expect("nothing panics while it is held").remove(codebase)
+    pub fn take(&self, codebase: &str) -> Vec<Hint> {
+        self.wanted.lock().expect("nothing panics while it is held").remove(codebase).unwrap_or_default()
     }
 }
 

@@ -43,7 +43,20 @@ struct Turn<'a> {
 
 /// Runs all schedulers until told to stop.
 pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
+    let mut tidied = None;
     loop {
+        let revision = ctx.config().revision;
+        if tidied != Some(revision) {
+            match memory::forget_others(&ctx, &ctx.config().config).await {
+                Ok(()) => tidied = Some(revision),
+                Err(error) => {
+                    tracing::warn!(
+                        error = crate::supervisor::chain(&error),
+                        "what removed schedulers remember is forgotten later"
+                    );
+                }
+            }
+        }
         let next = pass(&ctx).await;
         let wait = next.map_or(TICK, |at| at.since(ctx.now()).clamp(Duration::from_millis(5), TICK));
         tokio::select! {
@@ -108,8 +121,14 @@ impl Turn<'_> {
     }
 
     async fn stamp_of_head(&self, codebase: &str, branch: Option<String>) -> Result<Stamp, TurnError> {
+        let store = &self.ctx.store;
+        let branch = match branch {
+            Some(branch) => Some(branch),
+            // The repository's own, as the last look saw it.
+            None => store.codebase_state(codebase).await?.and_then(|state| state.default_branch),
+        };
         let head = match &branch {
-            Some(branch) => self.ctx.store.head(codebase, branch).await?,
+            Some(branch) => store.head(codebase, branch).await?,
             None => None,
         };
         Ok(Stamp {

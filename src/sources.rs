@@ -36,12 +36,14 @@ pub use error::{Class, SourceError};
 pub use history::{Commit, History};
 pub use limits::Limits;
 pub use patterns::{PatternError, Patterns};
-pub use remote::Look;
+pub use remote::{Look, check_ref_name, check_revision};
 pub use repository::{Key, Repositories, Repository};
 pub use tree::{Tree, TreeFile};
 
-/// Calls to other machines at a time, over all codebases.
-const CALLS: usize = 8;
+/// Fetches at a time, over all codebases.
+const FETCHES: usize = 8;
+/// Looks at a time. They are cheap and many; servers that let them hang must not hold up the others, nor may large fetches.
+const LOOKS: usize = 64;
 
 /// The mirrors of one master. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,7 +56,8 @@ struct Inner {
     folder: PathBuf,
     repositories: Arc<dyn Repositories>,
     limits: Limits,
-    calls: Semaphore,
+    fetches: Semaphore,
+    looks: Semaphore,
     /// One for each mirror in use: fetching and replacing it exclude each other.
     turns: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -73,8 +76,8 @@ impl Sources {
         let folder = std::path::absolute(folder.into())
             .map_err(|e| SourceError::io("find the folder of mirrors", e))?;
         git::prepare(&folder)?;
-        let inner =
-            Inner { folder, repositories, limits, calls: Semaphore::new(CALLS), turns: Mutex::default() };
+        let (fetches, looks) = (Semaphore::new(FETCHES), Semaphore::new(LOOKS));
+        let inner = Inner { folder, repositories, limits, fetches, looks, turns: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -120,6 +123,25 @@ impl Sources {
         let asked = history::Asked { tip, base, known };
         let list = |mirror: PathBuf| async move { self.inner.history(&mirror, &asked).await }.boxed();
         self.inner.with_revision(codebase, tip, list).await
+    }
+
+    /// Whether a revision is one of these tips or in the past of one. Tips that the mirror does not have yet are fetched.
+    pub async fn is_within(
+        &self,
+        codebase: &str,
+        revision: &str,
+        tips: &[String],
+    ) -> Result<bool, SourceError> {
+        let check =
+            |mirror: PathBuf| async move { self.inner.is_within(&mirror, revision, tips).await }.boxed();
+        if self.inner.with_revision(codebase, revision, check).await? {
+            return Ok(true);
+        }
+        // A mirror that has the revision for its own sake may lack what leads to it.
+        let look = self.look(codebase).await?;
+        let refs = look.refs.into_iter().filter(|(_, tip)| tips.contains(tip)).collect();
+        self.fetch(codebase, &refs).await?;
+        self.inner.with_revision(codebase, revision, check).await
     }
 
     /// A file of a revision, up to `cap` bytes; `None` where there is none at this path.

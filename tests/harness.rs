@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod master;
 pub mod processes;
 pub mod scratch;
+pub mod story;
 pub mod wait;
 
 pub use database::Database;

@@ -1,6 +1,8 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
+mod changes;
 mod harness;
 mod harness_holds;
 mod killed;
 mod main_job;
+mod schedulers;

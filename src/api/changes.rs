@@ -6,6 +6,8 @@ use super::error::ApiError;
 use super::extract::{Asked, At, Sent};
 use super::listing::{Listing, page};
 use super::moment::Moment;
+use super::words::Trust;
+use crate::ctx::Hint;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -100,10 +102,11 @@ async fn show(
 #[serde(deny_unknown_fields)]
 struct Posted {
     codebase: String,
-    /// Where something was pushed; for the answer only, since all watched branches are looked at.
+    /// Where something was pushed; a tag as `refs/tags/NAME`. All watched branches are looked at in any case; one that is not watched is looked
+    /// at this once, and what is found there is untrusted.
     #[serde(default)]
     branch: Option<String>,
-    /// The revision that was pushed.
+    /// The revision that was pushed, a full object id. Where it is not there yet, the repository is looked at again for about a minute.
     #[serde(default)]
     revision: Option<String>,
 }
@@ -114,6 +117,8 @@ pub struct PostedView {
     pub codebase: String,
     /// The revision is the known head of the branch already: nothing new will be seen.
     pub known: bool,
+    /// What is found on a branch that the codebase does not watch is untrusted.
+    pub trust: Trust,
 }
 
 /// Say that a codebase has changed
@@ -134,12 +139,15 @@ async fn post(
         return Err(ApiError::invalid(format!("there is no codebase `{}`", posted.codebase))
             .help(format!("codebases: {}", known.join(", "))));
     };
-    if let Some(branch) = posted.branch.as_deref().filter(|branch| !config.watches(branch)) {
-        return Err(ApiError::invalid(format!(
-            "branch `{branch}` of codebase `{}` is not watched",
-            posted.codebase
-        ))
-        .help("see `branches` of the codebase in the configuration"));
+    let trusted = posted.branch.as_deref().is_none_or(|branch| config.watches(branch));
+    if let Some(branch) = &posted.branch {
+        crate::sources::check_ref_name(branch)
+            .map_err(|_| ApiError::invalid(format!("{branch:?} is no name of a branch")))?;
+    }
+    if let Some(revision) = &posted.revision {
+        crate::sources::check_revision(revision).map_err(|_| {
+            ApiError::invalid(format!("{revision:?} is no full object id")).help("git rev-parse prints it")
+        })?;
     }
     let head = match &posted.branch {
         Some(branch) => state.ctx.store.head(&posted.codebase, branch).await?,
@@ -147,7 +155,10 @@ async fn post(
     };
     let known = posted.revision.is_some() && head.is_some_and(|head| head.revision == posted.revision);
     if !known {
+        let (branch, revision) = (posted.branch, posted.revision);
+        state.ctx.hurry.say(&posted.codebase, Hint { by: caller.signature(), branch, revision });
         state.ctx.nudges.changes.notify_one();
     }
-    Ok((StatusCode::ACCEPTED, Json(PostedView { codebase: posted.codebase, known })))
+    let trust = if trusted { Trust::Trusted } else { Trust::Untrusted };
+    Ok((StatusCode::ACCEPTED, Json(PostedView { codebase: posted.codebase, known, trust })))
 }

@@ -7,6 +7,7 @@ use super::extract::At;
 use super::listing::Listing;
 use super::moment::Moment;
 use crate::config::CodebaseConfig;
+use crate::ctx::Hint;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -100,6 +101,7 @@ async fn poll(
     let active = state.ctx.config();
     let config = active.config.codebases.get(name.as_str()).filter(|c| caller.sees(c.project.as_str()));
     config.ok_or_else(|| ApiError::not_found(format_args!("codebase `{name}`")))?;
+    state.ctx.hurry.say(&name, Hint { by: caller.signature(), branch: None, revision: None });
     state.ctx.nudges.changes.notify_one();
     Ok(StatusCode::ACCEPTED)
 }

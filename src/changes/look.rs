@@ -1,21 +1,17 @@
-//! One look at one codebase: refs against stored heads, and what lies between them.
+//! One look at one codebase: refs against stored heads, and what to make of the difference.
 
+use super::seen::Poller;
 use crate::config::CodebaseConfig;
-use crate::ctx::{Active, Ctx};
-use crate::sources::{History, SourceError};
-use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::master::Role;
-use rouse_model::source::{Change, ChangeSet, CodebaseState, Head};
-use rouse_model::{Timestamp, Trust};
-use rouse_store::{Batch, CommitError, HoldError, ReadError};
-use std::collections::BTreeMap;
-
-/// Change rows of one set; all commits are counted.
-const MAX_CHANGES: usize = 300;
+use crate::ctx::{Active, Ctx, Hint};
+use crate::sources::{Look, SourceError};
+use rouse_model::Trust;
+use rouse_model::source::Head;
+use rouse_store::{CommitError, HoldError, ReadError};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a look came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+pub(super) enum LookError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("read what was seen before")]
@@ -26,18 +22,26 @@ enum LookError {
     Role(#[from] HoldError),
 }
 
-/// Looks, and says whether it went well.
-pub(super) async fn look(ctx: &Ctx, active: &Active, name: &str, hurried: Option<&str>) -> bool {
+/// What a look came to, with the hints that it could not serve.
+#[derive(Debug)]
+pub(super) enum Looked {
+    Well { unserved: Vec<Hint> },
+    Failed { unserved: Vec<Hint> },
+}
+
+/// Looks, and records how it went.
+pub(super) async fn look(ctx: &Ctx, active: &Active, name: &str, hints: Vec<Hint>) -> Looked {
     let Some((_, config)) = active.config.codebases.iter().find(|(n, _)| n.as_str() == name) else {
-        return true;
+        return Looked::Well { unserved: Vec::new() };
     };
-    let error = match try_look(ctx, config, name, hurried).await {
-        Ok(()) => return true,
-        Err(LookError::Commit(error)) if error.is_conflict() => return true,
+    let error = match try_look(ctx, config, name, &hints).await {
+        Ok(unserved) => return Looked::Well { unserved },
+        // Somebody else was quicker, and has seen what there was.
+        Err(LookError::Commit(error)) if error.is_conflict() => return Looked::Well { unserved: hints },
         Err(error) => error,
     };
     let said = crate::supervisor::chain(&error);
-    match note_failure(ctx, config, name, &said).await {
+    match super::seen::note_failure(ctx, config, name, &said).await {
         Ok(true) => tracing::warn!(
             codebase = name,
             error = said,
@@ -48,295 +52,92 @@ pub(super) async fn look(ctx: &Ctx, active: &Active, name: &str, hurried: Option
             tracing::warn!(codebase = name, %error, "the state of a codebase could not be recorded")
         }
     }
-    false
+    Looked::Failed { unserved: hints }
 }
 
 async fn try_look(
     ctx: &Ctx,
     config: &CodebaseConfig,
     name: &str,
-    hurried: Option<&str>,
-) -> Result<(), LookError> {
-    let Some(role) = ctx.roles.hold("poller", name).await? else { return Ok(()) };
+    hints: &[Hint],
+) -> Result<Vec<Hint>, LookError> {
+    let Some(role) = ctx.roles.hold("poller", name).await? else { return Ok(Vec::new()) };
     let look = ctx.sources.look(name).await?;
     let state = ctx.store.codebase_state(name).await?;
     let url = config.git.to_string();
-    let first = state.as_ref().is_none_or(|s| s.url != url || s.looked.is_none());
     let heads: BTreeMap<String, Head> =
         ctx.store.heads(name).await?.into_iter().map(|h| (h.branch.clone(), h)).collect();
-    let watched: BTreeMap<String, String> =
-        look.refs.into_iter().filter(|(branch, _)| config.watches(branch)).collect();
-    let moved: BTreeMap<String, String> = watched
-        .iter()
-        .filter(|(branch, tip)| heads.get(*branch).and_then(|h| h.revision.as_ref()) != Some(*tip))
-        .map(|(b, t)| (b.clone(), t.clone()))
-        .collect();
+    let first = state.as_ref().is_none_or(|s| s.url != url || s.looked.is_none());
+    let watching = watching(config);
+    let rewatched =
+        state.as_ref().and_then(|s| s.watching.as_ref()).is_some_and(|before| *before != watching);
     let poller = Poller {
         ctx,
         config,
         name,
         role: &role,
-        by: hurried.map_or_else(|| format!("poller {name}"), str::to_owned),
+        by: hints.first().map_or_else(|| format!("poller {name}"), |hint| hint.by.clone()),
+        url,
+        watching,
+        default_branch: look.default_branch.clone(),
     };
-    if first {
-        return poller.first_look(moved, &heads, state, url).await;
+    let named: BTreeSet<&str> = hints.iter().filter_map(|hint| hint.branch.as_deref()).collect();
+    let mut moved: BTreeMap<String, String> = BTreeMap::new();
+    let mut unseen: BTreeMap<String, String> = BTreeMap::new();
+    for (branch, tip) in &look.refs {
+        let watched = config.watches(branch);
+        let before = heads.get(branch).and_then(|head| head.revision.as_ref());
+        if before == Some(tip) || !(watched || named.contains(branch.as_str())) {
+            continue;
+        }
+        // A branch that was not watched until now has a past, and is no news.
+        let is_new_to_us = watched && (first || (rewatched && before.is_none()));
+        let of = if is_new_to_us { &mut unseen } else { &mut moved };
+        of.insert(branch.clone(), tip.clone());
+    }
+    let at_first_sight = first || rewatched;
+    if at_first_sight {
+        poller.first_look(unseen, &heads, state.clone()).await?;
     }
     if !moved.is_empty() {
-        let known: Vec<String> = heads.values().filter_map(|h| h.revision.clone()).collect();
-        let fetched = ctx.sources.fetch(name, &moved).await?;
-        for (branch, tip) in fetched {
-            let head = heads.get(&branch).cloned();
-            if head.as_ref().and_then(|h| h.revision.as_ref()) != Some(&tip) {
-                poller.branch_moved(&branch, &tip, head, &known).await?;
-            }
-        }
+        poller.branches_moved(&moved, &heads).await?;
     }
-    poller.branches_gone(&watched, heads).await?;
-    poller.note_success(state, url).await
+    poller.branches_gone(gone(config, &look, &heads, rewatched)).await?;
+    if !at_first_sight {
+        poller.note_success(state).await?;
+    }
+    unserved(ctx, name, hints).await
 }
 
-struct Poller<'a> {
-    ctx: &'a Ctx,
-    config: &'a CodebaseConfig,
-    name: &'a str,
-    role: &'a Role,
-    by: String,
+/// Refs that are there no more; and where others are watched than before, those that are not watched any more.
+fn gone(config: &CodebaseConfig, look: &Look, heads: &BTreeMap<String, Head>, rewatched: bool) -> Vec<Head> {
+    let is_gone =
+        |head: &&Head| !look.refs.contains_key(&head.branch) || (rewatched && !config.watches(&head.branch));
+    heads.values().filter(|head| head.revision.is_some()).filter(is_gone).cloned().collect()
 }
 
-impl Poller<'_> {
-    /// All heads are recorded, and only the tips that `first` names are changes.
-    async fn first_look(
-        &self,
-        moved: BTreeMap<String, String>,
-        heads: &BTreeMap<String, Head>,
-        state: Option<CodebaseState>,
-        url: String,
-    ) -> Result<(), LookError> {
-        let wanted: BTreeMap<String, String> = moved
-            .iter()
-            .filter(|(branch, _)| self.config.first.as_ref().is_some_and(|first| first.matches(branch)))
-            .map(|(b, t)| (b.clone(), t.clone()))
-            .collect();
-        let fetched = if wanted.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.ctx.sources.fetch(self.name, &wanted).await?
-        };
-        let now = self.ctx.now();
-        let mut batch = Batch::new("change.first-look");
-        batch.expect_role(self.role);
-        for (branch, tip) in &moved {
-            let tip = fetched.get(branch).unwrap_or(tip);
-            self.put_head(&mut batch, branch, Some(tip.clone()), heads.get(branch).cloned(), now);
-            if fetched.contains_key(branch) {
-                let history = self.ctx.sources.history(self.name, tip, None, &[]).await?;
-                self.put_set(&mut batch, branch, tip, None, &history, now).await?;
-            }
-        }
-        self.put_state(&mut batch, state, url, now);
-        self.ctx.store.commit(batch).await?;
-        self.ctx.nudges.schedulers.notify_one();
-        Ok(())
-    }
-
-    async fn branch_moved(
-        &self,
-        branch: &str,
-        tip: &str,
-        head: Option<Head>,
-        known: &[String],
-    ) -> Result<(), LookError> {
-        let base = head.as_ref().and_then(|h| h.revision.clone());
-        let history = self.ctx.sources.history(self.name, tip, base.as_deref(), known).await?;
-        let now = self.ctx.now();
-        let mut batch = Batch::new("change.see");
-        batch.expect_role(self.role);
-        self.put_head(&mut batch, branch, Some(tip.to_owned()), head, now);
-        self.put_set(&mut batch, branch, tip, base, &history, now).await?;
-        self.ctx.store.commit(batch).await?;
-        self.ctx.nudges.schedulers.notify_one();
-        Ok(())
-    }
-
-    async fn branches_gone(
-        &self,
-        watched: &BTreeMap<String, String>,
-        heads: BTreeMap<String, Head>,
-    ) -> Result<(), LookError> {
-        let gone: Vec<Head> = heads
-            .into_values()
-            .filter(|h| h.revision.is_some() && !watched.contains_key(&h.branch))
-            .collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let now = self.ctx.now();
-        let mut batch = Batch::new("change.branch-gone");
-        batch.expect_role(self.role);
-        for head in gone {
-            let branch = head.branch.clone();
-            self.put_head(&mut batch, &branch, None, Some(head), now);
-        }
-        self.ctx.store.commit(batch).await?;
-        Ok(())
-    }
-
-    /// A row is written when something is new to say: the first good look, or the end of a failure.
-    async fn note_success(&self, state: Option<CodebaseState>, url: String) -> Result<(), LookError> {
-        if state.as_ref().is_some_and(|s| s.error.is_none() && s.url == url) {
-            return Ok(());
-        }
-        let mut batch = Batch::new("codebase.back");
-        self.put_state(&mut batch, state, url, self.ctx.now());
-        self.ctx.store.commit(batch).await?;
-        Ok(())
-    }
-
-    fn put_head(
-        &self,
-        batch: &mut Batch,
-        branch: &str,
-        revision: Option<String>,
-        head: Option<Head>,
-        now: Timestamp,
-    ) {
-        match head {
-            Some(mut head) => {
-                head.revision = revision;
-                head.seen_at = now;
-                batch.update(&mut head);
-            }
-            None => {
-                let (codebase, branch) = (self.name.to_owned(), branch.to_owned());
-                batch.insert(&Head { codebase, branch, revision, seen_at: now, generation: 0 });
-            }
-        }
-    }
-
-    fn put_state(&self, batch: &mut Batch, state: Option<CodebaseState>, url: String, now: Timestamp) {
-        match state {
-            Some(mut state) => {
-                state.url = url;
-                state.looked = Some(now);
-                state.error = None;
-                state.failing_since = None;
-                batch.update(&mut state);
-            }
-            None => {
-                let codebase = self.name.to_owned();
-                let looked = Some(now);
-                batch.insert(&CodebaseState {
-                    codebase,
-                    url,
-                    looked,
-                    error: None,
-                    failing_since: None,
-                    generation: 0,
-                });
-            }
-        }
-        let project = self.config.project.to_string();
-        batch.event(state_event(self.name, project, now, serde_json::json!({"looked": true, "error": null})));
-    }
-
-    async fn put_set(
-        &self,
-        batch: &mut Batch,
-        branch: &str,
-        tip: &str,
-        base: Option<String>,
-        history: &History,
-        now: Timestamp,
-    ) -> Result<(), LookError> {
-        let project = self.config.project.to_string();
-        let listed = if history.total == 0 { 0 } else { history.commits.len().min(MAX_CHANGES) };
-        let total = i64::try_from(history.total).unwrap_or(i64::MAX);
-        // A list that is not complete has fewer rows than commits: so everybody sees that the files are not all known.
-        let commits =
-            if history.is_complete() { total } else { total.max(i64::try_from(listed).unwrap_or(0) + 1) };
-        let set = ChangeSet {
-            id: self.ctx.store.next_id().await?,
-            project: project.clone(),
-            codebase: self.name.to_owned(),
-            branch: branch.to_owned(),
-            revision: tip.to_owned(),
-            base,
-            trust: Trust::Trusted,
-            commits: commits.max(1),
-            seen_at: now,
-            noticed_by: self.by.clone(),
-        };
-        batch.insert(&set);
-        for commit in history.commits.iter().take(listed).rev() {
-            batch.insert(&Change {
-                id: self.ctx.store.next_id().await?,
-                change_set: set.id,
-                codebase: self.name.to_owned(),
-                branch: branch.to_owned(),
-                revision: commit.revision.clone(),
-                author: commit.author.clone(),
-                message: commit.message.clone(),
-                files: commit.files.clone(),
-                authored_at: Timestamp::from_secs(commit.when),
-            });
-        }
-        batch.event(NewEvent {
-            kind: EventKind::ChangeSetSeen,
-            version: 1,
-            subject: format!("change_set/{}", set.id),
-            project,
-            at: now,
-            payload: serde_json::json!({
-                "codebase": set.codebase, "branch": set.branch, "revision": set.revision, "commits": set.commits,
-                "noticed_by": set.noticed_by, "rewritten": history.rewritten,
-            }),
+/// Hints whose revision is neither where its branch stands nor among what was seen before it.
+async fn unserved(ctx: &Ctx, name: &str, hints: &[Hint]) -> Result<Vec<Hint>, LookError> {
+    let mut unserved = Vec::new();
+    for hint in hints {
+        let Some(revision) = &hint.revision else { continue };
+        let heads = ctx.store.heads(name).await?;
+        let stands = heads.iter().any(|head| {
+            head.revision.as_ref() == Some(revision) && hint.branch.as_ref().is_none_or(|b| *b == head.branch)
         });
-        Ok(())
-    }
-}
-
-fn state_event(name: &str, project: String, now: Timestamp, payload: serde_json::Value) -> NewEvent {
-    NewEvent {
-        kind: EventKind::CodebaseState,
-        version: 1,
-        subject: format!("codebase/{name}"),
-        project,
-        at: now,
-        payload,
-    }
-}
-
-/// Records a failure; `true` where it is a new one, worth a line.
-async fn note_failure(ctx: &Ctx, config: &CodebaseConfig, name: &str, said: &str) -> Result<bool, LookError> {
-    let now = ctx.now();
-    let state = ctx.store.codebase_state(name).await?;
-    if state.as_ref().is_some_and(|s| s.error.as_deref() == Some(said)) {
-        return Ok(false);
-    }
-    let mut batch = Batch::new("codebase.away");
-    match state {
-        Some(mut state) => {
-            state.error = Some(said.to_owned());
-            state.failing_since.get_or_insert(now);
-            batch.update(&mut state);
-        }
-        None => {
-            batch.insert(&CodebaseState {
-                codebase: name.to_owned(),
-                url: config.git.to_string(),
-                looked: None,
-                error: Some(said.to_owned()),
-                failing_since: Some(now),
-                generation: 0,
-            });
+        if !stands && ctx.store.changes_at(name, revision).await?.is_empty() {
+            unserved.push(hint.clone());
         }
     }
-    batch.event(state_event(
-        name,
-        config.project.to_string(),
-        now,
-        serde_json::json!({"looked": false, "error": said}),
-    ));
-    ctx.store.commit(batch).await?;
-    Ok(true)
+    Ok(unserved)
+}
+
+/// What is watched, as it is remembered with the heads.
+fn watching(config: &CodebaseConfig) -> String {
+    serde_json::json!({"branches": config.branches, "tags": config.tags}).to_string()
+}
+
+/// What is found on a branch that is not declared is not trusted.
+pub(super) fn trust_of(config: &CodebaseConfig, branch: &str) -> Trust {
+    if config.watches(branch) { Trust::Trusted } else { Trust::Untrusted }
 }

@@ -137,12 +137,16 @@ impl ParameterConfig {
     /// # Errors
     /// Why it is not taken.
     pub fn answer(&self, given: Option<&Value>) -> Result<Value, AnswerFault> {
-        let Some(given) = given else {
-            return self.default.clone().ok_or_else(|| AnswerFault::new("an answer is required"));
-        };
+        let missing = || AnswerFault { message: "an answer is required".into(), help: Some(self.taken()) };
+        let Some(given) = given else { return self.default.clone().ok_or_else(missing) };
         if self.required && given.as_str().is_some_and(str::is_empty) {
-            return Err(AnswerFault::new("an answer is required"));
+            return Err(missing());
         }
+        self.judge(given)
+            .map_err(|fault| AnswerFault { help: Some(fault.help.unwrap_or_else(|| self.taken())), ..fault })
+    }
+
+    fn judge(&self, given: &Value) -> Result<Value, AnswerFault> {
         match &self.kind {
             ParameterKind::String { pattern } => text(given, pattern.as_ref(), false),
             ParameterKind::Text { pattern } => text(given, pattern.as_ref(), true),
@@ -155,6 +159,30 @@ impl ParameterConfig {
             },
             ParameterKind::Choice { of } => choice(given, of),
         }
+    }
+
+    /// What would be taken, for whoever gave something else; with the configuration's own words where it has some.
+    fn taken(&self) -> String {
+        let matching = |pattern: &Option<RegexText>| match pattern {
+            Some(pattern) => format!(" that matches `{pattern}`"),
+            None => String::new(),
+        };
+        let mut taken = match &self.kind {
+            ParameterKind::String { pattern } => format!("give a line of text{}", matching(pattern)),
+            ParameterKind::Text { pattern } => format!("give a text{}", matching(pattern)),
+            ParameterKind::Int { min: Some(min), max: Some(max) } => {
+                format!("give a whole number from {min} to {max}")
+            }
+            ParameterKind::Int { min: Some(min), max: None } => format!("give a whole number from {min} on"),
+            ParameterKind::Int { min: None, max: Some(max) } => format!("give a whole number up to {max}"),
+            ParameterKind::Int { min: None, max: None } => "give a whole number".into(),
+            ParameterKind::Bool => "give `true` or `false`".into(),
+            ParameterKind::Choice { of } => format!("choices: {}", of.join(", ")),
+        };
+        if let Some(help) = &self.help {
+            taken.push_str(&format!("; {help}"));
+        }
+        taken
     }
 }
 

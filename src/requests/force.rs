@@ -8,6 +8,10 @@ use rouse_model::property::Properties;
 use rouse_store::{Batch, ReadError};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A repository that takes longer to say whether it has a revision is not waited for.
+const FIND_OUT: Duration = Duration::from_secs(20);
 
 /// What a person asks for.
 #[derive(Debug, Clone, Default)]
@@ -157,7 +161,7 @@ async fn submit(
     Ok(make::make(ctx, active, wish, Batch::new("buildset.make")).await?)
 }
 
-/// A wish that names a branch which is not declared, or a revision that no declared branch is known to have stood at, is untrusted.
+/// A wish that names a branch which is not declared, or a revision that no declared branch holds, is untrusted.
 async fn stamp(
     ctx: &Ctx,
     active: &Active,
@@ -169,12 +173,18 @@ async fn stamp(
     let (_, config) = found.ok_or_else(|| ForceError::NoCodebase(codebase.clone()))?;
     let source = asked.sources.get(&codebase).cloned().unwrap_or_default();
     let branch = source.branch.or(branch);
-    let heads = ctx.store.heads(&codebase).await?;
+    // The repository's own branch, where nobody names one, is nobody's choice.
     let declared = branch.as_deref().is_none_or(|b| config.watches(b));
+    let branch = match branch {
+        Some(branch) => Some(branch),
+        None => ctx.store.codebase_state(&codebase).await?.and_then(|state| state.default_branch),
+    };
+    let heads = ctx.store.heads(&codebase).await?;
     let (revision, known) = match source.revision {
         Some(revision) => {
-            let known =
-                heads.iter().any(|h| h.revision.as_deref() == Some(&revision) && config.watches(&h.branch));
+            let of_declared = heads.iter().filter(|h| config.watches(&h.branch));
+            let tips: Vec<String> = of_declared.filter_map(|h| h.revision.clone()).collect();
+            let known = tips.contains(&revision) || is_within(ctx, &codebase, &revision, &tips).await;
             (Some(revision), known)
         }
         None => {
@@ -183,4 +193,21 @@ async fn stamp(
     };
     let trust = if declared && known { Trust::Trusted } else { Trust::Untrusted };
     Ok(Stamp { codebase, branch, revision, change_set: None, trust })
+}
+
+/// Whether a revision is in the past of one of these. What cannot be told in a moment, or not at all, is not.
+async fn is_within(ctx: &Ctx, codebase: &str, revision: &str, tips: &[String]) -> bool {
+    match tokio::time::timeout(FIND_OUT, ctx.sources.is_within(codebase, revision, tips)).await {
+        Ok(Ok(within)) => within,
+        Ok(Err(error)) => {
+            tracing::debug!(
+                codebase,
+                revision,
+                error = crate::supervisor::chain(&error),
+                "a revision is not known"
+            );
+            false
+        }
+        Err(_) => false,
+    }
 }

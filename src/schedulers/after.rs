@@ -13,38 +13,22 @@ const AT_ONCE: i64 = 500;
 impl Turn<'_> {
     pub(super) async fn after(&self, after: &After) -> Result<Option<Timestamp>, TurnError> {
         let mut memory = self.memory().await?;
-        let cursor = match memory.get::<i64>(CURSOR)? {
-            Some(cursor) => cursor,
-            None => {
-                let newest = self.ctx.store.newest_event().await?;
-                let mut batch = Batch::new("scheduler.begin");
-                memory.set(&mut batch, CURSOR, &newest);
-                self.ctx.store.commit(batch).await?;
-                newest
-            }
-        };
-        let events = self.ctx.store.events_after(cursor, AT_ONCE).await?;
-        let Some(last) = events.last().map(|e| e.seq) else { return Ok(None) };
-        let full = i64::try_from(events.len()).unwrap_or(0) == AT_ONCE;
-        let mut moved = false;
-        for event in events.iter().filter(|e| e.body.kind == EventKind::BuildsetDone) {
-            let upstream = event.body.payload["scheduler"].as_str().unwrap_or_default();
-            let Some((_, when)) = after.upstream.iter().find(|(name, _)| name.as_str() == upstream) else {
-                continue;
-            };
-            let id = event.body.subject.split('/').nth(1).and_then(|n| n.parse().ok()).map(BuildsetId);
-            let Some(id) = id else { continue };
+        let cursor = self.place_in_events(&mut memory, CURSOR).await?;
+        let events = self.ctx.store.events_of_kind_after(EventKind::BuildsetDone, cursor, AT_ONCE).await?;
+        let more = i64::try_from(events.len()).unwrap_or(0) == AT_ONCE;
+        for event in events {
             let mut batch = Batch::new("scheduler.skip");
             memory.set(&mut batch, CURSOR, &event.seq);
-            self.follow(id, upstream, *when, batch).await?;
-            moved = event.seq == last;
+            let upstream = event.body.payload["scheduler"].as_str().unwrap_or_default();
+            let when =
+                after.upstream.iter().find(|(name, _)| name.as_str() == upstream).map(|(_, when)| *when);
+            let id = event.body.subject.split('/').nth(1).and_then(|n| n.parse().ok()).map(BuildsetId);
+            match (id, when) {
+                (Some(id), Some(when)) => self.follow(id, upstream, when, batch).await?,
+                _ => self.ctx.store.commit(batch).await?,
+            }
         }
-        if !moved {
-            let mut batch = Batch::new("scheduler.follow");
-            memory.set(&mut batch, CURSOR, &last);
-            self.ctx.store.commit(batch).await?;
-        }
-        Ok(full.then_some(self.now))
+        Ok(more.then_some(self.now))
     }
 
     async fn follow(&self, id: BuildsetId, upstream: &str, when: When, also: Batch) -> Result<(), TurnError> {

@@ -1,15 +1,20 @@
 //! Changes into buildsets: filters, and the tree-stable timer that waits until a branch is quiet.
+//!
+//! Change sets are followed by the numbers of their events, never by their ids: ids are given out before the commit, so one that is lower
+//! may become visible later.
 
 use super::memory::Memory;
 use super::{Turn, TurnError};
 use crate::config::{ChangeFilter, Changes};
 use crate::requests::{self, Stamp, Wish};
+use rouse_model::event::EventKind;
 use rouse_model::source::{Change, ChangeSet};
 use rouse_model::{ChangeSetId, Timestamp, Trust};
-use rouse_store::{Batch, Page};
+use rouse_store::Batch;
 use serde::{Deserialize, Serialize};
 
-const CURSOR: &str = "cursor";
+/// The number of the last event that was taken.
+const CURSOR: &str = "events";
 const TIMER: &str = "settle/";
 /// Change sets that one turn takes.
 const AT_ONCE: i64 = 200;
@@ -27,37 +32,24 @@ struct Timer {
 impl Turn<'_> {
     pub(super) async fn changes(&self, changes: &Changes) -> Result<Option<Timestamp>, TurnError> {
         let mut memory = self.memory().await?;
-        let cursor: i64 = match memory.get(CURSOR)? {
-            Some(cursor) => cursor,
-            None => self.begin(&mut memory).await?,
-        };
-        let sets = self.ctx.store.change_sets_after(ChangeSetId(cursor), AT_ONCE).await?;
-        let more = i64::try_from(sets.len()).unwrap_or(0) == AT_ONCE;
-        for set in sets {
-            self.consider(changes, &mut memory, set).await?;
+        let cursor = self.place_in_events(&mut memory, CURSOR).await?;
+        let events = self.ctx.store.events_of_kind_after(EventKind::ChangeSetSeen, cursor, AT_ONCE).await?;
+        let more = i64::try_from(events.len()).unwrap_or(0) == AT_ONCE;
+        for event in events {
+            let id = event.body.subject.split('/').nth(1).and_then(|n| n.parse().ok()).map(ChangeSetId);
+            let set = match id {
+                Some(id) => self.ctx.store.change_set(id).await?,
+                None => None,
+            };
+            let mut batch = Batch::new("scheduler.skip");
+            memory.set(&mut batch, CURSOR, &event.seq);
+            match set {
+                Some(set) => self.consider(changes, &mut memory, set, batch).await?,
+                None => self.ctx.store.commit(batch).await?,
+            }
         }
         let next = self.strike(&mut memory).await?;
         Ok(if more { Some(self.now) } else { next })
-    }
-
-    /// Where a scheduler begins that was not there before: at the changes seen since its configuration took effect.
-    async fn begin(&self, memory: &mut Memory) -> Result<i64, TurnError> {
-        let since = self.since().await?;
-        let mut page = Page { before: None, limit: 100 };
-        let cursor = loop {
-            let sets = self.ctx.store.change_sets(None, page).await?;
-            if let Some(old) = sets.iter().find(|s| s.seen_at < since) {
-                break old.id.0;
-            }
-            match sets.last() {
-                Some(last) => page.before = Some(last.id.0),
-                None => break 0,
-            }
-        };
-        let mut batch = Batch::new("scheduler.begin");
-        memory.set(&mut batch, CURSOR, &cursor);
-        self.ctx.store.commit(batch).await?;
-        Ok(cursor)
     }
 
     async fn consider(
@@ -65,10 +57,9 @@ impl Turn<'_> {
         changes: &Changes,
         memory: &mut Memory,
         set: ChangeSet,
+        mut batch: Batch,
     ) -> Result<(), TurnError> {
         let rows = self.ctx.store.changes_of(set.id).await?;
-        let mut batch = Batch::new("scheduler.skip");
-        memory.set(&mut batch, CURSOR, &set.id.0);
         let filter = changes.codebases.iter().find(|(name, _)| name.as_str() == set.codebase).map(|(_, f)| f);
         let counts = filter.is_some_and(|filter| filter.wake && counts(filter, changes, &set, &rows));
         if !counts {

@@ -99,9 +99,10 @@ impl Turn<'_> {
             });
             if let Some(compared) = compared {
                 let before = self.ctx.store.stamps(compared.id).await?;
+                // What is not known now, before the first look, is no news; else each stroke until then would build.
                 let same = stamps.iter().all(|s| {
-                    s.revision.is_some()
-                        && before.iter().any(|b| b.codebase == s.codebase && b.revision == s.revision)
+                    s.revision.is_none()
+                        || before.iter().any(|b| b.codebase == s.codebase && b.revision == s.revision)
                 });
                 return Ok(!same);
             }

@@ -1,6 +1,8 @@
 //! What a scheduler remembers: rows by key, with JSON values, moved by compare-and-set.
 
 use super::{Turn, TurnError};
+use crate::config::Config;
+use crate::ctx::Ctx;
 use rouse_model::buildset::SchedulerState;
 use rouse_store::Batch;
 use serde::Serialize;
@@ -18,6 +20,42 @@ impl Turn<'_> {
         let rows = self.ctx.store.scheduler_states(self.name).await?;
         let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
         Ok(Memory { scheduler: self.name.to_owned(), rows })
+    }
+
+    /// How far a scheduler has followed the event log. One that was not there before begins where the configuration took effect that has it.
+    pub(super) async fn place_in_events(&self, memory: &mut Memory, key: &str) -> Result<i64, TurnError> {
+        if let Some(place) = memory.get(key)? {
+            return Ok(place);
+        }
+        let store = &self.ctx.store;
+        // Where that event is not numbered yet, the newest that is was before it.
+        let place = match store.event_of_config(self.active.revision).await? {
+            Some(place) => place,
+            None => store.newest_event().await?,
+        };
+        let mut batch = Batch::new("scheduler.begin");
+        memory.set(&mut batch, key, &place);
+        store.commit(batch).await?;
+        Ok(place)
+    }
+}
+
+/// Forgets what schedulers remember that are not configured any more: one that comes back under the name begins anew, and does not build all
+/// that has happened meanwhile.
+pub(super) async fn forget_others(ctx: &Ctx, config: &Config) -> Result<(), TurnError> {
+    let mut batch = Batch::new("scheduler.forget");
+    for row in ctx.store.all_scheduler_states().await? {
+        if !config.schedulers.keys().any(|name| name.as_str() == row.scheduler) {
+            batch.delete(&row);
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    match ctx.store.commit(batch).await {
+        // Another master was quicker.
+        Err(error) if error.is_conflict() => Ok(()),
+        done => Ok(done?),
     }
 }
 

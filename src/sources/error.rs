@@ -58,6 +58,9 @@ pub enum SourceError {
     #[error("{what} is larger than {limit} bytes")]
     TooLarge { what: String, limit: u64 },
 
+    #[error("the repository has {refs} branches and tags; no more than {limit} are looked at")]
+    TooMany { refs: usize, limit: usize },
+
     #[error("{doing}")]
     Io {
         doing: &'static str,
@@ -89,7 +92,7 @@ impl SourceError {
             Self::Key { .. } => Class::Auth,
             Self::Address(_) | Self::Refused { .. } => Class::Refused,
             Self::Timeout { .. } => Class::Timeout,
-            Self::TooLarge { .. } => Class::TooLarge,
+            Self::TooLarge { .. } | Self::TooMany { .. } => Class::TooLarge,
             Self::Io { .. } => Class::Other,
         }
     }

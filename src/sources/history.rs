@@ -105,6 +105,20 @@ impl Inner {
         }
     }
 
+    /// Whether one of the tips, of those that the mirror has, is or follows a revision.
+    pub(super) async fn is_within(
+        &self,
+        mirror: &Path,
+        revision: &str,
+        tips: &[String],
+    ) -> Result<bool, SourceError> {
+        let tips = self.those_there(mirror, tips).await?;
+        if tips.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.count(mirror, revision, &tips).await? == 0)
+    }
+
     /// Those of the revisions that the mirror has.
     async fn those_there(&self, mirror: &Path, revisions: &[String]) -> Result<Vec<String>, SourceError> {
         let mut asked = String::new();

@@ -124,7 +124,7 @@ impl Inner {
         repository: &Repository,
         refspecs: &str,
     ) -> Result<(), SourceError> {
-        let _call = self.calls.acquire().await;
+        let _call = self.fetches.acquire().await;
         let args = [
             "fetch",
             "--quiet",

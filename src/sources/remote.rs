@@ -18,7 +18,7 @@ pub struct Look {
 impl Inner {
     pub(super) async fn look(&self, repository: &Repository) -> Result<Look, SourceError> {
         const LINE: usize = 512;
-        let _call = self.calls.acquire().await;
+        let _call = self.looks.acquire().await;
         let args = [
             "ls-remote",
             "--quiet",
@@ -34,8 +34,7 @@ impl Inner {
         let output = git.run(self.limits.look).await?;
         let look = read(&output.stdout);
         if look.refs.len() > self.limits.refs {
-            let what = format!("the list of {} branches and tags", look.refs.len());
-            return Err(SourceError::TooLarge { what, limit: self.limits.refs as u64 });
+            return Err(SourceError::TooMany { refs: look.refs.len(), limit: self.limits.refs });
         }
         Ok(look)
     }
@@ -68,7 +67,10 @@ fn read(stdout: &[u8]) -> Look {
 }
 
 /// A full object id.
-pub(super) fn check_revision(text: &str) -> Result<(), SourceError> {
+///
+/// # Errors
+/// With what is wrong with it.
+pub fn check_revision(text: &str) -> Result<(), SourceError> {
     let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     match hex && (text.len() == 40 || text.len() == 64) {
         true => Ok(()),
@@ -80,7 +82,10 @@ pub(super) fn check_revision(text: &str) -> Result<(), SourceError> {
 }
 
 /// Git's own rules for the names of refs, and a bound on their length.
-pub(super) fn check_ref_name(name: &str) -> Result<(), SourceError> {
+///
+/// # Errors
+/// With what is wrong with it.
+pub fn check_ref_name(name: &str) -> Result<(), SourceError> {
     let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
     let bad = name.len() > 255
         || name.starts_with('-')

@@ -75,5 +75,9 @@ pub struct CodebaseState {
     /// Why looks fail since `failing_since`, for a person.
     pub error: Option<String>,
     pub failing_since: Option<Timestamp>,
+    /// Which refs the stored heads stand for, as the configuration had it; `None` before the first look.
+    pub watching: Option<String>,
+    /// The branch that the repository's own HEAD named at the last look.
+    pub default_branch: Option<String>,
     pub generation: i64,
 }

@@ -128,7 +128,9 @@ record!(ConfigRevision => "config_revisions" key(id) { id, hash, sources, author
 record!(PlanRow => "plans" key(hash) { hash, body });
 record!(ApiToken => "api_tokens" key(id) { id, name, sha256, role, project, created });
 record!(Head => "heads" key(codebase, branch) { codebase, branch, revision, seen_at, generation } generation);
-record!(CodebaseState => "codebase_states" key(codebase) { codebase, url, looked, error, failing_since, generation } generation);
+record!(CodebaseState => "codebase_states" key(codebase) {
+    codebase, url, looked, error, failing_since, watching, default_branch, generation
+} generation);
 record!(ChangeSet => "change_sets" key(id) {
     id, project, codebase, branch, revision, base, trust, commits, seen_at, noticed_by
 });

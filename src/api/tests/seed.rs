@@ -43,6 +43,8 @@ fn sources(batch: &mut Batch) {
         looked,
         error: error.map(str::to_owned),
         failing_since: error.map(|_| ago(600)),
+        watching: None,
+        default_branch: Some("main".into()),
         generation: 0,
     };
     batch.insert(&state("app", Some(ago(10)), None)).insert(&state(

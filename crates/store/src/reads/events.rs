@@ -3,7 +3,7 @@
 use crate::value::{Field, Malformed, Value};
 use crate::{ReadError, Row, Store};
 use rouse_model::event::{Event, EventKind, NewEvent};
-use rouse_model::{Timestamp, WorkerId};
+use rouse_model::{ConfigRevisionId, Timestamp, WorkerId};
 
 impl Store {
     /// At most `limit` events with numbers above `cursor`, in order. Kinds that this version does not know are left out.
@@ -15,6 +15,29 @@ impl Store {
             )
             .await?;
         rows.into_iter().filter_map(|row| event(row).map_err(ReadError::from).transpose()).collect()
+    }
+
+    /// At most `limit` events of one kind with numbers above `cursor`, in order: for those who follow one thing through a log of everything.
+    pub async fn events_of_kind_after(
+        &self,
+        kind: EventKind,
+        cursor: i64,
+        limit: i64,
+    ) -> Result<Vec<Event>, ReadError> {
+        // The kind stands in the text, as in the condition of its index: so the database knows that it may use it.
+        let sql = format!(
+            "SELECT seq, kind, version, subject, project, at, payload FROM events WHERE kind = '{}' AND seq > $1 ORDER BY seq LIMIT $2",
+            word(kind)
+        );
+        let rows = self.query(&sql, vec![cursor.into(), limit.into()]).await?;
+        rows.into_iter().filter_map(|row| event(row).map_err(ReadError::from).transpose()).collect()
+    }
+
+    /// The number of the event by which a config revision took effect; `None` where it is not kept, or not numbered yet.
+    pub async fn event_of_config(&self, revision: ConfigRevisionId) -> Result<Option<i64>, ReadError> {
+        let sql = "SELECT COALESCE(MAX(seq), 0) FROM events WHERE subject = $1 AND kind = 'config_applied'";
+        let seq = self.edge(sql, vec![format!("config/{revision}").as_str().into()]).await?;
+        Ok((seq > 0).then_some(seq))
     }
 
     /// What happened to a worker, in order, from the beginning; its last few hundred events where it has more.
@@ -37,19 +60,24 @@ impl Store {
 
     /// The number of the newest event; 0 where there is none.
     pub async fn newest_event(&self) -> Result<i64, ReadError> {
-        self.edge("SELECT COALESCE(MAX(seq), 0) FROM events").await
+        self.edge("SELECT COALESCE(MAX(seq), 0) FROM events", vec![]).await
     }
 
     /// The number of the oldest event that is still kept; 0 where there is none.
     pub async fn oldest_event(&self) -> Result<i64, ReadError> {
-        self.edge("SELECT COALESCE(MIN(seq), 0) FROM events").await
+        self.edge("SELECT COALESCE(MIN(seq), 0) FROM events", vec![]).await
     }
 
-    async fn edge(&self, sql: &str) -> Result<i64, ReadError> {
-        let cell = self.query(sql, vec![]).await?.into_iter().flatten().next();
+    async fn edge(&self, sql: &str, params: Vec<Value>) -> Result<i64, ReadError> {
+        let cell = self.query(sql, params).await?.into_iter().flatten().next();
         let found = format!("{cell:?}");
         Ok(cell.and_then(i64::take).ok_or(Malformed { table: "events", column: "seq", found })?)
     }
+}
+
+/// A kind as it is written.
+fn word(kind: EventKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn event(row: Row) -> Result<Option<Event>, Malformed> {

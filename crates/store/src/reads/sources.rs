@@ -27,15 +27,6 @@ impl Store {
         self.select_one("WHERE id = $1", vec![id.0.into()]).await
     }
 
-    /// Oldest first, with ids above `after`.
-    pub async fn change_sets_after(
-        &self,
-        after: ChangeSetId,
-        limit: i64,
-    ) -> Result<Vec<ChangeSet>, ReadError> {
-        self.select("WHERE id > $1 ORDER BY id LIMIT $2", vec![after.0.into(), limit.into()]).await
-    }
-
     /// Newest first.
     pub async fn change_sets(&self, codebase: Option<&str>, page: Page) -> Result<Vec<ChangeSet>, ReadError> {
         let mut tail = Tail::default();
@@ -63,5 +54,16 @@ impl Store {
 
     pub async fn scheduler_states(&self, scheduler: &str) -> Result<Vec<SchedulerState>, ReadError> {
         self.select("WHERE scheduler = $1 ORDER BY key", vec![scheduler.into()]).await
+    }
+
+    /// What all schedulers remember, of those too that are not configured any more.
+    pub async fn all_scheduler_states(&self) -> Result<Vec<SchedulerState>, ReadError> {
+        self.select("ORDER BY scheduler, key", vec![]).await
+    }
+
+    /// Where a revision was seen, newest first.
+    pub async fn changes_at(&self, codebase: &str, revision: &str) -> Result<Vec<Change>, ReadError> {
+        let params = vec![codebase.into(), revision.into()];
+        self.select("WHERE codebase = $1 AND revision = $2 ORDER BY id DESC LIMIT 50", params).await
     }
 }
