@@ -40,7 +40,14 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
         });
     }
     let builder = config.builders.get(request.builder.as_str());
+    let ended_as = match request.build {
+        Some(build) if request.result.is_some_and(|result| !result.is_good()) => {
+            ctx.store.build(build).await?.map(|build| build.summary)
+        }
+        _ => None,
+    };
     let snapshot = Snapshot {
+        ended_as,
         named: builder.map(|b| b.pools.iter().map(ToString::to_string).collect()),
         pools,
         workers: ctx.store.live_workers().await?,

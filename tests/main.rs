@@ -1,8 +1,12 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
 mod changes;
+mod command_line;
+mod explaining;
+mod following;
 mod harness;
 mod harness_holds;
 mod killed;
 mod main_job;
+mod reload;
 mod schedulers;

@@ -36,10 +36,12 @@ pub enum ReasonCode {
     LaunchDue,
     /// Its pools are at their maximum.
     PoolFull,
+    /// This pool could run it, and one that comes before it is asked.
+    AnotherPoolFirst,
 }
 
 impl ReasonCode {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Done,
         Self::Cancelled,
         Self::Cancelling,
@@ -56,6 +58,7 @@ impl ReasonCode {
         Self::NoWorkersAttached,
         Self::LaunchDue,
         Self::PoolFull,
+        Self::AnotherPoolFirst,
     ];
 
     #[must_use]
@@ -77,6 +80,7 @@ impl ReasonCode {
             Self::NoWorkersAttached => "no_workers_attached",
             Self::LaunchDue => "launch_due",
             Self::PoolFull => "pool_full",
+            Self::AnotherPoolFirst => "another_pool_first",
         }
     }
 
@@ -107,7 +111,8 @@ impl ReasonCode {
             | Self::ResolvingImage
             | Self::BeingMatched
             | Self::Provisioning
-            | Self::LaunchDue => return None,
+            | Self::LaunchDue
+            | Self::AnotherPoolFirst => return None,
         })
     }
 

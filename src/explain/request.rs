@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub request: Request,
+    /// What its last build came to, in words, where that was not good.
+    pub ended_as: Option<String>,
     /// Pools that its builder names; `None` where the builder is not configured any more.
     pub named: Option<Vec<String>>,
     pub pools: Vec<PoolFacts>,
@@ -146,7 +148,10 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
     let request = &snapshot.request;
     let pools: Vec<PoolVerdict> = match (&snapshot.named, request.state) {
         (Some(named), RequestState::Queued) => {
-            snapshot.pools.iter().map(|pool| verdict(snapshot, named, pool)).collect()
+            let mut pools: Vec<_> =
+                snapshot.pools.iter().map(|pool| verdict(snapshot, named, pool)).collect();
+            leave_to_the_first(named, &mut pools);
+            pools
         }
         _ => Vec::new(),
     };
@@ -166,11 +171,31 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
     }
 }
 
+/// Of the pools that have room one is asked, the first that the builder names or else the configuration has; the others do nothing for it.
+fn leave_to_the_first(named: &[String], pools: &mut [PoolVerdict]) {
+    let place = |pool: &PoolVerdict, at: usize| named.iter().position(|n| *n == pool.pool).unwrap_or(at);
+    let mut in_order: Vec<usize> = (0..pools.len()).collect();
+    in_order.sort_by_key(|at| place(&pools[*at], *at));
+    let mut asked: Option<String> = None;
+    for at in in_order {
+        let pool = &mut pools[at];
+        match (&asked, &pool.verdict) {
+            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull)) => {}
+            (None, Verdict::Waits(_)) => asked = Some(pool.pool.clone()),
+            (Some(first), Verdict::Waits(ReasonCode::ResolvingImage | ReasonCode::LaunchDue)) => {
+                pool.sentence = format!("has room, but pool `{first}` comes first");
+                pool.verdict = Verdict::Waits(ReasonCode::AnotherPoolFirst);
+            }
+            (Some(_), Verdict::Waits(_)) => {}
+        }
+    }
+}
+
 /// Most telling first.
 fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
     let request = &snapshot.request;
     match request.state {
-        RequestState::Done => return vec![ended(request)],
+        RequestState::Done => return vec![ended(request, snapshot.ended_as.as_deref())],
         RequestState::Claimed => {
             let build = request.build.map_or_else(|| "a build".to_owned(), |build| format!("build {build}"));
             let mut reasons = vec![Reason::new(ReasonCode::Claimed, format!("{build} runs it"))];
@@ -216,11 +241,12 @@ fn promise(code: ReasonCode) -> u8 {
         ReasonCode::ResolvingImage => 2,
         ReasonCode::LaunchDue => 3,
         ReasonCode::NoWorkersAttached => 4,
+        ReasonCode::AnotherPoolFirst => 6,
         _ => 5,
     }
 }
 
-fn ended(request: &Request) -> Reason {
+fn ended(request: &Request, how: Option<&str>) -> Reason {
     let build = request.build.map_or_else(String::new, |build| format!(", build {build}"));
     match (request.result, request.cancel.as_deref()) {
         (Some(BuildResult::Cancelled), Some(why)) => {
@@ -229,7 +255,10 @@ fn ended(request: &Request) -> Reason {
         (Some(BuildResult::Cancelled), None) => {
             Reason::new(ReasonCode::Cancelled, format!("cancelled{build}"))
         }
-        (Some(result), _) => Reason::new(ReasonCode::Done, format!("done: {result}{build}")),
+        (Some(result), _) => {
+            let how = how.map_or_else(String::new, |how| format!(": {how}"));
+            Reason::new(ReasonCode::Done, format!("done: {result}{build}{how}"))
+        }
         (None, _) => Reason::new(ReasonCode::Done, format!("done{build}")),
     }
 }
@@ -341,12 +370,10 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
         return (ReasonCode::Provisioning, sentence);
     }
     if counts.live() >= pool.max {
-        let idle = match counts.idle {
-            0 => String::new(),
-            n => format!(", {n} idle with another image, trust or project"),
-        };
-        let taken = format!("{} of {} workers are busy{idle}", counts.live() - counts.idle, pool.max);
-        return (ReasonCode::PoolFull, format!("{taken}, and {} is the maximum{behind}", pool.max));
+        let taken = taken(counts);
+        let workers = if pool.max == 1 { "worker" } else { "workers" };
+        let sentence = format!("its maximum of {} {workers} is reached: {taken}{behind}", pool.max);
+        return (ReasonCode::PoolFull, sentence);
     }
     if !resolved {
         return (
@@ -363,6 +390,20 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
         return (ReasonCode::NoWorkersAttached, format!("{} {word} not answer{behind}", counts.silent));
     }
     (ReasonCode::LaunchDue, format!("no worker yet; one is about to be launched{behind}"))
+}
+
+/// What a pool's workers are at, for one that has no room.
+fn taken(counts: Counts) -> String {
+    let parts = [
+        (counts.busy, "busy"),
+        (counts.coming, "on their way for others"),
+        (counts.idle, "idle with another image, trust or project"),
+        (counts.silent, "without an answer of their agent"),
+        (counts.leaving, "about to end"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if parts.is_empty() { "none may run".to_owned() } else { parts.join(", ") }
 }
 
 /// Waiting requests before this one that the pool can run too.

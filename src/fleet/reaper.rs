@@ -3,7 +3,7 @@
 
 use super::{Fleet, FleetError};
 use crate::accounts::Account;
-use rouse_contract::{Hint, Observed};
+use rouse_contract::{Hint, Observed, ObservedState};
 use rouse_model::worker::{Phase, ProviderRef, Worker};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -100,8 +100,11 @@ async fn sweep(
     Ok(())
 }
 
-/// Whether something that a provider has is wanted by a live record of this store epoch.
+/// Whether something that a provider has is wanted by a live record of this store epoch, or serves all of them.
 fn belongs(fleet: &Fleet, observed: &Observed, live: &[Worker]) -> bool {
+    if matches!(observed.state, ObservedState::Resource { keep: true, .. }) {
+        return true;
+    }
     let Some(tag) = &observed.tag else { return false };
     let facts = fleet.ctx.store.facts();
     tag.store_epoch == facts.store_epoch && live.iter().any(|w| w.id == tag.worker)

@@ -29,7 +29,7 @@ async fn every_refusal_has_a_code_and_words() {
         (Method::POST, "/requests/1/cancel", Some(json!({}))),
         (Method::POST, "/workers/1/drain", Some(json!({"reason": 5}))),
         (Method::POST, "/changes", Some(json!({"codebase": "ap"}))),
-        (Method::POST, "/changes", Some(json!({"codebase": "app", "branch": "feature"}))),
+        (Method::POST, "/changes", Some(json!({"codebase": "app", "branch": "a..b"}))),
         (Method::POST, "/schedulers/push/force", Some(json!({}))),
         (Method::POST, "/schedulers/none/force", Some(json!({}))),
         (

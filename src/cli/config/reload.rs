@@ -36,6 +36,11 @@ pub(super) async fn plan(args: &PlanArgs, client: &Client, out: &mut Out) -> Res
     if out.format() == Format::Table && !plan.check.text.is_empty() {
         out.note(plan.check.text.trim_end());
     }
+    if out.format() == Format::Table && !plan.check.ok {
+        let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let (errors, warnings) = (count(plan.check.errors, "error"), count(plan.check.warnings, "warning"));
+        out.note(&format!("{errors}, {warnings}; a reload would change nothing"));
+    }
     out.show(value, text)?;
     Ok(match (plan.check.ok, plan.changes.is_empty(), args.detailed_exitcode) {
         (false, ..) => Exit::Error,

@@ -85,6 +85,7 @@ fn attached() -> Link {
 
 fn snapshot(request: Request, pools: Vec<PoolFacts>, workers: Vec<Worker>) -> Snapshot {
     Snapshot {
+        ended_as: None,
         named: Some(vec![]),
         pools,
         workers,
@@ -138,7 +139,7 @@ fn a_full_pool_counts_who_is_busy_and_who_is_ahead() {
     let answer = judge(&world);
     assert_eq!(
         (answer.primary.code, answer.primary.sentence.as_str()),
-        (ReasonCode::PoolFull, "1 of 1 workers are busy, and 1 is the maximum; 2 requests are ahead")
+        (ReasonCode::PoolFull, "its maximum of 1 worker is reached: 1 busy; 2 requests are ahead")
     );
     assert_eq!(answer.pools[0].counts, Counts { busy: 1, ..Counts::default() });
     assert_eq!(answer.pools[0].ahead, 2);
@@ -153,8 +154,7 @@ fn a_pool_full_of_idle_workers_of_another_class_says_so() {
         said(&world),
         (
             ReasonCode::PoolFull,
-            "0 of 1 workers are busy, 1 idle with another image, trust or project, and 1 is the maximum"
-                .into()
+            "its maximum of 1 worker is reached: 1 idle with another image, trust or project".into()
         )
     );
 }
