@@ -145,14 +145,7 @@ async fn claim(
     };
     let now = ctx.now();
     let (plan, body) = builder.plan.address();
-    let attempt = ctx
-        .store
-        .builds(
-            &rouse_store::reads::BuildFilter { request: Some(request.id), ..Default::default() },
-            rouse_store::Page { before: None, limit: 1 },
-        )
-        .await?;
-    let attempt = attempt.first().map_or(1, |b| b.attempt + 1);
+    let attempt = ctx.store.next_attempt(request.id).await?;
     let id: BuildId = ctx.store.next_id().await?;
     let since = request.not_before.unwrap_or(request.created).max(request.created);
     let build = Build {

@@ -126,7 +126,7 @@ async fn give_up(
         buildset: request.buildset,
         builder: request.builder.clone(),
         project: request.project.clone(),
-        attempt: request.attempts + 1_000,
+        attempt: ctx.store.next_attempt(request.id).await?,
         worker: None,
         slot: 0,
         master: ctx.me,

@@ -44,6 +44,13 @@ impl Store {
         self.select(&tail, params).await
     }
 
+    /// The number of a request's next build, counted from 1.
+    pub async fn next_attempt(&self, request: RequestId) -> Result<i64, ReadError> {
+        let filter = BuildFilter { request: Some(request), ..Default::default() };
+        let last = self.builds(&filter, Page { before: None, limit: 1 }).await?;
+        Ok(last.first().map_or(1, |build| build.attempt + 1))
+    }
+
     pub async fn build_properties(&self, build: BuildId) -> Result<Properties, ReadError> {
         let rows: Vec<BuildProperty> =
             self.select("WHERE build = $1 ORDER BY name", vec![build.0.into()]).await?;
