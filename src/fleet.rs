@@ -7,11 +7,13 @@ mod driver;
 mod failures;
 mod provisioning;
 mod reaper;
+mod resolving;
 
 use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};
 use crate::specs;
-use provisioning::Resolver;
+use provisioning::Specs;
+use resolving::Answers;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::matching::ReuseClass;
@@ -49,7 +51,8 @@ pub(crate) enum FleetError {
 pub struct Fleet {
     pub(crate) ctx: Arc<Ctx>,
     pub(crate) accounts: Arc<Accounts>,
-    resolver: Resolver,
+    specs: Specs,
+    answers: Answers,
     driven: Mutex<HashMap<WorkerId, Arc<tokio::sync::Notify>>>,
     /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
     suspected: Mutex<HashSet<WorkerId>>,
@@ -61,7 +64,8 @@ impl Fleet {
         Self {
             ctx,
             accounts,
-            resolver: Resolver::default(),
+            specs: Specs::default(),
+            answers: Answers::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
         }
@@ -108,6 +112,7 @@ impl Fleet {
             .filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now))
             .collect();
         let demand = self.demand(&active, waiting, &workers).await?;
+        self.answers.forget_told();
         self.scale(&active, demand, &workers, &leases, now).await
     }
 
@@ -129,7 +134,7 @@ impl Fleet {
 
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first.
     async fn demand(
-        &self,
+        self: &Arc<Self>,
         active: &Active,
         waiting: Vec<Request>,
         workers: &[Worker],

@@ -90,6 +90,7 @@ fn scope(
 #[derive(Debug, Clone)]
 pub struct Rendered {
     pub images: Vec<String>,
+    /// All others: how an image is spelled makes no other worker of it.
     pub options: Value,
 }
 
@@ -102,8 +103,12 @@ pub fn render_pool(
     kind: &dyn ProviderKind,
     scope: &Scope,
 ) -> Result<Rendered, RenderError> {
-    let options = render_value(&pool.options, kind, scope, &mut Vec::new())?;
-    Ok(Rendered { images: kind.images(&options), options })
+    let mut options = render_value(&pool.options, kind, scope, &mut Vec::new())?;
+    let images = kind.images(&options);
+    if let Some(options) = options.as_object_mut() {
+        options.retain(|key, _| kind.leaf(&[key]) != Leaf::Image);
+    }
+    Ok(Rendered { images, options })
 }
 
 fn render_value(
@@ -163,9 +168,13 @@ pub fn launch_spec(
 
 /// What to ask the provider, where the pool has an image.
 #[must_use]
-pub fn resolve_request(rendered: &Rendered) -> Option<ResolveRequest> {
-    (!rendered.images.is_empty())
-        .then(|| ResolveRequest { images: rendered.images.clone(), options: rendered.options.clone() })
+pub fn resolve_request(rendered: &Rendered, kind: &dyn ProviderKind) -> Option<ResolveRequest> {
+    if rendered.images.is_empty() {
+        return None;
+    }
+    let deciding = |key: &&str| rendered.options.get(*key).map(|value| ((*key).to_owned(), value.clone()));
+    let options = kind.resolve_keys().iter().filter_map(deciding).collect();
+    Some(ResolveRequest { images: rendered.images.clone(), options: Value::Object(options) })
 }
 
 /// Pools that can ever run a request, in the order in which they are tried: as the builder names them, else as the configuration has them.

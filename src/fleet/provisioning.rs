@@ -1,17 +1,19 @@
-//! From a waiting request to a class of workers, and from a class to a worker's row: images are resolved here, once for each buildset.
+//! From a waiting request to a class of workers, and from a class to a worker's row.
 
+use super::resolving::{self, Image};
 use super::{Fleet, FleetError, failures};
 use crate::config::{BuilderConfig, PoolConfig};
 use crate::ctx::Active;
 use crate::specs::{self, Rendered};
-use rouse_contract::{LaunchSpec, Resolved};
-use rouse_model::buildset::Request;
+use rouse_contract::{LaunchSpec, ProviderError, ProviderKind, Resolved};
+use rouse_model::buildset::{Request, SettledImage};
+use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
-use rouse_model::{BuildsetId, Timestamp, WorkerId};
+use rouse_model::{Timestamp, WorkerId};
 use rouse_store::Batch;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// No instance lives longer, whatever happens.
@@ -19,47 +21,68 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many rendered specs are remembered.
 const REMEMBERED: usize = 4_096;
 
-/// A buildset, a provider and images, in order.
-type Asked = (BuildsetId, String, Vec<String>);
-
-/// What this process has rendered and resolved. Lost with it; the digests are on record.
+/// What this process has rendered: digest → the spec to launch. Lost with it; the digests are on record.
 #[derive(Debug, Default)]
-pub(super) struct Resolver {
-    /// Digest → the spec to launch.
-    specs: Mutex<HashMap<String, LaunchSpec>>,
-    /// What the images mean for that buildset.
-    resolved: Mutex<HashMap<Asked, Resolved>>,
+pub(super) struct Specs {
+    known: Mutex<HashMap<String, LaunchSpec>>,
+}
+
+impl Specs {
+    fn get(&self, digest: &str) -> Option<LaunchSpec> {
+        self.known.lock().expect("nothing panics while it is held").get(digest).cloned()
+    }
+
+    fn put(&self, digest: &str, spec: LaunchSpec) {
+        let mut known = self.known.lock().expect("nothing panics while it is held");
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(digest.to_owned(), spec);
+    }
+}
+
+/// What the images of a spec mean, with the name under which that is kept; or nothing yet.
+enum Settled {
+    /// The pool's kind has no images.
+    None,
+    As(String, Resolved),
+    NotYet,
 }
 
 impl Fleet {
     /// The class that a request asks of a pool; `None` where it is not known now: the image is being resolved, or cannot be.
     pub(super) async fn class_of(
-        &self,
+        self: &Arc<Self>,
         active: &Active,
         builder: &BuilderConfig,
         request: &mut Request,
         pool_name: &str,
         pool: &PoolConfig,
     ) -> Result<Option<ReuseClass>, FleetError> {
-        let class = |digest: &str| ReuseClass {
+        let class = |request: &Request, digest: String| ReuseClass {
             pool: pool_name.to_owned(),
-            spec_digest: digest.to_owned(),
+            spec_digest: digest,
             trust: request.trust,
             project: request.project.clone(),
         };
         if let Some(digest) = request.provision.digests.get(pool_name)
-            && self.resolver.specs.lock().expect("nothing panics while it is held").contains_key(digest)
+            && self.specs.get(digest).is_some()
         {
-            return Ok(Some(class(digest)));
+            return Ok(Some(class(request, digest.clone())));
         }
-        let Some(spec) = self.spec_of(active, builder, request, pool_name, pool).await? else {
-            return Ok(None);
+        let before = request.provision.clone();
+        let spec = match self.spec_of(active, builder, request, pool_name, pool).await? {
+            Ok(Some(spec)) => spec,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                failures::refused(self, builder, request, pool_name, None, &error).await?;
+                return Ok(None);
+            }
         };
         let digest = spec.digest();
-        let known = request.provision.digests.get(pool_name) == Some(&digest);
-        self.remember(&digest, spec);
-        if !known {
-            request.provision.digests.insert(pool_name.to_owned(), digest.clone());
+        self.specs.put(&digest, spec);
+        request.provision.digests.insert(pool_name.to_owned(), digest.clone());
+        if request.provision != before {
             let mut batch = Batch::new("request.resolve");
             batch.update(request);
             match self.ctx.store.commit(batch).await {
@@ -68,77 +91,63 @@ impl Fleet {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(ReuseClass {
-            pool: pool_name.to_owned(),
-            spec_digest: digest,
-            trust: request.trust,
-            project: request.project.clone(),
-        }))
+        Ok(Some(class(request, digest)))
     }
 
-    fn remember(&self, digest: &str, spec: LaunchSpec) {
-        let mut specs = self.resolver.specs.lock().expect("nothing panics while it is held");
-        if specs.len() >= REMEMBERED {
-            specs.clear();
-        }
-        specs.insert(digest.to_owned(), spec);
-    }
-
+    /// The spec to launch, `None` where an image is still being asked for; or why there cannot be one.
     async fn spec_of(
-        &self,
+        self: &Arc<Self>,
         active: &Active,
         builder: &BuilderConfig,
         request: &mut Request,
         pool_name: &str,
         pool: &PoolConfig,
-    ) -> Result<Option<LaunchSpec>, FleetError> {
-        let Some(kind) = self.accounts.kind(&pool.kind).cloned() else { return Ok(None) };
+    ) -> Result<Result<Option<LaunchSpec>, ProviderError>, FleetError> {
+        let Some(kind) = self.accounts.kind(&pool.kind).cloned() else { return Ok(Ok(None)) };
         let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
         let rendered = match specs::render_pool(pool, &*kind, &wish.scope) {
             Ok(rendered) => rendered,
             Err(error) => {
-                let error = rouse_contract::ProviderError::new(
-                    rouse_model::failure::FailureClass::User,
-                    format!("render pool `{pool_name}` for this build"),
-                    crate::supervisor::chain(&error),
-                );
-                failures::refused(self, builder, request, pool_name, None, &error).await?;
-                return Ok(None);
+                let doing = format!("render pool `{pool_name}` for this build");
+                let why = crate::supervisor::chain(&error);
+                return Ok(Err(ProviderError::new(FailureClass::User, doing, why)));
             }
         };
-        let image = match self.resolve(active, request, pool, &rendered).await {
-            Ok(image) => image,
-            Err(error) => {
-                failures::refused(self, builder, request, pool_name, None, &error).await?;
-                return Ok(None);
+        let image = match self.settle(active, request, pool, &*kind, &rendered).await? {
+            Ok(Settled::NotYet) => return Ok(Ok(None)),
+            Ok(Settled::None) => None,
+            Ok(Settled::As(key, Resolved { image, id })) => {
+                let settled = SettledImage { image: image.clone(), id: id.clone() };
+                request.provision.images.insert(key, settled);
+                Some(Resolved { image, id })
             }
+            Err(error) => return Ok(Err(error)),
         };
-        Ok(Some(specs::launch_spec(pool_name, request, rendered, image)))
+        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image))))
     }
 
-    async fn resolve(
-        &self,
+    async fn settle(
+        self: &Arc<Self>,
         active: &Active,
         request: &Request,
         pool: &PoolConfig,
+        kind: &dyn ProviderKind,
         rendered: &Rendered,
-    ) -> Result<Option<Resolved>, rouse_contract::ProviderError> {
-        let Some(ask) = specs::resolve_request(rendered) else { return Ok(None) };
+    ) -> Result<Result<Settled, ProviderError>, FleetError> {
+        let Some(ask) = specs::resolve_request(rendered, kind) else { return Ok(Ok(Settled::None)) };
         let account = pool.on.first().map(ToString::to_string).unwrap_or_default();
-        let key = (request.buildset, account.clone(), rendered.images.clone());
-        if let Some(known) = self.resolver.resolved.lock().expect("nothing panics while it is held").get(&key)
-        {
-            return Ok(Some(known.clone()));
-        }
-        let found = self.accounts.get(&active.config, &account)?.provider.resolve(&ask).await?;
-        let mut resolved = self.resolver.resolved.lock().expect("nothing panics while it is held");
-        if resolved.len() >= REMEMBERED {
-            resolved.clear();
-        }
-        resolved.insert(key, found.clone());
-        Ok(Some(found))
+        let account = match self.accounts.get(&active.config, &account) {
+            Ok(account) => account,
+            Err(error) => return Ok(Err(error)),
+        };
+        let key = resolving::key(&account.name, &ask);
+        Ok(match self.image(request, account, ask).await? {
+            Image::UnderWay => Ok(Settled::NotYet),
+            Image::Is(resolved) => Ok(Settled::As(key, resolved)),
+            Image::Not(error) => Err(error),
+        })
     }
 
     /// Records the wish for one more worker of a class. Its driver does the rest.
@@ -150,14 +159,7 @@ impl Fleet {
         class: &ReuseClass,
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let spec = self
-            .resolver
-            .specs
-            .lock()
-            .expect("nothing panics while it is held")
-            .get(&class.spec_digest)
-            .cloned();
-        let Some(spec) = spec else { return Ok(()) };
+        let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(()) };
         let facts = self.ctx.store.facts();
         let id: WorkerId = self.ctx.store.next_id().await?;
         let token = crate::keys::launch_token(&facts.installation, facts.store_epoch, id, 1);

@@ -73,9 +73,21 @@ pub struct Provision {
     /// Pool → the launch spec's digest, once rendered and resolved.
     #[serde(default)]
     pub digests: std::collections::BTreeMap<String, String>,
+    /// What was asked of a provider → what it means for this buildset, settled once, also across a restart of the master.
+    #[serde(default)]
+    pub images: std::collections::BTreeMap<String, SettledImage>,
     /// Failed launches that stand in its way, newest last: worker, class, message.
     #[serde(default)]
     pub failures: Vec<LaunchFailure>,
+}
+
+/// The image that a buildset's builds on one provider run in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledImage {
+    /// The one of the asked names that was found.
+    pub image: String,
+    /// Its immutable id.
+    pub id: String,
 }
 
 /// One failed launch, as it is shown under every request of its class.

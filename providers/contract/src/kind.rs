@@ -54,6 +54,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The images of a pool's options in order; empty where the kind has none.
     fn images(&self, options: &Value) -> Vec<String>;
 
+    /// The keys of a pool's options that decide, beside the images, what is found: a platform, a pull policy.
+    fn resolve_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The account to use where the configuration names none, as options.
     fn default_account(&self) -> Value;
 

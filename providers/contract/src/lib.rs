@@ -131,7 +131,7 @@ impl Installation {
 pub struct ResolveRequest {
     /// In order: the first that exists is taken.
     pub images: Vec<String>,
-    /// The pool's other rendered options, as the provider's own types read them.
+    /// Those of the pool's rendered options that [`ProviderKind::resolve_keys`] names.
     pub options: Value,
 }
 

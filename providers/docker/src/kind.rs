@@ -53,13 +53,17 @@ impl ProviderKind for DockerKind {
     fn leaf(&self, path: &[&str]) -> Leaf {
         match path {
             ["image"] | ["image", _] => Leaf::Image,
-            ["user" | "platform"] | ["env" | "labels" | "entrypoint", _] => Leaf::Text,
+            ["user" | "platform"] | ["env" | "labels" | "entrypoint" | "command", _] => Leaf::Text,
             _ => Leaf::Literal,
         }
     }
 
     fn images(&self, options: &Value) -> Vec<String> {
         read_options::<PoolOptions>(options).map(|options| options.image.list()).unwrap_or_default()
+    }
+
+    fn resolve_keys(&self) -> &'static [&'static str] {
+        &["platform", "pull"]
     }
 
     fn default_account(&self) -> Value {

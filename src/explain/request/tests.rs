@@ -27,7 +27,10 @@ fn request(id: i64) -> Request {
         result: None,
         done: None,
         config: ConfigRevisionId(1),
-        provision: Provision { digests: [("box".to_owned(), "d1".to_owned())].into(), failures: vec![] },
+        provision: Provision {
+            digests: [("box".to_owned(), "d1".to_owned())].into(),
+            ..Provision::default()
+        },
         generation: 1,
     }
 }

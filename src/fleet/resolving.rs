@@ -1,0 +1,162 @@
+//! What images mean: asked of the providers in tasks of their own, so that a slow registry, or one that never answers, holds up nobody
+//! but who waits for that image. A pass of the fleet picks up what is there; an answer nudges the next one.
+//!
+//! Once for each buildset: the answer is kept with the requests, and a later process takes it from there.
+
+use super::Fleet;
+use crate::accounts::Account;
+use rouse_contract::{ProviderError, ResolveRequest, Resolved};
+use rouse_model::BuildsetId;
+use rouse_model::buildset::{Request, SettledImage};
+use rouse_model::failure::FailureClass;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// How many answers are remembered.
+const REMEMBERED: usize = 4_096;
+/// Questions under way on one account. Who finds no room asks in a later pass.
+const AT_ONCE: usize = 32;
+
+/// A buildset and what is asked for it: account, images, what else decides.
+type Asked = (BuildsetId, String);
+
+/// What this process has asked. Lost with it; what was answered is on record.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    known: Mutex<HashMap<Asked, Answer>>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    UnderWay {
+        account: String,
+    },
+    Is(Resolved),
+    /// `seen`: somebody has been told in this pass; whoever comes in a later one asks anew.
+    Not {
+        error: ProviderError,
+        seen: bool,
+    },
+}
+
+/// What is known of an image now.
+#[derive(Debug)]
+pub(super) enum Image {
+    UnderWay,
+    Is(Resolved),
+    Not(ProviderError),
+}
+
+/// How a question is written in a request's record.
+pub(super) fn key(account: &str, ask: &ResolveRequest) -> String {
+    serde_json::json!([account, ask.images, ask.options]).to_string()
+}
+
+impl Answers {
+    fn look(&self, asked: &Asked) -> Option<Image> {
+        Some(match self.known.lock().expect("nothing panics while it is held").get_mut(asked)? {
+            Answer::UnderWay { .. } => Image::UnderWay,
+            Answer::Is(resolved) => Image::Is(resolved.clone()),
+            Answer::Not { error, seen } => {
+                *seen = true;
+                Image::Not(error.clone())
+            }
+        })
+    }
+
+    fn put(&self, asked: Asked, answer: Answer) {
+        let mut known = self.known.lock().expect("nothing panics while it is held");
+        if known.len() >= REMEMBERED {
+            known.retain(|_, answer| !matches!(answer, Answer::Is(_)));
+        }
+        known.insert(asked, answer);
+    }
+
+    /// Takes a place for a question, where there is one.
+    fn begin(&self, asked: &Asked, account: &str) -> bool {
+        let of_account = |answer: &&Answer| matches!(answer, Answer::UnderWay { account: a } if a == account);
+        let busy =
+            self.known.lock().expect("nothing panics while it is held").values().filter(of_account).count();
+        if busy >= AT_ONCE {
+            return false;
+        }
+        self.put(asked.clone(), Answer::UnderWay { account: account.to_owned() });
+        true
+    }
+
+    /// After a pass: those who waited for what failed have been told.
+    pub(super) fn forget_told(&self) {
+        let mut known = self.known.lock().expect("nothing panics while it is held");
+        known.retain(|_, answer| !matches!(answer, Answer::Not { seen: true, .. }));
+    }
+}
+
+impl Fleet {
+    /// What an image means for a request's buildset, as far as it is known; asks where nobody has.
+    pub(super) async fn image(
+        self: &Arc<Self>,
+        request: &Request,
+        account: Account,
+        ask: ResolveRequest,
+    ) -> Result<Image, rouse_store::ReadError> {
+        let key = key(&account.name, &ask);
+        let asked = (request.buildset, key.clone());
+        if let Some(known) = self.answers.look(&asked) {
+            return Ok(known);
+        }
+        if let Some(settled) = self.settled(request, &key).await? {
+            self.answers.put(asked, Answer::Is(settled.clone()));
+            return Ok(Image::Is(settled));
+        }
+        if self.answers.begin(&asked, &account.name) {
+            let question = Question { fleet: Arc::clone(self), asked, answer: None };
+            crate::supervisor::spawn("resolve", async move {
+                let answer = account.provider.resolve(&ask).await;
+                question.end(answer);
+            });
+        }
+        Ok(Image::UnderWay)
+    }
+
+    /// What an earlier process was told for this request or another of its buildset.
+    async fn settled(
+        &self,
+        request: &Request,
+        key: &str,
+    ) -> Result<Option<Resolved>, rouse_store::ReadError> {
+        let found = |request: &Request| request.provision.images.get(key).cloned();
+        let settled = match found(request) {
+            Some(settled) => Some(settled),
+            None => self.ctx.store.requests_of(request.buildset).await?.iter().find_map(found),
+        };
+        Ok(settled.map(|SettledImage { image, id }| Resolved { image, id }))
+    }
+}
+
+/// A question under way. However its task ends, there is an answer, and the fleet hears of it.
+struct Question {
+    fleet: Arc<Fleet>,
+    asked: Asked,
+    answer: Option<Result<Resolved, ProviderError>>,
+}
+
+impl Question {
+    fn end(mut self, answer: Result<Resolved, ProviderError>) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let answer = match self.answer.take() {
+            Some(Ok(resolved)) => Answer::Is(resolved),
+            Some(Err(error)) => Answer::Not { error, seen: false },
+            None => {
+                let error = ProviderError::new(FailureClass::Master, "find an image", "the search broke off");
+                Answer::Not { error, seen: false }
+            }
+        };
+        self.fleet.answers.put(self.asked.clone(), answer);
+        self.fleet.ctx.nudges.fleet.notify_one();
+    }
+}
