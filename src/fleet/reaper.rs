@@ -5,7 +5,7 @@ use super::{Fleet, FleetError};
 use crate::accounts::Account;
 use rouse_contract::{Hint, Observed, ObservedState};
 use rouse_model::worker::{Phase, ProviderRef, Worker};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,34 +13,54 @@ use tokio_util::sync::CancellationToken;
 /// Between two looks at everything; an orphan must stand in two of them.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Looks until told to stop.
+/// Sees to it that each account is looked after, until told to stop.
 pub(super) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
-    let mut suspects: HashSet<(String, ProviderRef)> = HashSet::new();
-    let mut listened: HashMap<String, CancellationToken> = HashMap::new();
+    let mut looked_after: HashSet<usize> = HashSet::new();
     loop {
         connect_configured(&fleet);
-        let mut seen = HashSet::new();
         for account in fleet.accounts.all() {
-            listened.entry(account.name.clone()).or_insert_with(|| listen(&fleet, &account, &stop));
-            match sweep(&fleet, &account, &suspects, &mut seen).await {
-                Ok(()) => {}
-                // Nothing was seen of this account: its suspects wait for the next look.
-                Err(error) => {
-                    tracing::debug!(
-                        account = account.name,
-                        error = crate::supervisor::chain(&error),
-                        "an account could not be swept"
-                    );
-                    seen.extend(suspects.iter().filter(|(name, _)| *name == account.name).cloned());
-                }
+            // By the connection, not by the name: after a change of its options an account is there twice.
+            let connection = Arc::as_ptr(&account.provider).cast::<()>() as usize;
+            if looked_after.insert(connection) {
+                listen(&fleet, &account, &stop);
+                look_after(&fleet, account, &stop);
             }
         }
-        suspects = seen;
+        let mut active = fleet.ctx.active.clone();
+        active.mark_unchanged();
         tokio::select! {
             () = stop.cancelled() => return,
+            _ = active.changed() => {}
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }
+}
+
+/// Each account by a task of its own: one that hangs holds up no other.
+fn look_after(fleet: &Arc<Fleet>, account: Account, stop: &CancellationToken) {
+    let (fleet, stop) = (Arc::clone(fleet), stop.clone());
+    crate::supervisor::spawn("sweep", async move {
+        let mut suspects = HashSet::new();
+        loop {
+            let swept = tokio::select! {
+                () = stop.cancelled() => return,
+                swept = sweep(&fleet, &account, &suspects) => swept,
+            };
+            match swept {
+                Ok(seen) => suspects = seen,
+                // Nothing was seen of it: its suspects wait for the next look.
+                Err(error) => tracing::debug!(
+                    account = account.name,
+                    error = crate::supervisor::chain(&error),
+                    "an account could not be swept"
+                ),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    });
 }
 
 /// Accounts are connected when they are first used; leftovers of a former process must be found before that.
@@ -67,27 +87,36 @@ enum SweepError {
     Read(#[from] rouse_store::ReadError),
 }
 
+/// One look at everything; answers what has no record and was not suspected before.
 async fn sweep(
     fleet: &Arc<Fleet>,
     account: &Account,
-    suspects: &HashSet<(String, ProviderRef)>,
-    seen: &mut HashSet<(String, ProviderRef)>,
-) -> Result<(), SweepError> {
+    suspects: &HashSet<ProviderRef>,
+) -> Result<HashSet<ProviderRef>, SweepError> {
     // Records first for ghosts, the provider first for orphans: what is made between the two is neither.
     let before = fleet.ctx.store.live_workers().await?;
     let there = account.provider.list().await?;
+    let mut seen = HashSet::new();
     let after = fleet.ctx.store.live_workers().await?;
     for observed in &there {
         if belongs(fleet, observed, &after) {
             continue;
         }
-        let key = (account.name.clone(), observed.at.clone());
-        if suspects.contains(&key) {
+        if suspects.contains(&observed.at) {
             let what = observed.tag.as_ref().map_or("a side resource", |t| t.name.as_str());
             tracing::info!(account = account.name, what, at = observed.at.0, "reaping an orphan");
-            account.provider.terminate(&observed.at).await?;
+            if let Err(error) = account.provider.terminate(&observed.at).await {
+                // The others are not left for its sake.
+                tracing::warn!(
+                    account = account.name,
+                    at = observed.at.0,
+                    error = crate::supervisor::chain(&error),
+                    "an orphan could not be reaped yet"
+                );
+                seen.insert(observed.at.clone());
+            }
         } else {
-            seen.insert(key);
+            seen.insert(observed.at.clone());
         }
     }
     for worker in before.iter().filter(|w| w.provider == account.name) {
@@ -97,7 +126,7 @@ async fn sweep(
             fleet.look_at(worker.id);
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Whether something that a provider has is wanted by a live record of this store epoch, or serves all of them.
@@ -111,9 +140,8 @@ fn belongs(fleet: &Fleet, observed: &Observed, live: &[Worker]) -> bool {
 }
 
 /// Passes an account's hints on to the drivers.
-fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) -> CancellationToken {
-    let token = stop.child_token();
-    let (fleet, account, stopped) = (Arc::clone(fleet), account.clone(), token.clone());
+fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) {
+    let (fleet, account, stopped) = (Arc::clone(fleet), account.clone(), stop.clone());
     crate::supervisor::spawn("provider-hints", async move {
         loop {
             let hint = tokio::select! {
@@ -139,5 +167,4 @@ fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) -> Ca
             }
         }
     });
-    token
 }
