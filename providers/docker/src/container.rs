@@ -58,6 +58,7 @@ impl Plan {
         let agent =
             ["/.rouse/bin/rouse-agent", "run", "--join", "/.rouse/link/join.json", "--work", WORK, "--state"];
         let mut entrypoint = options.entrypoint.clone();
+        entrypoint.extend(options.command.iter().cloned());
         entrypoint.extend(agent.map(str::to_owned));
         entrypoint.push(format!("{WORK}/.state"));
         ContainerCreateBody {

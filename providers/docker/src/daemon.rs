@@ -1,18 +1,23 @@
 //! One daemon and the few calls to it that stand for themselves. Knows nothing of workers.
 
 use crate::failure::{Doing, Failed};
+use bollard::errors::Error;
 use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::TryStreamExt;
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// Where a daemon answers that nobody has said anything about.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// Seconds until an answer begins. Long: a busy daemon is slow to remove a container, and the caller has deadlines of its own.
 const PATIENCE: u64 = 300;
+
+/// For what a daemon answers out of its head. One that takes longer does not answer at all.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A Docker daemon. Nothing is sent until the first call.
 #[derive(Debug, Clone)]
@@ -60,12 +65,12 @@ impl Daemon {
             };
             client?.negotiate_version().await
         };
-        Ok(self.client.get_or_try_init(|| connect).await?)
+        soon(async { Ok(self.client.get_or_try_init(|| connect).await?) }).await
     }
 
     /// The platform of its own, `linux/amd64`.
     pub(crate) async fn platform(&self) -> Result<String, Failed> {
-        let version = self.api().await?.version().await?;
+        let version = soon(async { Ok(self.api().await?.version().await?) }).await?;
         let part = |said: Option<String>, otherwise: &str| said.unwrap_or_else(|| otherwise.to_owned());
         Ok(format!("{}/{}", part(version.os, "linux"), part(version.arch, "amd64")))
     }
@@ -121,6 +126,11 @@ impl Daemon {
             answer => answer.doing(|| format!("remove image {name}")),
         }
     }
+}
+
+/// A daemon that takes connections and says nothing is as good as away.
+pub(crate) async fn soon<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    tokio::time::timeout(SOON, call).await.unwrap_or(Err(Failed::Call(Error::RequestTimeoutError)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,6 +44,7 @@ impl Failed {
         match self {
             Self::Call(Error::DockerResponseServerError { message, .. }) => message.trim().to_owned(),
             Self::Call(Error::DockerStreamError { error }) => error.trim().to_owned(),
+            Self::Call(Error::RequestTimeoutError) => "the daemon does not answer".into(),
             Self::Call(error) => chain(error),
             Self::Said { message, .. } => message.clone(),
         }

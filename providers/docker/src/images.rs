@@ -1,6 +1,6 @@
 //! What an image means now: asks the daemon, pulls where the pool says so. One pull of an image at a time, which all wait for.
 
-use crate::daemon::Daemon;
+use crate::daemon::{self, Daemon};
 use crate::failure::{Doing, Failed};
 use crate::options::{PoolOptions, Pull};
 use bollard::models::ImageInspect;
@@ -124,7 +124,8 @@ async fn answer(daemon: &Daemon, ask: &Ask) -> Answer {
 }
 
 async fn have(daemon: &Daemon, image: &str) -> Result<Option<ImageInspect>, Failed> {
-    match daemon.api().await?.inspect_image(image).await.map_err(Failed::from) {
+    let look = daemon::soon(async { Ok(daemon.api().await?.inspect_image(image).await?) });
+    match look.await {
         Ok(found) => Ok(Some(found)),
         // 400: it is no name of an image at all, which a pull says in better words.
         Err(failed) if failed.is_absent() || failed.status() == Some(400) => Ok(None),

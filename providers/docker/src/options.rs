@@ -24,6 +24,9 @@ pub struct PoolOptions {
     /// A program and its arguments that stand before the agent, which they must run in the end: `["/sbin/tini", "--"]`. The image's own
     /// entrypoint is not run.
     pub entrypoint: Vec<String>,
+    /// Words between the entrypoint and the agent: `["nice", "-n", "10"]`. They too must run the agent in the end. The image's own command
+    /// is not run.
+    pub command: Vec<String>,
     /// Whom builds run as: `1000`, `1000:1000`, or a name that the image knows. Default: the image's user.
     pub user: Option<String>,
     /// Environment of the worker, beside the image's own.
@@ -95,12 +98,12 @@ pub struct MountOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Pull {
-    /// Before each launch; what cannot be pulled is missing.
+    /// Once for each buildset; what cannot be pulled is missing.
     Always,
     /// Where the daemon does not have it. The default.
     #[default]
     Missing,
-    /// Before each launch; where that does not work the daemon's own is taken.
+    /// Once for each buildset; where that does not work the daemon's own is taken.
     Newer,
     /// Never: what the daemon has.
     Never,
