@@ -9,6 +9,7 @@ use rouse_model::failure::FailureClass;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use tokio_util::task::TaskTracker;
 
 /// Connected accounts by name and options.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Accounts {
     kinds: Vec<Arc<dyn ProviderKind>>,
     installation: Installation,
     connected: Mutex<HashMap<(String, String), Arc<dyn Provider>>>,
+    under_way: TaskTracker,
 }
 
 /// One account, with its name.
@@ -29,7 +31,7 @@ impl Accounts {
     /// `installation.state` is the folder below which each account gets its own.
     #[must_use]
     pub fn new(kinds: Vec<Arc<dyn ProviderKind>>, installation: Installation) -> Self {
-        Self { kinds, installation, connected: Mutex::default() }
+        Self { kinds, installation, connected: Mutex::default(), under_way: TaskTracker::new() }
     }
 
     #[must_use]
@@ -66,6 +68,31 @@ impl Accounts {
         let provider = layers::around(provider, name, Deadlines::default(), Arc::new(LogFailures));
         connected.insert(key, Arc::clone(&provider));
         Ok(Account { name: name.to_owned(), provider })
+    }
+
+    /// Runs a call to its end, also where whoever waits for it is stopped: a call that is let go of half way may still have an effect
+    /// later, when nobody looks any more. `None` where it panicked, or was not begun since [`Self::at_rest`] was called.
+    pub async fn to_its_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let counted = self.under_way.token();
+        if self.under_way.is_closed() {
+            return None;
+        }
+        crate::supervisor::spawn("provider-call", async move {
+            let _counted = counted;
+            // Where nobody waits any more the answer is of no use.
+            let _ = tell.send(call.await);
+        });
+        told.await.ok()
+    }
+
+    /// Lets no further call begin, and waits until none is under way.
+    pub async fn at_rest(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// All accounts that are connected now, each once.

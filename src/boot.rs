@@ -227,9 +227,11 @@ impl Leftovers {
     pub async fn remove(self, patience: Duration) -> usize {
         self.stop.cancel();
         let late = tokio::time::Instant::now() + patience;
+        // What was being made is made first: taken away before, it would come back.
+        let _ = tokio::time::timeout_at(late, self.accounts.at_rest()).await;
         let mut left = 0;
         let mut clean = 0;
-        // Twice, since a launch that was under way when the master stopped may show up late.
+        // Twice, since what a back end was told may show up late.
         while clean < 2 {
             left = 0;
             for account in self.accounts.all() {

@@ -14,8 +14,16 @@ use project::Project;
 use rouse_store::Location;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// A build of the demo that takes longer never ends.
+const BUILD: Duration = Duration::from_secs(300);
+/// The same for a worker that is to go.
+const GONE: Duration = Duration::from_secs(120);
+/// How long taking everything away may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `rouse demo`
 #[derive(Debug, Clone, Args)]
@@ -74,12 +82,15 @@ impl Chosen {
 /// # Errors
 /// With the step that failed; what had been made is gone then, too.
 pub async fn run(demo: Demo, json: bool) -> anyhow::Result<u8> {
+    // Before anything is made: from here on whoever interrupts gets it taken away.
+    let mut interrupts = Interrupts::listen()?;
     let folder = Folder::make(&demo.dir)?;
     let say = story::Teller::new(json);
     let mut docker = None;
     let ended = tokio::select! {
+        biased;
+        () = interrupts.next() => Ok(None),
         ended = tell(&demo, &folder, &say, &mut docker) => ended,
-        () = interrupted() => Ok(None),
     };
     let left_over = folder.clear(demo.keep, docker.as_ref()).await;
     if let (Ok(Some(mut summary)), true) = (ended.as_ref().map(Clone::clone), json) {
@@ -91,20 +102,33 @@ pub async fn run(demo: Demo, json: bool) -> anyhow::Result<u8> {
     match ended {
         Ok(Some(summary)) if summary.green == 1 && summary.red == 1 && left_over == 0 => Ok(0),
         Ok(Some(_)) => Ok(1),
-        Ok(None) => Ok(if demo.once { 130 } else { 0 }),
+        // To leave when all has been told is no interruption.
+        Ok(None) => Ok(if say.is_done() { 0 } else { 130 }),
         Err(error) => Err(error),
     }
 }
 
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+/// Ctrl-C, a polite kill, a terminal that is closed.
+struct Interrupts([tokio::signal::unix::Signal; 3]);
+
+impl Interrupts {
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("listen to signals");
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-        },
-        // Without the one, the other still works.
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+            _ = hangup.recv() => {}
+        }
     }
 }
 
@@ -141,22 +165,34 @@ async fn tell(
         options
     };
     let running = boot::start(options, stop.clone()).await?;
-    folder.remember(&running);
-    say.done("master", &format!("http://{}  (SQLite, log store: directory)", running.address));
+    let (address, ctx) = (running.address, running.ctx.clone());
+    folder.remember(running);
+    say.done("master", &format!("http://{address}  (SQLite, log store: directory)"));
     say.done("provider", &format!("{} ({})", chosen.name(), chosen.why));
-    let ctx = running.ctx.clone();
-    let _master = tokio::spawn(running.wait());
-    let mut story = story::Story::new(&ctx, say);
+    tokio::select! {
+        told = story(demo, &project, &ctx, say, chosen.name()) => told.map(Some),
+        () = stop.cancelled() => anyhow::bail!("the demo's master has ended; what it said stands above"),
+    }
+}
+
+async fn story(
+    demo: &Demo,
+    project: &Project,
+    ctx: &Arc<crate::ctx::Ctx>,
+    say: &story::Teller,
+    provider: &'static str,
+) -> anyhow::Result<Summary> {
+    let mut story = story::Story::new(ctx, say);
     story.wait_for_first_look("project").await?;
     let pushed = Instant::now();
     story.pushed(&project.count_words().await?);
-    let first = story.follow_one_build().await?;
+    let first = story.follow_one_build(Some(BUILD)).await?;
     let seconds_to_green = pushed.elapsed().as_secs_f64();
-    story.worker_gone().await?;
+    story.worker_gone(Some(GONE)).await?;
     story.pushed(&project.break_counting().await?);
-    let second = story.follow_one_build().await?;
-    story.worker_gone().await?;
-    let mut summary = Summary { green: 0, red: 0, provider: chosen.name(), seconds_to_green, left_over: 0 };
+    let second = story.follow_one_build(Some(BUILD)).await?;
+    story.worker_gone(Some(GONE)).await?;
+    let mut summary = Summary { green: 0, red: 0, provider, seconds_to_green, left_over: 0 };
     for result in [first, second] {
         if result.is_good() {
             summary.green += 1;
@@ -165,15 +201,13 @@ async fn tell(
         }
     }
     if demo.once {
-        return Ok(Some(summary));
+        return Ok(summary);
     }
-    say.plain(&format!(
-        "nothing is running; Ctrl-C to leave, or commit to {} and watch",
-        shown(&project.path)
-    ));
+    say.plain(&format!("nothing is running; Ctrl-C to leave, or push to {} and watch", shown(&project.path)));
+    say.all_done();
     loop {
-        story.follow_one_build().await?;
-        story.worker_gone().await?;
+        story.follow_one_build(None).await?;
+        story.worker_gone(None).await?;
     }
 }
 
@@ -191,7 +225,7 @@ async fn choose(choice: Choice) -> anyhow::Result<Chosen> {
             Ok(Chosen { docker: Some(docker), why })
         }
         Err(error) if choice == Choice::Docker => Err(error).context("use Docker"),
-        Err(error) => Ok(Chosen { docker: None, why: format!("no Docker daemon: {error:#}") }),
+        Err(error) => Ok(Chosen { docker: None, why: format!("no Docker daemon answers: {error}") }),
     }
 }
 
@@ -205,7 +239,14 @@ fn shown(path: &Path) -> String {
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    installation: std::sync::Mutex<Option<boot::Leftovers>>,
+    master: std::sync::Mutex<Option<Master>>,
+}
+
+/// The demo's master, and what it has made.
+#[derive(Debug)]
+struct Master {
+    leftovers: boot::Leftovers,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Folder {
@@ -218,28 +259,34 @@ impl Folder {
             ),
             Err(error) => return Err(error).with_context(|| format!("make the folder {}", dir.display())),
         }
-        Ok(Self { path: dir.canonicalize()?, installation: std::sync::Mutex::default() })
+        Ok(Self { path: dir.canonicalize()?, master: std::sync::Mutex::default() })
     }
 
-    fn remember(&self, running: &boot::Running) {
-        *self.installation.lock().expect("nothing panics while it is held") = Some(running.leftovers());
+    /// Lets a master run, whom [`Self::clear`] ends.
+    fn remember(&self, running: boot::Running) {
+        let leftovers = running.leftovers();
+        let ended = tokio::spawn(running.wait());
+        *self.master.lock().expect("nothing panics while it is held") = Some(Master { leftovers, ended });
     }
 
     /// Ends every instance of the demo's installation, removes its image and its files. Answers how many things could not be removed.
     async fn clear(&self, keep: bool, docker: Option<&image::Docker>) -> usize {
-        let leftovers = self.installation.lock().expect("nothing panics while it is held").take();
+        let master = self.master.lock().expect("nothing panics while it is held").take();
         let mut left = 0;
-        if let Some(leftovers) = leftovers {
-            left += leftovers.remove(Duration::from_secs(30)).await;
+        if let Some(master) = master {
+            left += master.leftovers.remove(PATIENCE).await;
+            // Its files are its own until it has ended.
+            if tokio::time::timeout(PATIENCE, master.ended).await.is_err() {
+                eprintln!("the demo's master does not end");
+                left += 1;
+            }
         }
         if let Some(docker) = docker {
             left += docker.remove().await;
         }
         let (gone, what) =
             if keep { (self.path.join("state"), "its state") } else { (self.path.clone(), "its folder") };
-        if let Err(error) = std::fs::remove_dir_all(&gone)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove_folder(&gone).await {
             eprintln!("the demo could not remove {what} {}: {error}", gone.display());
             left += 1;
         }
@@ -250,5 +297,19 @@ impl Folder {
             }
         }
         left
+    }
+}
+
+/// With all that is in it; what is still being written there delays it.
+async fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries < 50 => {}
+            ended => return ended,
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

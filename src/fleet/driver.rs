@@ -138,7 +138,11 @@ async fn launch(
     worker: &Worker,
     deadline: rouse_model::Timestamp,
 ) -> Result<Step, FleetError> {
-    let outcome = match try_launch(fleet, worker).await {
+    let call = {
+        let (fleet, worker) = (Arc::clone(fleet), worker.clone());
+        async move { try_launch(&fleet, &worker).await }
+    };
+    let outcome = match fleet.accounts.to_its_end(call).await.unwrap_or_else(broke_off) {
         Ok(outcome) => outcome,
         Err(error) if error.class.is_transient() => {
             LaunchOutcome::Unknown { reason: crate::supervisor::chain(&error) }
@@ -186,6 +190,10 @@ async fn launch(
     .await?;
     failures::of_worker(fleet, worker, class, &shown).await?;
     Ok(Step::Again)
+}
+
+fn broke_off() -> Result<LaunchOutcome, ProviderError> {
+    Ok(LaunchOutcome::Unknown { reason: "the call broke off".into() })
 }
 
 async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome, ProviderError> {

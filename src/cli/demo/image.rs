@@ -4,13 +4,17 @@
 use crate::boot::DockerDaemon as Daemon;
 use anyhow::Context;
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio_util::task::TaskTracker;
 
 /// What the sample project calls, beyond the shell's own words.
 const TOOLS: &[&str] = &["sh", "sleep", "cat", "ls"];
 /// A daemon that does not answer within this is not there.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the image may take.
+const MAKING: Duration = Duration::from_secs(30);
 
 /// A daemon that answers, and the image that the demo made on it.
 #[derive(Debug, Clone)]
@@ -19,21 +23,27 @@ pub(super) struct Docker {
     pub version: String,
     daemon: Daemon,
     image: String,
+    /// The making of the image: it is made to its end before it can be removed for good.
+    making: TaskTracker,
 }
 
 impl Docker {
     pub(super) async fn find() -> anyhow::Result<Self> {
         let daemon = Daemon::from_environment()?;
-        let version = tokio::time::timeout(PATIENCE, daemon.version())
-            .await
-            .with_context(|| format!("{} does not answer", daemon.host()))??;
+        let version = match tokio::time::timeout(PATIENCE, daemon.version()).await {
+            Ok(answer) => answer.map_err(|error| anyhow::anyhow!("{}", error.message))?,
+            Err(_) => anyhow::bail!("{} is silent for {} s", daemon.host(), PATIENCE.as_secs()),
+        };
         // Its own name, so that two demos on one daemon do not share it.
         let image = format!("rouse-demo:{}", uuid::Uuid::new_v4().simple());
-        Ok(Self { host: daemon.host().to_owned(), version, daemon, image })
+        Ok(Self { host: daemon.host().to_owned(), version, daemon, image, making: TaskTracker::new() })
     }
 
     /// Answers how many things could not be removed.
     pub(super) async fn remove(&self) -> usize {
+        self.making.close();
+        // Whatever is still under way then, the daemon itself has to end.
+        let _ = tokio::time::timeout(MAKING, self.making.wait()).await;
         match self.daemon.remove_image(&self.image).await {
             Ok(()) => 0,
             Err(error) => {
@@ -51,7 +61,8 @@ impl Docker {
 /// Makes the image; answers its name.
 pub(super) async fn make(docker: &Docker) -> anyhow::Result<String> {
     let archive = tokio::task::spawn_blocking(pack).await??;
-    docker.daemon.import_image(&docker.image, archive).await?;
+    let (daemon, image) = (docker.daemon.clone(), docker.image.clone());
+    docker.making.spawn(async move { daemon.import_image(&image, archive).await }).await??;
     Ok(docker.image.clone())
 }
 
@@ -104,7 +115,9 @@ fn which(tool: &str) -> Option<PathBuf> {
 
 /// What the dynamic loader would bring in, the loader itself included. Nothing for a static program.
 fn libraries_of(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let output = std::process::Command::new("ldd").arg(program).output().context("run ldd")?;
+    // A group of its own: a Ctrl-C is meant for the demo, which then ends in order.
+    let output = std::process::Command::new("ldd").arg(program).process_group(0).output();
+    let output = output.context("run ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text
         .lines()

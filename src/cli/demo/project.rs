@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 const README: &str = include_str!("project/README.md");
+const SKETCH: &str =
+    "# Counts the words of its first argument.\ncount_words() {\n    echo \"not written yet\"\n}\n";
 const WORDS: &str = include_str!("project/words.sh");
 const TESTS: &str = include_str!("project/words_test.sh");
 
@@ -26,12 +28,16 @@ impl Project {
         std::fs::create_dir(path)?;
         let project = Self { path: path.canonicalize()? };
         project.git(&["init", "-q", "-b", "main"]).await?;
-        project.commit("README.md", README, "begin").await?;
+        // Whoever clones it can push to it, and finds the files changed.
+        project.git(&["config", "receive.denyCurrentBranch", "updateInstead"]).await?;
+        for (file, text) in [("README.md", README), ("words_test.sh", TESTS)] {
+            std::fs::write(project.path.join(file), text)?;
+        }
+        project.commit("words.sh", SKETCH, "begin").await?;
         Ok(project)
     }
 
     pub(super) async fn count_words(&self) -> anyhow::Result<Pushed> {
-        std::fs::write(self.path.join("words_test.sh"), TESTS)?;
         self.commit("words.sh", WORDS, "count words").await
     }
 
@@ -56,6 +62,8 @@ impl Project {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .kill_on_drop(true)
+            // A Ctrl-C is meant for the demo, which then ends in order.
+            .process_group(0)
             .output()
             .await
             .context("run git; the demo needs it (apt-get install git)")?;
@@ -89,7 +97,8 @@ pub(super) fn kept_config(project: &Path) -> String {
 
 fn template(project: &Path, pools: &str, poll: &str) -> String {
     format!(
-        "# Start a master on it: rouse serve --config rouse.yaml\n\
+        "# Start a master on it, in this folder: rouse serve --config rouse.yaml --state state\n\
+         # Then commit to the project, or push to it from a clone, and look: rouse --state state builds\n\
          version: 1\n\n\
          codebases:\n  # What can change. The master looks for commits each {poll}.\n  \
          project: {{git: {git}, poll: {poll}}}\n\n\

@@ -4,10 +4,12 @@ use super::project::Pushed;
 use crate::ctx::Ctx;
 use anstyle::{AnsiColor, Style};
 use futures::StreamExt;
+use rouse_model::buildset::RequestState;
 use rouse_model::event::{Event, EventKind};
-use rouse_model::{BuildId, BuildResult, LogId, Timestamp};
+use rouse_model::{BuildId, BuildResult, LogId, RequestId, StepId, Timestamp};
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -18,11 +20,21 @@ const DIM: Style = Style::new().dimmed();
 #[derive(Debug)]
 pub(super) struct Teller {
     to_stderr: bool,
+    done: AtomicBool,
 }
 
 impl Teller {
     pub(super) fn new(to_stderr: bool) -> Self {
-        Self { to_stderr }
+        Self { to_stderr, done: AtomicBool::new(false) }
+    }
+
+    /// The story that had to be told is told.
+    pub(super) fn all_done(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Nobody reads on where a line cannot be written.
@@ -77,31 +89,37 @@ impl<'a> Story<'a> {
         self.say.plain(&format!("→ pushed       {short} \"{}\"", pushed.subject));
     }
 
-    /// Tells everything until a build has ended.
-    pub(super) async fn follow_one_build(&mut self) -> anyhow::Result<BuildResult> {
-        loop {
-            for event in self.next().await? {
-                if let Some(result) = self.tell(&event).await? {
-                    return Ok(result);
+    /// Tells everything until a build has ended, if need be in vain.
+    pub(super) async fn follow_one_build(&mut self, within: Option<Duration>) -> anyhow::Result<BuildResult> {
+        let follow = async {
+            loop {
+                for event in self.next().await? {
+                    if let Some(result) = self.tell(&event).await? {
+                        return Ok(result);
+                    }
                 }
             }
-        }
+        };
+        bounded(within, "the build has not ended", follow).await
     }
 
     /// Tells everything until no worker is there.
-    pub(super) async fn worker_gone(&mut self) -> anyhow::Result<()> {
-        loop {
-            if self.ctx.store.live_workers().await?.is_empty() {
-                for event in self.ctx.store.events_after(self.cursor, 500).await? {
-                    self.cursor = event.seq;
+    pub(super) async fn worker_gone(&mut self, within: Option<Duration>) -> anyhow::Result<()> {
+        let gone = async {
+            loop {
+                if self.ctx.store.live_workers().await?.is_empty() {
+                    for event in self.ctx.store.events_after(self.cursor, 500).await? {
+                        self.cursor = event.seq;
+                        self.tell(&event).await?;
+                    }
+                    return Ok(());
+                }
+                for event in self.next().await? {
                     self.tell(&event).await?;
                 }
-                return Ok(());
             }
-            for event in self.next().await? {
-                self.tell(&event).await?;
-            }
-        }
+        };
+        bounded(within, "the worker is still there", gone).await
     }
 
     async fn next(&mut self) -> anyhow::Result<Vec<Event>> {
@@ -135,12 +153,16 @@ impl<'a> Story<'a> {
                     &format!("builder `{builder}`, waiting: no worker yet, launching one"),
                 );
             }
+            EventKind::RequestChanged => self.launch_failed(RequestId(id)).await?,
             EventKind::BuildStarted => self.worker_is_up(BuildId(id)).await?,
             EventKind::LogMade => self.follow_log(LogId(id)).await?,
             EventKind::StepFinished => {
                 let mark =
                     if text("result") == "success" { "│".to_owned() } else { format!("{RED}│{RED:#}") };
-                self.say.plain(&format!("  {mark} {:<10} {}", text("name"), text("summary")));
+                let took =
+                    self.ctx.store.step(StepId(id)).await?.and_then(|s| Some(s.finished?.since(s.started)));
+                let took = took.map_or_else(String::new, |took| format!("{:.1} s", took.as_secs_f64()));
+                self.say.plain(&format!("  {mark} {:<10} {:<44} {took}", text("name"), text("summary")));
             }
             EventKind::BuildFinished => return self.build_ended(BuildId(id)).await.map(Some),
             EventKind::WorkerPhase if text("phase") == "gone" => {
@@ -163,9 +185,18 @@ impl<'a> Story<'a> {
         self.say.done(
             &format!("worker {}", worker.name),
             &format!(
-                "did not exist {age:.1} s ago   up after {accepted} ms · agent attached {attached} ms later"
+                "did not exist {age:.1} s ago   instance up {accepted} ms · agent attached {attached} ms"
             ),
         );
+        Ok(())
+    }
+
+    /// Says why no worker came, and that it goes on.
+    async fn launch_failed(&self, request: RequestId) -> anyhow::Result<()> {
+        let Some(request) = self.ctx.store.request(request).await? else { return Ok(()) };
+        if let (RequestState::Queued, Some(failure)) = (request.state, request.provision.failures.last()) {
+            self.say.plain(&format!("{RED}✗ {:<12} {}{RED:#}; trying again", "launch", failure.message));
+        }
         Ok(())
     }
 
@@ -206,4 +237,15 @@ impl<'a> Story<'a> {
         }
         Ok(result)
     }
+}
+
+async fn bounded<T>(
+    within: Option<Duration>,
+    what: &str,
+    wait: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let Some(within) = within else { return wait.await };
+    tokio::time::timeout(within, wait)
+        .await
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("{what} after {} s", within.as_secs())))
 }
