@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod api;
+pub mod builds;
 pub mod database;
 pub mod docker;
 pub mod git;

@@ -2,10 +2,14 @@
 
 mod changes;
 mod command_line;
+mod demo;
+mod docker;
 mod explaining;
+mod fleet;
 mod following;
 mod harness;
 mod harness_holds;
+mod images;
 mod killed;
 mod main_job;
 mod reload;
