@@ -32,7 +32,7 @@ mod tests;
 pub use condition::{check_condition, condition};
 pub use document::{RenderedValue, document, environment, environment_value};
 pub use fault::{RenderError, TemplateFault};
-pub use leaf::{Rendered, argument, image, path, text};
+pub use leaf::{Rendered, argument, image, path, pattern, text};
 pub use scope::Scope;
 pub use script::{RenderedScript, Shell, VARIABLE_PREFIX, script};
 

@@ -48,7 +48,7 @@ pub enum RenderError {
     Template(#[from] TemplateFault),
 
     /// The message names what there is, as the reader's next question is "then what can I use?".
-    #[error("`{{{{ {expression} }}}}`: there is no {what}; {}", listed(.there))]
+    #[error("`{{{{ {expression} }}}}`: there is no {what}; {}{}", listed(.there), mended(.what))]
     Missing { expression: String, what: String, there: Vec<String> },
 
     #[error(
@@ -76,6 +76,14 @@ impl RenderError {
         }
         RenderError::Refused { sink, value: shown, reason: reason.into() }
     }
+}
+
+/// What to do about a property that is not there; for the other names the list says it all.
+fn mended(what: &str) -> String {
+    let Some(name) = what.strip_prefix("property `").and_then(|rest| rest.strip_suffix('`')) else {
+        return String::new();
+    };
+    format!("; set it before, or say what to take without it: `props.{name} | default(\"…\")`")
 }
 
 fn listed(there: &[String]) -> String {

@@ -52,6 +52,20 @@ pub fn path(source: &str, scope: &Scope) -> Result<Rendered, RenderError> {
     }
 }
 
+/// The same for a path with globs: signs of a glob in a value stand for themselves.
+pub fn pattern(source: &str, scope: &Scope) -> Result<Rendered, RenderError> {
+    let template = Template::parse(source)?;
+    check_path(&template)?;
+    let rendered = fill_with(&template, scope, |value| {
+        let sign = |c: char| matches!(c, '*' | '?' | '[' | '{');
+        value.chars().map(|c| if sign(c) { format!("[{c}]") } else { c.to_string() }).collect()
+    })?;
+    match path_trouble(&rendered.text) {
+        Some(reason) => Err(RenderError::refused("the path", &rendered.text, reason)),
+        None => Ok(rendered),
+    }
+}
+
 /// A container image reference, as a registry would take it.
 pub fn image(source: &str, scope: &Scope) -> Result<Rendered, RenderError> {
     let template = Template::parse(source)?;
@@ -93,6 +107,14 @@ pub fn image(source: &str, scope: &Scope) -> Result<Rendered, RenderError> {
 }
 
 fn fill(template: &Template, scope: &Scope) -> Result<Rendered, RenderError> {
+    fill_with(template, scope, |value| value)
+}
+
+fn fill_with(
+    template: &Template,
+    scope: &Scope,
+    escape: impl Fn(String) -> String,
+) -> Result<Rendered, RenderError> {
     let mut rendered = Rendered { text: String::new(), tainted: false };
     for piece in &template.pieces {
         match piece {
@@ -100,7 +122,7 @@ fn fill(template: &Template, scope: &Scope) -> Result<Rendered, RenderError> {
             Piece::Hole { expression, .. } => {
                 let evaluated = template.evaluate(expression, scope)?;
                 rendered.tainted |= evaluated.tainted;
-                rendered.text.push_str(&evaluated.into_text(expression)?);
+                rendered.text.push_str(&escape(evaluated.into_text(expression)?));
             }
         }
         if rendered.text.len() > TEXT_MAX {

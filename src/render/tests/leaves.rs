@@ -1,8 +1,8 @@
 use serde_json::{Value as Json, json};
 
 use super::super::{
-    RenderError, RenderedValue, Sink, argument, check_condition, check_template, condition, document,
-    environment_value, image, path, text,
+    RenderError, RenderedValue, Scope, Sink, argument, check_condition, check_template, condition, document,
+    environment_value, image, path, pattern, text,
 };
 use super::scope;
 
@@ -31,7 +31,8 @@ fn expressions_fill_text() {
 fn what_is_missing_is_named_with_what_there_is() {
     assert_eq!(
         failure("v{{ props.verson }}"),
-        "`{{ props.verson }}`: there is no property `verson`; there are: count, evil, fast, list, version"
+        "`{{ props.verson }}`: there is no property `verson`; there are: count, evil, fast, list, version; \
+         set it before, or say what to take without it: `props.verson | default(\"…\")`"
     );
     assert_eq!(failure("{{ matrix.ld }}"), "`{{ matrix.ld }}`: there is no matrix entry `ld`; there are: cc");
     assert_eq!(
@@ -126,6 +127,15 @@ fn paths_stay_below_their_root() {
         assert!(check_template(bad, &Sink::Path).is_err(), "{bad:?}");
     }
     assert_eq!(check_template("a/{{ branch }}", &Sink::Path), Ok(()));
+}
+
+#[test]
+fn signs_of_a_glob_in_a_value_are_signs() {
+    let scope = Scope { branch: Some("{a,b}*[x]?".into()), ..scope() };
+    let glob = pattern("out/{{ branch }}/*.{deb,rpm}", &scope).unwrap().text;
+    assert_eq!(glob, "out/[{]a,b}[*][[]x][?]/*.{deb,rpm}");
+    let scope = Scope { branch: Some("../up".into()), ..scope };
+    assert!(pattern("out/{{ branch }}/*", &scope).is_err());
 }
 
 #[test]

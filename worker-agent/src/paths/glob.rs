@@ -67,16 +67,23 @@ fn parts_of(path: &[u8]) -> Vec<&[u8]> {
 
 /// Replace the first outermost `{…}` by each of its alternatives; `None` if there is none.
 fn expand_first(text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, GlobError> {
-    let Some(open) = text.iter().position(|b| *b == b'{') else { return Ok(None) };
-    let (mut depth, mut from, mut alternatives) = (0, open + 1, Vec::new());
-    for at in open..text.len() {
+    let (mut open, mut depth, mut from, mut alternatives) = (0, 0, 0, Vec::new());
+    let mut at = 0;
+    while at < text.len() {
         match text[at] {
-            b'{' => depth += 1,
+            // What stands in a class is a sign like others.
+            b'[' => at += class_length(&text[at..]).unwrap_or(1) - 1,
+            b'{' => {
+                depth += 1;
+                if depth == 1 {
+                    (open, from) = (at, at + 1);
+                }
+            }
             b',' if depth == 1 => {
                 alternatives.push(&text[from..at]);
                 from = at + 1;
             }
-            b'}' => {
+            b'}' if depth > 0 => {
                 depth -= 1;
                 if depth == 0 {
                     alternatives.push(&text[from..at]);
@@ -86,8 +93,16 @@ fn expand_first(text: &[u8]) -> Result<Option<Vec<Vec<u8>>>, GlobError> {
             }
             _ => {}
         }
+        at += 1;
     }
-    Err(GlobError::Brace)
+    if depth > 0 { Err(GlobError::Brace) } else { Ok(None) }
+}
+
+/// How long the class is that begins here, with its `]`; `None` where it is not closed within its name.
+fn class_length(glob: &[u8]) -> Option<usize> {
+    let start = if matches!(glob.get(1), Some(b'!' | b'^')) { 2 } else { 1 };
+    let close = start + 1 + glob.get(start + 1..)?.iter().position(|b| *b == b']')?;
+    (!glob[..close].contains(&b'/')).then_some(close + 1)
 }
 
 /// With `begin`: is the path the beginning of something that could match?
@@ -137,7 +152,7 @@ fn one(glob: &[u8], byte: u8) -> Option<usize> {
     let class = |glob: &[u8]| -> Option<(bool, usize)> {
         let negated = matches!(glob.get(1), Some(b'!' | b'^'));
         let start = if negated { 2 } else { 1 };
-        let close = start + 1 + glob.get(start + 1..)?.iter().position(|b| *b == b']')?;
+        let close = class_length(glob)? - 1;
         let mut set = &glob[start..close];
         let mut found = false;
         while let Some((low, rest)) = set.split_first() {
@@ -187,6 +202,9 @@ mod tests {
             ("a*b*c", "aXbXbc"),
             ("[", "["),
             ("[]x]", "]"),
+            ("[{]a,b}", "{a,b}"),
+            ("{[{,}]x,b}", ",x"),
+            ("[*][?][[]", "*?["),
             ("*", ".hidden"),
             ("dist", "dist"),
         ];

@@ -58,6 +58,11 @@ impl Tree<'_> {
         children.into_iter().all(gone_or_foreign)
     }
 
+    /// Nothing runs beside the command: every child of the agent is its own.
+    pub fn is_alone(&self) -> bool {
+        self.beside().alone
+    }
+
     fn beside(&self) -> Beside {
         let (mut others, spawning) = self.reaper.mains();
         others.retain(|_, id| *id != self.command);
