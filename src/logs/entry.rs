@@ -142,6 +142,11 @@ impl Entry {
 }
 
 impl State {
+    /// Output need not wait any longer: it is known what to mask, or nothing more is taken.
+    pub(super) fn is_ready(&self) -> bool {
+        self.masks.is_some() || self.phase == Phase::Closed
+    }
+
     /// What an agent may be told: everything before it is stored, or beyond the cap and dropped.
     pub(super) fn reported(&self, cap: u64) -> u64 {
         if self.settled >= cap && self.durable >= cap { self.received } else { self.durable }

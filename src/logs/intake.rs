@@ -209,7 +209,7 @@ impl Logs {
         let entry = self.entry(log);
         let mut changed = entry.changed.subscribe();
         let ready = async {
-            while entry.lock().masks.is_none() {
+            while !entry.lock().is_ready() {
                 // The entry holds the sender.
                 let _ = changed.changed().await;
             }
@@ -223,7 +223,8 @@ impl Logs {
             return Err(AcceptError::Closed { log });
         }
         tokio::time::timeout(OPEN_WAIT, ready).await.map_err(|_| AcceptError::NotOpen { log })?;
-        Ok(entry)
+        // Its build may have ended it meanwhile, without ever opening it.
+        if entry.lock().phase == Phase::Closed { Err(AcceptError::Closed { log }) } else { Ok(entry) }
     }
 
     /// Reads the row, and where the lines stand at its end. What is sealed or unknown leaves no entry behind.

@@ -6,6 +6,7 @@ use super::read::{Got, Reader, Target};
 use super::{LogError, Logs, escapes};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use rouse_agent_protocol::Channel;
 use rouse_model::LogId;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -249,6 +250,41 @@ impl Logs {
         }
         let all: Vec<u8> = kept.into_iter().flatten().collect();
         Ok(String::from_utf8_lossy(&all).into_owned())
+    }
+
+    /// How many lines there are now that `matches`, in the text as [`Logs::plain`] gives it.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub async fn count(&self, log: LogId, matches: impl Fn(&str) -> bool) -> Result<usize, LogError> {
+        let mut lines = Lines::begin(self, log, Target::Line(0)).await?;
+        let mut count = 0;
+        while let Some(line) = lines.next(Mode::UntilNow).await? {
+            count += usize::from(matches(&line.plain()));
+        }
+        Ok(count)
+    }
+
+    /// What was written to standard output, or to a terminal, without escape sequences; `None` where that is longer than `most` bytes.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub async fn output(&self, log: LogId, most: usize) -> Result<Option<String>, LogError> {
+        let mut lines = Lines::begin(self, log, Target::Line(0)).await?;
+        let mut text = String::new();
+        while let Some(line) = lines.next(Mode::UntilNow).await? {
+            if line.channel == Channel::Err {
+                continue;
+            }
+            text.push_str(&line.plain());
+            if line.ended {
+                text.push('\n');
+            }
+            if text.len() > most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(text))
     }
 
     /// How far a log has come, what is in memory included.
