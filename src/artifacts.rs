@@ -3,17 +3,21 @@
 //! A file is an artifact once its row is there; bytes whose row never came are removed by whoever sees the failure, and are of no harm where
 //! nobody does. It trusts no agent: paths, sizes and hashes are checked.
 
+mod broken;
+#[cfg(test)]
+mod tests;
+
 use crate::ctx::Clock;
+use broken::{Broken, Part, Taking};
 use bytes::Bytes;
+use futures::Stream;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::logs::Artifact;
 use rouse_model::{ArtifactId, BuildId, StepId};
 use rouse_store::{Batch, CommitError, ReadError, Store};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// One file at most.
@@ -35,8 +39,8 @@ pub struct Incoming {
     pub path: String,
     /// What the sender says its SHA-256 is, hex.
     pub sha256: Option<String>,
-    /// Set where only a part is sent.
-    pub content_range: Option<String>,
+    /// The first byte that is sent; what comes before it is here already.
+    pub from: u64,
 }
 
 /// Why a file was not taken.
@@ -61,34 +65,39 @@ pub struct Artifacts {
     store: Store,
     objects: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
+    broken: Arc<Broken>,
 }
 
 impl Artifacts {
     #[must_use]
     pub fn new(store: Store, objects: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, objects, clock }
+        Self { store, objects, clock, broken: Arc::default() }
     }
 
-    /// Takes a whole file. A file that came before under the same name of the same set is replaced.
+    /// Takes a file, or the rest of one whose sender broke off. A file that came before under the same name of the same set is replaced.
     ///
     /// # Errors
-    /// See [`ReceiveError`]; nothing is kept then.
+    /// See [`ReceiveError`]; nothing is recorded then. After [`ReceiveError::Broken`] the sender may go on from [`Artifacts::received`].
     pub async fn receive<E: std::fmt::Display>(
         &self,
         incoming: Incoming,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Artifact, ReceiveError> {
         check_path(&incoming.path)?;
-        if incoming.content_range.is_some() {
-            return Err(ReceiveError::Refused("send the whole file; parts are not taken".into()));
-        }
         let build = self.store.build(incoming.build).await?;
         let build = build.filter(|b| b.finished.is_none());
         let build =
             build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
-        let id: ArtifactId = self.store.next_id().await?;
-        let key = format!("artifacts/{}/{}/{id}", self.store.facts().store_epoch, incoming.build);
-        let (bytes, sha256) = self.write(&Key::from(key.as_str()), &incoming, body).await?;
+        let mut taking = self.begin_or_go_on(&incoming).await?;
+        let (id, key, bytes, sha256) = match taking.take(&incoming, body).await {
+            Ok(()) => taking.finish(&incoming).await?,
+            // Kept for a while, should the sender come back.
+            Err(error @ ReceiveError::Broken(_)) => return Err(error),
+            Err(error) => {
+                taking.abort().await;
+                return Err(error);
+            }
+        };
         let artifact = Artifact {
             id,
             build: incoming.build,
@@ -104,44 +113,34 @@ impl Artifacts {
         Ok(artifact)
     }
 
-    async fn write<E: std::fmt::Display>(
-        &self,
-        key: &Key,
-        incoming: &Incoming,
-        body: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<(u64, String), ReceiveError> {
-        let mut upload = WriteMultipart::new(self.objects.put_multipart(key).await?);
-        let (mut bytes, mut hash) = (0u64, Sha256::new());
-        let mut body = std::pin::pin!(body);
-        let fault = loop {
-            match body.next().await {
-                None => break None,
-                Some(Err(error)) => break Some(ReceiveError::Broken(error.to_string())),
-                Some(Ok(piece)) => {
-                    bytes += piece.len() as u64;
-                    if bytes > MAX_BYTES {
-                        break Some(ReceiveError::Refused(format!(
-                            "{} has more than {MAX_BYTES} bytes",
-                            incoming.path
-                        )));
-                    }
-                    hash.update(&piece);
-                    upload.wait_for_capacity(4).await?;
-                    upload.put(piece);
-                }
-            }
-        };
-        let sha256 = hex::encode(hash.finalize());
-        let wrong = incoming.sha256.as_ref().is_some_and(|said| !said.eq_ignore_ascii_case(&sha256));
-        let fault = fault
-            .or_else(|| wrong.then(|| ReceiveError::Broken(format!("{} arrived damaged", incoming.path))));
-        if let Some(fault) = fault {
-            // What cannot be removed is found by nobody and harms nobody.
-            let _ = upload.abort().await;
-            return Err(fault);
+    /// How many bytes there are of a file whose sender broke off.
+    #[must_use]
+    pub fn received(&self, incoming: &Incoming) -> Option<u64> {
+        self.broken.bytes(incoming)
+    }
+
+    async fn begin_or_go_on(&self, incoming: &Incoming) -> Result<Taking, ReceiveError> {
+        for old in self.broken.expired() {
+            old.abort().await;
         }
-        upload.finish().await?;
-        Ok((bytes, sha256))
+        let before = self.broken.take(incoming);
+        if incoming.from > 0 {
+            let fits = |part: &Part| part.fits(incoming);
+            let gone = || {
+                ReceiveError::Broken(format!("{} is not here up to byte {}", incoming.path, incoming.from))
+            };
+            return before
+                .filter(fits)
+                .map(|part| Taking::new(part, incoming, &self.broken))
+                .ok_or_else(gone);
+        }
+        if let Some(before) = before {
+            before.abort().await;
+        }
+        let id: ArtifactId = self.store.next_id().await?;
+        let key = format!("artifacts/{}/{}/{id}", self.store.facts().store_epoch, incoming.build);
+        let upload = WriteMultipart::new(self.objects.put_multipart(&Key::from(key.as_str())).await?);
+        Ok(Taking::new(Part::new(id, key, upload, incoming.sha256.clone()), incoming, &self.broken))
     }
 
     async fn record(&self, artifact: &Artifact, project: &str) -> Result<(), ReceiveError> {
@@ -192,18 +191,37 @@ impl Artifacts {
         }
     }
 
-    /// The one small file of a step's set.
+    /// The one small file of a step's set, which is not kept any longer: `batch` takes its row away, and once that is true its bytes go, which may
+    /// be what no log may show.
     ///
     /// # Errors
     /// Where it is not there, or is not small.
-    pub async fn read_small(&self, build: BuildId, step: StepId, set: &str) -> Result<Bytes, ReceiveError> {
+    pub async fn take_small(
+        &self,
+        build: BuildId,
+        step: StepId,
+        set: &str,
+        batch: &mut Batch,
+    ) -> Result<Bytes, ReceiveError> {
         let kept = self.store.artifacts(build).await?;
         let found = kept.into_iter().find(|a| a.step == step && a.set == set);
         let found = found.ok_or_else(|| ReceiveError::Refused("no file arrived".into()))?;
         if found.bytes > MAX_SMALL {
             return Err(ReceiveError::Refused(format!("{} has more than {MAX_SMALL} bytes", found.path)));
         }
-        Ok(self.objects.get(&Key::from(found.key)).await?.bytes().await?)
+        let key = Key::from(found.key.as_str());
+        let bytes = self.objects.get(&key).await?.bytes().await?;
+        batch.delete(&found);
+        let objects = Arc::clone(&self.objects);
+        batch.after_commit(move || {
+            let (objects, key) = (Arc::clone(&objects), key.clone());
+            crate::supervisor::spawn("artifact-removal", async move {
+                if let Err(error) = objects.delete(&key).await {
+                    tracing::warn!(%error, %key, "a file that was read could not be removed");
+                }
+            });
+        });
+        Ok(bytes)
     }
 }
 
@@ -215,19 +233,4 @@ fn check_path(path: &str) -> Result<(), ReceiveError> {
         && !path.chars().any(char::is_control)
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     if fine { Ok(()) } else { Err(ReceiveError::Refused(format!("{path:?} is not a path that can be kept"))) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_within() {
-        for good in ["a", "a/b.deb", "..a/b", "a b"] {
-            assert!(check_path(good).is_ok(), "{good}");
-        }
-        for bad in ["", "/a", "../a", "a/../b", "a//b", "./a", "a\nb", &"x".repeat(MAX_PATH + 1)] {
-            assert!(check_path(bad).is_err(), "{bad:?}");
-        }
-    }
 }

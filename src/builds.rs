@@ -5,6 +5,7 @@
 
 mod action;
 mod driver;
+mod gather;
 mod outcome;
 mod properties;
 mod state;

@@ -40,6 +40,14 @@ pub enum SecretError {
     Empty(String),
 }
 
+impl SecretError {
+    /// The build may not see it, as opposed to: it cannot be had.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Untrusted(_) | Self::OutOfReach(_))
+    }
+}
+
 /// A value. It shows itself to nobody who does not ask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);

@@ -5,9 +5,10 @@ use crate::artifacts::{Incoming, ReceiveError};
 use crate::transfers::Transfer;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use rouse_agent_protocol::SHA256_HEADER;
+use futures::StreamExt;
+use rouse_agent_protocol::{RECEIVED_HEADER, SHA256_HEADER};
 
 /// A refusal, in words that end up in the step's summary.
 fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
@@ -70,29 +71,97 @@ fn range_start(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-pub(super) async fn put(State(door): State<Door>, Path(path): Path<String>, request: Request) -> Response {
+pub(super) async fn put(State(door): State<Door>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = body.into_data_stream();
+    let refusal = match incoming(&door, &parts.uri, &parts.headers) {
+        Ok(incoming) => match door.ctx.artifacts.receive(incoming, &mut body).await {
+            Ok(_) => return StatusCode::CREATED.into_response(),
+            Err(error @ ReceiveError::Refused(_)) => {
+                refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
+            }
+            Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
+        },
+        Err(refusal) => refusal.into_response(),
+    };
+    // An answer sent before the body was read may be lost with the connection, and with it why.
+    while let Some(Ok(_)) = body.next().await {}
+    refusal
+}
+
+/// How much there is of an upload that broke.
+pub(super) async fn head(State(door): State<Door>, request: Request) -> Response {
+    let incoming = match incoming(&door, request.uri(), request.headers()) {
+        Ok(incoming) => incoming,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match door.ctx.artifacts.received(&incoming) {
+        Some(bytes) => (StatusCode::OK, [(RECEIVED_HEADER, bytes.to_string())]).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "nothing of it is here"),
+    }
+}
+
+/// A status, and why in words.
+type Refusal = (StatusCode, String);
+
+/// What an upload's request is about, where it may be made.
+fn incoming(door: &Door, uri: &Uri, headers: &HeaderMap) -> Result<Incoming, Refusal> {
+    let unprocessable = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
+    let path = uri.path().strip_prefix("/files/").unwrap_or_default();
+    // Names on a worker are bytes; here they become text, which not every name is.
+    let path = unescape(path)
+        .map_err(|name| unprocessable(format!("the name `{name}` is not UTF-8; rename the file")))?;
     let Some((Transfer::Upload { build, step, set }, file)) = Transfer::parse(&path) else {
-        return refuse(StatusCode::NOT_FOUND, "no such place");
+        return Err((StatusCode::NOT_FOUND, "no such place".into()));
     };
     let transfer = Transfer::Upload { build, step, set: set.clone() };
-    if !is_allowed(&door, &transfer, request.headers()) {
-        return refuse(StatusCode::FORBIDDEN, "the transfer token does not fit");
+    if !is_allowed(door, &transfer, headers) {
+        return Err((StatusCode::FORBIDDEN, "the transfer token does not fit".into()));
     }
-    let (parts, body) = request.into_parts();
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let incoming = Incoming {
-        build,
-        step,
-        set,
-        path: file.to_owned(),
-        sha256: header(SHA256_HEADER),
-        content_range: header(header::CONTENT_RANGE.as_str()),
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let from = match header(header::CONTENT_RANGE.as_str()) {
+        None => 0,
+        Some(range) => range_from(&range)
+            .ok_or_else(|| unprocessable(format!("the range `{range}` is not understood")))?,
     };
-    match door.ctx.artifacts.receive(incoming, body.into_data_stream()).await {
-        Ok(_) => StatusCode::CREATED.into_response(),
-        Err(error @ ReceiveError::Refused(_)) => {
-            refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
-        }
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
+    let sha256 = header(SHA256_HEADER);
+    Ok(Incoming { build, step, set, path: file.to_owned(), sha256, from })
+}
+
+/// Where `bytes N-M/SIZE` begins; `bytes */SIZE` says that all is there already.
+fn range_from(range: &str) -> Option<u64> {
+    let (part, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+    let from = if part == "*" { size } else { part.split_once('-')?.0 };
+    from.parse().ok()
+}
+
+/// A URL's path without its escapes, or as much of it as can be shown where the bytes are no text.
+fn unescape(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| more.get(..2)).flatten();
+        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &more[2..] } else { more };
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        text.rsplit('/').next().unwrap_or_default().to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_bytes_and_ranges_have_a_beginning() {
+        assert_eq!(unescape("a%20b/%C3%BC%3F%23%25.txt").unwrap(), "a b/ü?#%.txt");
+        assert_eq!(unescape("100%/%zz").unwrap(), "100%/%zz");
+        assert_eq!(unescape("dir/bad%FFname").unwrap_err(), "bad\u{fffd}name");
+        assert_eq!(range_from("bytes 5-9/10"), Some(5));
+        assert_eq!(range_from("bytes */10"), Some(10));
+        assert_eq!(range_from("lines 5-9/10"), None);
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn open(
     let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Arc::from(dir) };
     let app = Router::new()
         .route(LINK_PATH, get(upgrade))
-        .route("/files/{*path}", get(files::get).put(files::put))
+        .route("/files/{*path}", get(files::get).head(files::head).put(files::put))
         .with_state(door);
     let served = stop.clone();
     crate::supervisor::spawn("agent-listener", async move {

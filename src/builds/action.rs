@@ -6,13 +6,16 @@ use super::outcome::{self, End};
 use super::state::State;
 use crate::ctx::Ctx;
 use crate::render::{self, RenderError, RenderedValue, Scope, Shell};
+use crate::secrets::{SecretError, SecretValue};
 use crate::transfers::Transfer;
 use rouse_agent_protocol as wire;
+use rouse_agent_protocol::masking::Masks;
 use rouse_model::build::Step;
+use rouse_model::failure::FailureClass;
 use rouse_model::plan::{self, Action, CheckoutBy, CheckoutMode, PlannedStep};
 use rouse_model::{BuildResult, LogId, WorkerId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an upload may send in all.
 const MAX_UPLOAD: u64 = 10 << 30;
@@ -42,6 +45,8 @@ pub(super) enum Move {
 pub(super) enum StepError {
     #[error(transparent)]
     Render(#[from] RenderError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{0}")]
     User(String),
     #[error("{0}")]
@@ -57,6 +62,9 @@ pub(super) struct Memory {
     /// Artifacts to fetch, in order: id and path.
     #[serde(default)]
     pub artifacts: Vec<(i64, String)>,
+    /// What the build was stopped as before this step began: such a step, marked `always`, runs to its own end.
+    #[serde(default)]
+    pub stopped: Option<BuildResult>,
 }
 
 /// The next move of the open step. `outcomes` are those of its commands, in order; `log` is the log of a command that would come now.
@@ -75,7 +83,7 @@ pub(super) fn next_move(
             Some(outcome) => Ok(Move::End(outcome::of_run(outcome, planned))),
         },
         Action::Checkout { trees } => {
-            match (outcomes.last().and_then(outcome::trouble), trees.get(outcomes.len())) {
+            match (outcomes.last().and_then(outcome::of_checkout), trees.get(outcomes.len())) {
                 (Some(trouble), _) => Ok(Move::End(trouble)),
                 (None, Some(tree)) => {
                     Ok(Move::Command(Box::new(checkout(state, planned, tree, &memory, scope, log)?)))
@@ -85,10 +93,10 @@ pub(super) fn next_move(
         }
         Action::PropertiesFromFile { path } => match outcomes.first() {
             None => {
-                let path = render::path(path, scope)?.text;
+                let path = render::pattern(path, scope)?.text;
                 let set = PROPERTIES_SET.to_owned();
                 let transfer = Transfer::Upload { build: state.build.id, step: step.id, set };
-                let base = dir_of(planned, scope)?;
+                let base = dir_of(state, planned)?;
                 Ok(Move::Command(Box::new(upload(&transfer, vec![path], base, MAX_PROPERTIES))))
             }
             Some(outcome) => {
@@ -99,10 +107,10 @@ pub(super) fn next_move(
             None => {
                 let paths = paths
                     .iter()
-                    .map(|p| Ok(render::path(p, scope)?.text))
+                    .map(|p| Ok(render::pattern(p, scope)?.text))
                     .collect::<Result<_, RenderError>>()?;
                 let transfer = Transfer::Upload { build: state.build.id, step: step.id, set: set.clone() };
-                Ok(Move::Command(Box::new(upload(&transfer, paths, dir_of(planned, scope)?, MAX_UPLOAD))))
+                Ok(Move::Command(Box::new(upload(&transfer, paths, dir_of(state, planned)?, MAX_UPLOAD))))
             }
             Some(outcome) => Ok(Move::End(outcome::of_transfer(outcome))),
         },
@@ -111,8 +119,8 @@ pub(super) fn next_move(
                 (Some(trouble), _) => Ok(Move::End(trouble)),
                 (None, Some((id, path))) => {
                     let base = match to {
-                        Some(to) => join(&dir_of(planned, scope)?, &render::path(to, scope)?.text),
-                        None => dir_of(planned, scope)?,
+                        Some(to) => join(&dir_of(state, planned)?, &render::path(to, scope)?.text),
+                        None => dir_of(state, planned)?,
                     };
                     let transfer = Transfer::Artifact { id: (*id).into() };
                     Ok(Move::Command(Box::new(plain(wire::Action::Download(wire::Download {
@@ -154,16 +162,23 @@ fn join(base: &str, path: &str) -> String {
 }
 
 /// The folder that a step works in, relative to the worker's work folder.
-fn dir_of(planned: &PlannedStep, scope: &Scope) -> Result<String, RenderError> {
+fn dir_of(state: &State, planned: &PlannedStep) -> Result<String, RenderError> {
     let dir = match &planned.dir {
-        Some(dir) => render::path(dir, scope)?.text,
+        Some(dir) => render::path(dir, &state.scope)?.text,
         None => String::new(),
     };
-    Ok(join(BUILD_DIR, &dir).trim_end_matches('/').to_owned())
+    Ok(join(&build_dir(state), &dir).trim_end_matches('/').to_owned())
 }
 
-/// Where a build's files are, below the worker's work folder.
-pub(super) const BUILD_DIR: &str = "build";
+/// Where a build's files are, below the worker's work folder: a folder for each builder, so that what it keeps from build to build is its own,
+/// and apart for each slot, so that builds beside each other do not meet.
+fn build_dir(state: &State) -> String {
+    let build = &state.build;
+    match build.slot {
+        0 => format!("build/{}", build.builder),
+        slot => format!("build-{slot}/{}", build.builder),
+    }
+}
 
 fn run_command(
     state: &State,
@@ -206,7 +221,7 @@ fn run_command(
         action: wire::Action::Run(wire::Run {
             program,
             env,
-            cwd: dir_of(planned, scope)?,
+            cwd: dir_of(state, planned)?,
             tty: run.tty,
             timeout_s: planned.timeout_s.map(seconds),
             silence_s: planned.silence_s.map(seconds),
@@ -252,8 +267,8 @@ fn checkout(
         StepError::Infrastructure(format!("no revision of `{}` was settled", tree.codebase))
     })?;
     let dir = match &tree.dir {
-        Some(dir) => join(&dir_of(planned, scope)?, &render::path(dir, scope)?.text),
-        None => dir_of(planned, scope)?,
+        Some(dir) => join(&dir_of(state, planned)?, &render::path(dir, scope)?.text),
+        None => dir_of(state, planned)?,
     };
     if !by_worker(state, tree) {
         let transfer = Transfer::Tree { codebase: tree.codebase.clone(), revision: revision.clone() };
@@ -298,7 +313,7 @@ git init -q .
 git config advice.detachedHead false
 if ! git cat-file -e "$ROUSE_CHECKOUT^{commit}" 2>/dev/null; then
     git fetch -q --no-tags --force $ROUSE_DEPTH "$ROUSE_URL" "$ROUSE_CHECKOUT" 2>/dev/null ||
-        git fetch --no-tags --force "$ROUSE_URL" ${ROUSE_FETCH:+"refs/heads/$ROUSE_FETCH"}
+        git fetch --no-tags --force "$ROUSE_URL" ${ROUSE_FETCH:+"refs/heads/$ROUSE_FETCH"} || exit 75
 fi
 git checkout -q --force --detach "$ROUSE_CHECKOUT"
 git clean -q -ffd
@@ -354,16 +369,7 @@ pub(super) async fn for_agent(
     match &mut action {
         wire::Action::Run(run) => {
             for (variable, name) in &stored.secrets {
-                let value = secrets
-                    .fetch(
-                        &state.config.config,
-                        name,
-                        &state.build.builder,
-                        &state.build.project,
-                        state.build.trust,
-                    )
-                    .await
-                    .map_err(|e| StepError::User(crate::supervisor::chain(&e)))?;
+                let value = fetch(secrets, state, name).await?;
                 run.env.insert(variable.clone(), Some(value.reveal().to_owned()));
                 masks.extend(value.masks());
             }
@@ -385,6 +391,29 @@ pub(super) async fn for_agent(
     })
 }
 
+/// What must be masked in whatever comes of the build: the values of all secrets that its commands were given so far.
+pub(super) async fn masks_given(
+    secrets: &crate::secrets::Secrets,
+    state: &State,
+) -> Result<Masks, StepError> {
+    let stored = state.commands.iter().filter_map(|c| serde_json::from_str::<Stored>(&c.action).ok());
+    let names: BTreeSet<String> = stored.flat_map(|stored| stored.secrets.into_values()).collect();
+    let mut masks = Vec::new();
+    for name in &names {
+        masks.extend(fetch(secrets, state, name).await?.masks());
+    }
+    Ok(Masks::new(masks))
+}
+
+async fn fetch(
+    secrets: &crate::secrets::Secrets,
+    state: &State,
+    name: &str,
+) -> Result<SecretValue, SecretError> {
+    let build = &state.build;
+    secrets.fetch(&state.config.config, name, &build.builder, &build.project, build.trust).await
+}
+
 fn token(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidden {
     let path = url_path.strip_prefix("/files/").unwrap_or(url_path);
     // An upload's path reads back only with a file's name below it.
@@ -403,12 +432,18 @@ pub(super) fn end_of(error: &StepError) -> End {
     match error {
         StepError::Render(_) | StepError::User(_) => End {
             result: BuildResult::Failure,
-            class: Some(rouse_model::failure::FailureClass::User),
+            class: Some(FailureClass::User),
+            summary: crate::supervisor::chain(error),
+        },
+        // Who may not see a secret is told so in red. One that cannot be had is the installation's affair, and nothing that time mends.
+        StepError::Secret(secret) => End {
+            result: if secret.is_refusal() { BuildResult::Failure } else { BuildResult::Exception },
+            class: Some(if secret.is_refusal() { FailureClass::User } else { FailureClass::Auth }),
             summary: crate::supervisor::chain(error),
         },
         StepError::Infrastructure(_) => End {
             result: BuildResult::Retry,
-            class: Some(rouse_model::failure::FailureClass::Master),
+            class: Some(FailureClass::Master),
             summary: crate::supervisor::chain(error),
         },
     }

@@ -12,7 +12,6 @@ use rouse_model::build::{Build, Lease};
 use rouse_model::buildset::RequestState;
 use rouse_model::event::EventKind;
 use rouse_model::failure::FailureClass;
-use rouse_model::plan::OnLost;
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildId, BuildResult};
 use std::sync::Arc;
@@ -79,7 +78,9 @@ async fn drive_from_record(
     if turn(ctx, secrets, &mut state, name, Event::None).await? {
         return Ok(());
     }
-    resend(ctx, secrets, &mut state).await?;
+    if resend_or_end(ctx, secrets, &mut state).await? {
+        return Ok(());
+    }
     ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
     loop {
         let wait = remaining(ctx, &state).unwrap_or(LOOK).min(LOOK);
@@ -91,8 +92,10 @@ async fn drive_from_record(
             Ok(Some(ToDriver::Look)) | Err(_) => match look(ctx, &mut state).await? {
                 Some(event) => event,
                 None => {
-                    if matches!(message, Ok(Some(ToDriver::Look))) {
-                        resend(ctx, secrets, &mut state).await?;
+                    if matches!(message, Ok(Some(ToDriver::Look)))
+                        && resend_or_end(ctx, secrets, &mut state).await?
+                    {
+                        return Ok(());
                     }
                     continue;
                 }
@@ -108,6 +111,8 @@ enum Event {
     None,
     Outcome(wire::CommandId, Box<wire::Outcome>),
     Lost(End),
+    /// The command that is out can never be asked for again.
+    Abandoned(End),
     /// Nothing runs, and the build is to stop.
     Stop,
 }
@@ -124,6 +129,7 @@ async fn turn(
     match event {
         Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
         Event::Lost(end) => turn.lose(state, end).await?,
+        Event::Abandoned(end) => turn.end_outstanding(state, end).await?,
         Event::None | Event::Stop => {}
     }
     turn.advance(state).await?;
@@ -151,30 +157,49 @@ fn masks_of(message: &wire::Command) -> wire::masking::Masks {
     wire::masking::Masks::new(message.masks.iter().map(wire::Hidden::reveal))
 }
 
-/// Asks the agent once more for what is outstanding; it runs an id once, however often it is asked.
-async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Result<(), DriveError> {
-    let Some(command) = state.outstanding().cloned() else { return Ok(()) };
-    if state.worker.incarnation.as_deref() != Some(command.incarnation.as_str()) {
-        return Ok(());
+/// Asks the agent once more for what is outstanding, or ends its step where that cannot be; `true` once the build has ended.
+async fn resend_or_end(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Result<bool, DriveError> {
+    let Some(end) = resend(ctx, secrets, state).await else { return Ok(false) };
+    if let Some(command) = state.outstanding() {
+        // Should it run there: it is killed, and what it printed is dropped unseen.
+        let forget = vec![wire::CommandId(command.id.0)];
+        ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
     }
-    if let Some((_, why)) = stopping(ctx, state) {
+    turn(ctx, secrets, state, "build.step", Event::Abandoned(end)).await
+}
+
+/// Asks the agent once more for what is outstanding; it runs an id once, however often it is asked. Answers how the step ends where the message
+/// cannot be made any more.
+async fn resend(ctx: &Ctx, secrets: &Secrets, state: &State) -> Option<End> {
+    let command = state.outstanding()?.clone();
+    if state.worker.incarnation.as_deref() != Some(command.incarnation.as_str()) {
+        return None;
+    }
+    if let Some((result, why)) = stopping(ctx, state)
+        && state.is_stopped_by(result)
+    {
         let id = wire::CommandId(command.id.0);
         ctx.switchboard.to_session(state.worker.id, ToSession::Stop { command: id, reason: why });
     }
-    let Ok(stored) = serde_json::from_str::<Stored>(&command.action) else { return Ok(()) };
+    let stored = serde_json::from_str::<Stored>(&command.action).ok()?;
     match action::for_agent(ctx, secrets, state, &command, stored).await {
         Ok(message) => {
             if command.log.0 != 0 {
                 ctx.logs.open(command.log, masks_of(&message));
             }
             ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
+            None
         }
-        // A secret that was there and is not any more: what runs goes on, and what does not will time out.
+        // A secret that was there and is not any more. Without it nothing of the output can be masked, so none of it is taken.
         Err(error) => {
-            tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again")
+            tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again");
+            let mut end = action::end_of(&error);
+            end.result = BuildResult::Exception;
+            end.class = Some(FailureClass::Auth);
+            end.summary = format!("the command cannot be taken up again: {}", end.summary);
+            Some(end)
         }
     }
-    Ok(())
 }
 
 /// Whether the build is to stop, and as what.
@@ -190,7 +215,8 @@ fn stopping(ctx: &Ctx, state: &State) -> Option<(BuildResult, String)> {
 fn remaining(ctx: &Ctx, state: &State) -> Option<Duration> {
     let limit = state.plan.timeout_s?;
     let left = (state.build.matched + Duration::from_secs(limit)).since(ctx.now());
-    Some(left.max(Duration::from_millis(10)))
+    // Once it is up there is nothing to wait for but the usual look.
+    (!left.is_zero()).then(|| left.max(Duration::from_millis(10)))
 }
 
 /// Reads build and worker again, and says what has to be done about it.
@@ -201,8 +227,9 @@ async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError>
     if let Some(end) = lost(state) {
         return Ok(Some(Event::Lost(end)));
     }
-    if let Some((_, reason)) = stopping(ctx, state) {
+    if let Some((result, reason)) = stopping(ctx, state) {
         match state.outstanding() {
+            Some(_) if !state.is_stopped_by(result) => {}
             Some(command) => {
                 let command = wire::CommandId(command.id.0);
                 ctx.switchboard.to_session(state.worker.id, ToSession::Stop { command, reason });
@@ -228,11 +255,7 @@ fn lost(state: &State) -> Option<End> {
     }
     let class = cause.and_then(|c| c.class).unwrap_or(FailureClass::AgentLost);
     let why = cause.map_or_else(|| "the agent was restarted".to_owned(), |c| c.message.clone());
-    let result = match (class, state.plan.on_lost) {
-        (FailureClass::User, _) => BuildResult::Failure,
-        (_, OnLost::Retry) => BuildResult::Retry,
-        (_, OnLost::Fail) => BuildResult::Exception,
-    };
+    let result = if class == FailureClass::User { BuildResult::Failure } else { BuildResult::Retry };
     Some(End { result, class: Some(class), summary: format!("worker {} was lost: {why}", worker.name) })
 }
 
@@ -249,14 +272,22 @@ pub(super) async fn end_build(
     let mut result = result;
     let mut summary = summary_of(state, turn, result);
     let cancelled = request.cancel.is_some() || state.build.cancel.is_some();
-    if result == BuildResult::Retry && !cancelled && request.attempts >= i64::from(state.plan.retries) {
-        result = BuildResult::Exception;
-        summary = format!("{summary}; given up after {} attempts", request.attempts + 1);
+    let class =
+        state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
+    if result == BuildResult::Retry && !cancelled {
+        // A build may be lost between two steps, too.
+        let class = class.or(turn.stopping.as_ref().map(|_| FailureClass::AgentLost));
+        if let Some(why) = state.forbids_retry(class) {
+            result = BuildResult::Exception;
+            summary = format!("{summary}; {why}");
+        } else if request.attempts >= i64::from(state.plan.retries) {
+            result = BuildResult::Exception;
+            summary = format!("{summary}; given up after {} attempts", request.attempts + 1);
+        }
     }
     let build = &mut state.build;
     build.result = Some(result);
-    build.class =
-        state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
+    build.class = class;
     build.summary.clone_from(&summary);
     build.running_from.get_or_insert(now);
     build.finishing_from.get_or_insert(now);

@@ -58,6 +58,22 @@ pub(super) fn trouble(outcome: &Outcome) -> Option<End> {
     }
 }
 
+/// The exit code by which a checkout says that the source could not be fetched: the revision is known to be there, so it is nobody's code that
+/// failed.
+pub(super) const NOT_FETCHED: i32 = 75;
+
+/// What went wrong with a checkout by the worker itself, where something did.
+pub(super) fn of_checkout(outcome: &Outcome) -> Option<End> {
+    match &outcome.kind {
+        OutcomeKind::Exited { code: NOT_FETCHED } => Some(End {
+            result: BuildResult::Retry,
+            class: Some(FailureClass::Master),
+            summary: "the source could not be fetched".into(),
+        }),
+        _ => trouble(outcome),
+    }
+}
+
 /// An upload.
 pub(super) fn of_transfer(outcome: &Outcome) -> End {
     trouble(outcome).unwrap_or_else(|| match &outcome.kind {

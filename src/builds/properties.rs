@@ -1,5 +1,6 @@
 //! Properties that a build sets itself: from a file, or from what a command prints.
 
+use rouse_agent_protocol::masking::Masks;
 use rouse_model::property::Properties;
 use serde_json::Value;
 
@@ -52,6 +53,20 @@ pub(super) fn single(name: &str, output: &str, source: &str, tainted: bool) -> R
     Ok(out)
 }
 
+/// The same with `*` for every secret in their values.
+pub(super) fn masked(mut properties: Properties, masks: &Masks) -> Properties {
+    fn mask(value: &mut Value, masks: &Masks) {
+        match value {
+            Value::String(text) => *text = masks.mask_text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| mask(item, masks)),
+            Value::Object(map) => map.values_mut().for_each(|item| mask(item, masks)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    properties.0.values_mut().for_each(|property| mask(&mut property.value, masks));
+    properties
+}
+
 fn set(out: &mut Properties, name: &str, value: Value, source: &str, tainted: bool) -> Result<(), String> {
     let fits = !name.is_empty()
         && name.len() <= MAX_NAME
@@ -80,6 +95,16 @@ mod tests {
         let lines = parse("# made by build\nversion = 1.2\n\nname=x=y\n", "f", true).unwrap();
         assert_eq!(lines.get("name").unwrap().value, "x=y");
         assert!(lines.get("version").unwrap().tainted);
+    }
+
+    #[test]
+    fn secrets_in_values_are_masked_at_any_depth() {
+        let found =
+            parse(r#"{"a": "x-hunter2", "b": ["hunter2", {"c": "hunter2"}], "n": 3}"#, "f", false).unwrap();
+        let masked = masked(found, &Masks::new(["hunter2"]));
+        assert_eq!(masked.get("a").unwrap().value, "x-*******");
+        assert_eq!(masked.get("b").unwrap().value, serde_json::json!(["*******", {"c": "*******"}]));
+        assert_eq!(masked.get("n").unwrap().value, 3);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! All that a driver knows of its build, read from the store: at its start, and again whenever a commit was refused.
 
+use super::action::Memory;
 use crate::config::BuilderConfig;
 use crate::ctx::Ctx;
 use crate::render::Scope;
-use rouse_model::BuildId;
 use rouse_model::build::{Build, Command, CommandState, Step};
-use rouse_model::plan::{Plan, PlannedStep, Recorded};
+use rouse_model::failure::FailureClass;
+use rouse_model::plan::{OnLost, Plan, PlannedStep, Recorded};
 use rouse_model::source::SourceStamp;
 use rouse_model::worker::Worker;
+use rouse_model::{BuildId, BuildResult};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -79,6 +81,28 @@ impl State {
     pub(super) fn open_step(&self) -> Option<(usize, &PlannedStep)> {
         let index = self.steps.iter().position(|s| s.finished.is_none())?;
         self.plan.steps.get(index).map(|planned| (index, planned))
+    }
+
+    /// Whether a stop as `result` concerns the open step. One that was begun after it, as it is marked `always`, runs to its own end.
+    pub(super) fn is_stopped_by(&self, result: BuildResult) -> bool {
+        let Some((index, _)) = self.open_step() else { return true };
+        let memory: Memory = serde_json::from_str(&self.steps[index].memory).unwrap_or_default();
+        memory.stopped != Some(result)
+    }
+
+    /// Why nothing of the build may be done once more, where that is so. `class` is what it is to be retried for, if for infrastructure's sake.
+    pub(super) fn forbids_retry(&self, class: Option<FailureClass>) -> Option<String> {
+        let ran = |step: &&Step| self.commands.iter().any(|command| command.step == step.id);
+        let once = self.steps.iter().filter(ran).find(|step| {
+            let index = usize::try_from(step.seq).unwrap_or(usize::MAX);
+            self.plan.steps.get(index).is_some_and(|planned| !planned.repeatable)
+        });
+        if let Some(step) = once {
+            return Some(format!("not retried: step `{}` is not repeatable", step.name));
+        }
+        let infrastructure = class.is_some_and(|class| class != FailureClass::User);
+        let fail = infrastructure && self.plan.on_lost == OnLost::Fail;
+        fail.then(|| "not retried: the builder has `on_lost: fail`".to_owned())
     }
 
     pub(super) fn recorded(&self) -> Vec<Recorded> {

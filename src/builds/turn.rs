@@ -1,29 +1,25 @@
 //! One turn of a build: what an outcome, or the start, makes true, up to the next command or the build's end; all of it one commit.
 
-use super::action::{self, Memory, Move, PROPERTIES_SET, StepError, Stored};
+use super::action::{self, Memory, Move, StepError, Stored};
 use super::outcome::End;
 use super::state::{DriveError, State};
-use super::{properties, summary};
 use crate::ctx::Ctx;
 use crate::secrets::Secrets;
 use rouse_agent_protocol as wire;
-use rouse_model::build::{BuildProperty, Command, CommandState, Step};
+use rouse_model::build::{Command, CommandState, Step};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
 use rouse_model::logs::Log;
 use rouse_model::plan::{Action, DownloadFrom};
 use rouse_model::sequence::{self, Next};
-use rouse_model::{BuildResult, LogId, Timestamp, Trust};
+use rouse_model::{BuildResult, LogId, Timestamp};
 use rouse_store::Batch;
 use std::time::Duration;
-
-/// How much of a failed step's log is searched for its first error.
-const TELLING_TAIL: usize = 256 * 1024;
 
 /// What a turn has gathered.
 pub(super) struct Turn<'a> {
     pub ctx: &'a Ctx,
-    secrets: &'a Secrets,
+    pub(super) secrets: &'a Secrets,
     pub batch: Batch,
     pub now: Timestamp,
     /// The command to send once the batch is true.
@@ -35,6 +31,8 @@ pub(super) struct Turn<'a> {
     pub done: bool,
     /// Set once somebody cancelled the build or its time is up.
     pub stopping: Option<(BuildResult, String)>,
+    /// The worker is lost: nothing more can run on it.
+    lost: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -45,7 +43,8 @@ impl<'a> Turn<'a> {
         stopping: Option<(BuildResult, String)>,
     ) -> Self {
         let (batch, now) = (Batch::new(name), ctx.now());
-        Self { ctx, secrets, batch, now, send: None, opens: None, forget: vec![], done: false, stopping }
+        let (send, opens, forget) = (None, None, vec![]);
+        Self { ctx, secrets, batch, now, send, opens, forget, done: false, stopping, lost: false }
     }
 
     /// Records an outcome.
@@ -105,6 +104,9 @@ impl<'a> Turn<'a> {
             }
             let stopping = self.stopping.as_ref().map(|(result, _)| *result);
             match sequence::next(&state.plan, &state.recorded(), stopping) {
+                Next::Step(index) if self.lost => {
+                    self.skip_step(state, index, "its worker was lost").await?;
+                }
                 Next::Step(index) => self.begin_step(state, index).await?,
                 Next::Skip(index) => {
                     let why =
@@ -160,7 +162,8 @@ impl<'a> Turn<'a> {
             self.event(state, EventKind::BuildPhase, format!("build/{}", state.build.id), payload);
         }
         match memory {
-            Ok(memory) => {
+            Ok(mut memory) => {
+                memory.stopped = self.stopping.as_ref().map(|(result, _)| *result);
                 let memory = serde_json::to_string(&memory).unwrap_or_default();
                 self.insert_step(state, index, memory).await
             }
@@ -310,7 +313,9 @@ impl<'a> Turn<'a> {
 
     async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
         self.gather(state, index, &mut end).await?;
-        if end.result == BuildResult::Failure
+        let lost = end.class == Some(FailureClass::AgentLost);
+        if matches!(end.result, BuildResult::Failure | BuildResult::Retry)
+            && !lost
             && let Some(line) = self.telling_line(state, index).await
         {
             end.summary = format!("{}: {line}", end.summary);
@@ -321,9 +326,11 @@ impl<'a> Turn<'a> {
             end.result = *result;
             end.summary.clone_from(why);
         }
-        if end.result == BuildResult::Retry && !state.plan.steps[index].repeatable {
+        if end.result == BuildResult::Retry
+            && let Some(why) = state.forbids_retry(end.class)
+        {
             end.result = BuildResult::Exception;
-            end.summary.push_str("; the step is not repeatable, so the build is not retried");
+            end.summary = format!("{}; {why}", end.summary);
         }
         let step = &mut state.steps[index];
         step.result = Some(end.result);
@@ -339,91 +346,6 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// What a step that ended well has to say to the build: properties, a revision, warnings.
-    async fn gather(&mut self, state: &mut State, index: usize, end: &mut End) -> Result<(), DriveError> {
-        if !end.result.is_good() {
-            return Ok(());
-        }
-        let planned = state.plan.steps[index].clone();
-        let step = state.steps[index].clone();
-        let tainted = state.build.trust == Trust::Untrusted;
-        let source = format!("step {}", planned.name);
-        let found = match &planned.action {
-            Action::Checkout { .. } => {
-                let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
-                let first = state.scope.codebase.clone().and_then(|c| memory.revisions.get(&c).cloned());
-                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else {
-                    return Ok(());
-                };
-                state.scope.revision = Some(revision.clone());
-                let mut props = rouse_model::property::Properties::default();
-                props.set("got_revision", revision, source, tainted);
-                Ok(props)
-            }
-            Action::PropertiesFromFile { path } => {
-                match self.ctx.artifacts.read_small(state.build.id, step.id, PROPERTIES_SET).await {
-                    Ok(bytes) => properties::parse(
-                        &String::from_utf8_lossy(&bytes),
-                        &format!("{source} ({path})"),
-                        tainted,
-                    )
-                    .map_err(|e| format!("{path}: {e}")),
-                    Err(error) => Err(crate::supervisor::chain(&error)),
-                }
-            }
-            Action::PropertiesFromOutput { property, .. } => {
-                let text = self.text_of(state, index).await;
-                match property {
-                    Some(name) => properties::single(name, &text, &source, tainted),
-                    None => properties::parse(&text, &source, tainted),
-                }
-            }
-            Action::Run(run) => {
-                if let Some(pattern) = &run.warning_pattern
-                    && let Ok(pattern) = regex::Regex::new(pattern)
-                {
-                    let count =
-                        self.text_of(state, index).await.lines().filter(|l| pattern.is_match(l)).count();
-                    if count > 0 {
-                        end.result = BuildResult::Warnings;
-                        end.summary = format!("{count} warnings");
-                    }
-                }
-                return Ok(());
-            }
-            Action::Upload { .. } | Action::Download { .. } => return Ok(()),
-        };
-        match found {
-            Ok(props) => {
-                for (name, property) in &props.0 {
-                    let row = BuildProperty {
-                        build: state.build.id,
-                        name: name.clone(),
-                        property: property.clone(),
-                    };
-                    self.batch.upsert(&row);
-                }
-                state.scope.props.extend(&props);
-            }
-            Err(message) => {
-                *end = End { result: BuildResult::Failure, class: Some(FailureClass::User), summary: message }
-            }
-        }
-        Ok(())
-    }
-
-    async fn text_of(&self, state: &State, index: usize) -> String {
-        let mut text = String::new();
-        for command in state.commands_of(index).iter().filter(|c| c.log.0 != 0) {
-            text.push_str(&self.ctx.logs.plain_tail(command.log, TELLING_TAIL).await.unwrap_or_default());
-        }
-        text
-    }
-
-    async fn telling_line(&self, state: &State, index: usize) -> Option<String> {
-        summary::first_error(&self.text_of(state, index).await)
-    }
-
     pub(super) fn event(
         &mut self,
         state: &State,
@@ -435,8 +357,14 @@ impl<'a> Turn<'a> {
         self.batch.event(NewEvent { kind, version: 1, subject, project, at: self.now, payload });
     }
 
-    /// The agent is lost, or will never answer: the outstanding command ends without an outcome.
+    /// The agent is lost: the outstanding command ends without an outcome, and nothing more runs on the worker.
     pub(super) async fn lose(&mut self, state: &mut State, end: End) -> Result<(), DriveError> {
+        self.lost = true;
+        self.end_outstanding(state, end).await
+    }
+
+    /// Ends the open step without the outcome of the command that is out.
+    pub(super) async fn end_outstanding(&mut self, state: &mut State, end: End) -> Result<(), DriveError> {
         if let Some(command) = state.commands.iter_mut().find(|c| c.state == CommandState::Wanted) {
             command.state = CommandState::Done;
             self.batch.update(command);

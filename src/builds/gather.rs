@@ -1,0 +1,131 @@
+//! What a step leaves to its build: properties, the revision that was checked out, warnings, and the line that tells why it failed.
+
+use super::action::{self, Memory, PROPERTIES_SET};
+use super::outcome::End;
+use super::state::{DriveError, State};
+use super::turn::Turn;
+use super::{properties, summary};
+use rouse_model::build::BuildProperty;
+use rouse_model::failure::FailureClass;
+use rouse_model::plan::Action;
+use rouse_model::{BuildResult, LogId, Trust};
+
+/// What a step that sets properties may print.
+const MAX_OUTPUT: usize = 1 << 20;
+/// How much of a failed step's log is searched for its first error.
+const TELLING_TAIL: usize = 256 * 1024;
+
+impl Turn<'_> {
+    /// What a step that ended well has to say to the build: properties, a revision, warnings.
+    pub(super) async fn gather(
+        &mut self,
+        state: &mut State,
+        index: usize,
+        end: &mut End,
+    ) -> Result<(), DriveError> {
+        if !end.result.is_good() {
+            return Ok(());
+        }
+        let planned = state.plan.steps[index].clone();
+        let step = state.steps[index].clone();
+        let tainted = state.build.trust == Trust::Untrusted;
+        let source = format!("step {}", planned.name);
+        let found = match &planned.action {
+            Action::Checkout { .. } => {
+                let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
+                let first = state.scope.codebase.clone().and_then(|c| memory.revisions.get(&c).cloned());
+                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else {
+                    return Ok(());
+                };
+                state.scope.revision = Some(revision.clone());
+                let mut props = rouse_model::property::Properties::default();
+                props.set("got_revision", revision, source, tainted);
+                Ok(props)
+            }
+            Action::PropertiesFromFile { path } => {
+                // A log is masked on its way; a file is not.
+                let masks = match action::masks_given(self.secrets, state).await {
+                    Ok(masks) => masks,
+                    Err(error) => {
+                        *end = action::end_of(&error);
+                        return Ok(());
+                    }
+                };
+                let (build, batch) = (state.build.id, &mut self.batch);
+                match self.ctx.artifacts.take_small(build, step.id, PROPERTIES_SET, batch).await {
+                    Ok(bytes) => properties::parse(
+                        &String::from_utf8_lossy(&bytes),
+                        &format!("{source} ({path})"),
+                        tainted,
+                    )
+                    .map(|found| properties::masked(found, &masks))
+                    .map_err(|e| format!("{path}: {e}")),
+                    Err(error) => Err(crate::supervisor::chain(&error)),
+                }
+            }
+            Action::PropertiesFromOutput { property, .. } => match self.output_of(state, index).await? {
+                None => Err(format!("the output is longer than {MAX_OUTPUT} bytes")),
+                Some(text) => match property {
+                    Some(name) => properties::single(name, &text, &source, tainted),
+                    None => properties::parse(&text, &source, tainted),
+                },
+            },
+            Action::Run(run) => {
+                if let Some(pattern) = &run.warning_pattern
+                    && let Ok(pattern) = regex::Regex::new(pattern)
+                {
+                    let mut count = 0;
+                    for log in logs_of(state, index) {
+                        count += self.ctx.logs.count(log, |line| pattern.is_match(line)).await?;
+                    }
+                    if count > 0 {
+                        end.result = BuildResult::Warnings;
+                        end.summary =
+                            if count == 1 { "1 warning".into() } else { format!("{count} warnings") };
+                    }
+                }
+                return Ok(());
+            }
+            Action::Upload { .. } | Action::Download { .. } => return Ok(()),
+        };
+        match found {
+            Ok(props) => {
+                for (name, property) in &props.0 {
+                    let row = BuildProperty {
+                        build: state.build.id,
+                        name: name.clone(),
+                        property: property.clone(),
+                    };
+                    self.batch.upsert(&row);
+                }
+                state.scope.props.extend(&props);
+            }
+            Err(message) => {
+                *end = End { result: BuildResult::Failure, class: Some(FailureClass::User), summary: message }
+            }
+        }
+        Ok(())
+    }
+
+    async fn text_of(&self, state: &State, index: usize) -> String {
+        let mut text = String::new();
+        for log in logs_of(state, index) {
+            text.push_str(&self.ctx.logs.plain_tail(log, TELLING_TAIL).await.unwrap_or_default());
+        }
+        text
+    }
+
+    /// What the step's command wrote to its standard output; `None` where that is too much.
+    async fn output_of(&self, state: &State, index: usize) -> Result<Option<String>, DriveError> {
+        let Some(log) = logs_of(state, index).next() else { return Ok(Some(String::new())) };
+        Ok(self.ctx.logs.output(log, MAX_OUTPUT).await?)
+    }
+
+    pub(super) async fn telling_line(&self, state: &State, index: usize) -> Option<String> {
+        summary::first_error(&self.text_of(state, index).await)
+    }
+}
+
+fn logs_of(state: &State, index: usize) -> impl Iterator<Item = LogId> {
+    state.commands_of(index).into_iter().map(|command| command.log).filter(|log| log.0 != 0)
+}
