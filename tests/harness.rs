@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod api;
+pub mod bench;
 pub mod builds;
 pub mod database;
 pub mod docker;
@@ -18,6 +19,8 @@ pub mod scratch;
 pub mod story;
 pub mod wait;
 
+pub use api::Api;
+pub use bench::{Bench, Build};
 pub use database::Database;
 pub use docker::Docker;
 pub use git::GitRepo;

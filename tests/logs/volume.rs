@@ -1,0 +1,93 @@
+//! Much output: the master keeps up, keeps it all, and needs little memory for it.
+
+use std::io::Read;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::harness::{Bench, Build};
+
+const TEXT: usize = 200_000_000;
+const LINE: usize = 100_000_000;
+/// Far above what it needs, far below what it would need to hold one of these logs.
+const MOST_MEMORY: u64 = 400 << 20;
+
+const CONFIG: &str = r#"
+pools:
+  here: {local: {}}
+builders:
+  text:
+    steps:
+      - {name: print, run: 'yes "the quick brown fox jumps over the lazy dog 0123456789" | head -c 200000000'}
+  line:
+    steps:
+      - {name: print, run: 'head -c 100000000 /dev/zero | tr "\0" x'}
+"#;
+
+fn peak_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is there");
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("it is there") * 1024
+}
+
+fn downloaded(bench: &Bench, build: &Build) -> (usize, String) {
+    let mut body = bench.api.open(&format!("/logs/{}/raw", build.log_of("print")));
+    let (mut hash, mut size, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match body.read(&mut piece).expect("the download goes on") {
+            0 => return (size, hex::encode(hash.finalize())),
+            n => {
+                hash.update(&piece[..n]);
+                size += n;
+            }
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_megabytes_and_endless_lines_are_taken_at_speed() {
+    let bench = Bench::new(CONFIG);
+    let request = bench.start("text");
+    let running = bench.running(request, "the log to be there", |build| {
+        build.has_step("print") && build.step("print")["logs"][0].is_object()
+    });
+    // One who asks for it all and reads nothing, so that everything between is full.
+    let hung = bench.api.open(&format!("/logs/{}/raw?follow=true", running.log_of("print")));
+    let text = bench.ended(request);
+    text.must_be("success");
+    drop(hung);
+    let line = bench.run("line");
+    line.must_be("success");
+    let rate = |build: &Build, bytes: usize| {
+        bytes as f64 / 1e6 / build.step("print")["seconds"].as_f64().expect("it took a time")
+    };
+    println!(
+        "200 MB of text: {:.0} MB/s; a line of 100 MB: {:.0} MB/s",
+        rate(&text, TEXT),
+        rate(&line, LINE)
+    );
+
+    let began = Instant::now();
+    let sentence = b"the quick brown fox jumps over the lazy dog 0123456789\n";
+    let mut hash = Sha256::new();
+    let whole: Vec<u8> = sentence.iter().copied().cycle().take(sentence.len() * 20_000).collect();
+    let mut left = TEXT;
+    while left > 0 {
+        let now = left.min(whole.len());
+        hash.update(&whole[..now]);
+        left -= now;
+    }
+    assert_eq!(downloaded(&bench, &text), (TEXT, hex::encode(hash.finalize())));
+    println!("downloaded and compared in {:.1} s", began.elapsed().as_secs_f64());
+    let mut hash = Sha256::new();
+    (0..LINE / 1_000_000).for_each(|_| hash.update(vec![b'x'; 1_000_000]));
+    assert_eq!(downloaded(&bench, &line), (LINE, hex::encode(hash.finalize())));
+    assert_eq!(text.step("print")["logs"][0]["lines"], TEXT / sentence.len() + 1);
+    // The endless line is shown in pieces that can be shown.
+    let page = bench.api.get(&format!("/logs/{}/lines?from=-1&limit=1", line.log_of("print")));
+    assert!(page["lines"][0]["text"].as_str().unwrap().len() <= 16 * 1024 + 4);
+
+    let peak = peak_memory(bench.master.pid());
+    println!("the master's memory at most: {} MiB", peak >> 20);
+    assert!(peak < MOST_MEMORY, "the master needed {} MiB", peak >> 20);
+}
