@@ -80,6 +80,18 @@ pub struct BuilderConfig {
     pub secrets: Vec<SecretName>,
 }
 
+impl BuilderConfig {
+    /// The branch that its own checkout of a codebase names: taken where nobody who asks for a build names another.
+    #[must_use]
+    pub fn branch_of(&self, codebase: &str) -> Option<&str> {
+        let trees = self.plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Checkout { trees } => Some(trees),
+            _ => None,
+        });
+        trees.flatten().filter(|tree| tree.codebase == codebase).find_map(|tree| tree.branch.as_deref())
+    }
+}
+
 impl RawBuilder {
     /// Checks what one builder says itself; `path` is its own place.
     pub(crate) fn check_own(&self, name: &str, cx: &mut Context<'_>, path: &Path) {

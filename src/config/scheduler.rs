@@ -186,8 +186,12 @@ impl RawScheduler {
             stamps.entry(name.clone()).or_insert(None);
         }
         for (name, branch) in &mut stamps {
+            let checked_out = builders
+                .iter()
+                .filter_map(|builder| around.builders.get(builder))
+                .find_map(|builder| builder.branch_of(name.as_str()));
             let default = around.codebases.get(name).and_then(|codebase| codebase.default_branch());
-            *branch = branch.take().or_else(|| default.map(str::to_owned));
+            *branch = branch.take().or_else(|| checked_out.or(default).map(str::to_owned));
         }
         stamps
     }

@@ -74,11 +74,11 @@ pub async fn builder(ctx: &Ctx, name: &str, asked: Asked) -> Result<Made, ForceE
     let active = ctx.config();
     let found = active.config.builders.iter().find(|(n, _)| n.as_str() == name);
     let (_, config) = found.ok_or_else(|| MakeError::NoBuilder(name.to_owned()))?;
-    let codebases = config
-        .codebases
-        .iter()
-        .map(|c| (c.to_string(), default_branch(&active.config, c.as_str())))
-        .collect();
+    let branch = |codebase: &str| {
+        let own = config.branch_of(codebase).map(str::to_owned);
+        own.or_else(|| default_branch(&active.config, codebase))
+    };
+    let codebases = config.codebases.iter().map(|c| (c.to_string(), branch(c.as_str()))).collect();
     let mut properties = Properties::default();
     for (key, value) in &asked.answers {
         properties.set(key.clone(), value.clone(), format!("asked by {}", asked.owner), false);
