@@ -103,7 +103,8 @@ CREATE TABLE workers (
     link TEXT NOT NULL, incarnation TEXT, agent_key TEXT, facts TEXT, requested BIGINT NOT NULL, accepted BIGINT, attached BIGINT,
     idle_since BIGINT, gone BIGINT, expires BIGINT NOT NULL, console TEXT, generation BIGINT NOT NULL
 );
-CREATE INDEX workers_live ON workers (pool, id) WHERE gone IS NULL;
+CREATE INDEX workers_live ON workers (id) WHERE gone IS NULL;
+CREATE INDEX workers_by_pool ON workers (pool, id);
 CREATE TABLE leases (
     worker BIGINT NOT NULL, slot BIGINT NOT NULL, build BIGINT NOT NULL UNIQUE, since BIGINT NOT NULL, PRIMARY KEY (worker, slot)
 );

@@ -1,11 +1,20 @@
 //! A batch: everything that becomes true together. The one way to write.
 
-use crate::record::{Record, Table};
+use crate::record::{Record, Sql, Table};
 use crate::value::Value;
 use rouse_model::event::NewEvent;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+static EXPECT_ROLE: LazyLock<Sql> =
+    LazyLock::new(|| Sql::new("UPDATE roles SET term = term WHERE role = $1 AND shard = $2 AND term = $3"));
+static UPDATE_MASTER: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::new(
+        "UPDATE masters SET machine = $1, term = $2, counter = $3, started = $4, stopped = $5 \
+         WHERE id = $6 AND term = $7 AND counter = $8",
+    )
+});
 
 /// One change to one row.
 #[derive(Debug, Clone)]
@@ -52,7 +61,7 @@ pub enum Op {
 /// The statement and parameters of one operation, and whether it must touch exactly one row.
 pub(crate) struct Statement<'a> {
     pub table: &'static str,
-    pub sql: &'a str,
+    pub sql: &'static Sql,
     pub params: Cow<'a, [Value]>,
     pub one_row: bool,
 }
@@ -88,7 +97,7 @@ impl Op {
             }
             Self::ExpectRole { role, shard, term } => Statement {
                 table: "roles",
-                sql: "UPDATE roles SET term = term WHERE role = $1 AND shard = $2 AND term = $3",
+                sql: &EXPECT_ROLE,
                 params: Cow::Owned(vec![role.as_str().into(), shard.as_str().into(), (*term).into()]),
                 one_row: true,
             },
@@ -96,13 +105,7 @@ impl Op {
                 let mut params = set.clone();
                 params.push((*id).into());
                 params.extend(guard.iter().cloned());
-                Statement {
-                    table: "masters",
-                    sql: "UPDATE masters SET machine = $1, term = $2, counter = $3, started = $4, stopped = $5 \
-                          WHERE id = $6 AND term = $7 AND counter = $8",
-                    params: Cow::Owned(params),
-                    one_row: true,
-                }
+                Statement { table: "masters", sql: &UPDATE_MASTER, params: Cow::Owned(params), one_row: true }
             }
         }
     }
@@ -208,8 +211,8 @@ pub(crate) fn event_values(event: &NewEvent) -> Vec<Value> {
     vec![
         Value::Text(kind),
         Value::I64(event.version),
-        Value::Text(event.subject.clone()),
-        Value::Text(event.project.clone()),
+        event.subject.as_str().into(),
+        event.project.as_str().into(),
         Value::I64(event.at.0),
         Value::Text(event.payload.to_string()),
     ]

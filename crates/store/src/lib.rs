@@ -128,6 +128,9 @@ pub enum DatabaseError {
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
+    /// It failed for all that waited at once.
+    #[error("{0}")]
+    Away(Arc<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Other(String),
 }
@@ -143,9 +146,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError>;
     /// From now on each write is checked against this master's term.
     fn fence(&self, identity: Identity);
-    /// Numbers what was committed; a database that numbers as it commits has nothing to do.
-    async fn stamp(&self) -> Result<(), DatabaseError>;
 }
+
+/// Moves whenever there are new events to read.
+pub(crate) type Committed = Arc<watch::Sender<u64>>;
 
 /// A handle on the state; clones share it.
 #[derive(Debug, Clone)]
@@ -158,7 +162,7 @@ struct Inner {
     backend: Box<dyn Backend>,
     blocks: Mutex<HashMap<&'static str, Range<i64>>>,
     block_lock: tokio::sync::Mutex<()>,
-    committed: watch::Sender<u64>,
+    committed: Committed,
     failpoint: failpoint::Failpoint,
     facts: Facts,
 }
@@ -178,17 +182,22 @@ impl Store {
     /// # Errors
     /// Where it cannot be opened, or is of a newer version.
     pub async fn open(location: &Location) -> Result<Self, OpenError> {
+        let committed: Committed = Arc::new(watch::Sender::new(0));
         let backend: Box<dyn Backend> = match location {
-            Location::Sqlite(path) => Box::new(sqlite::Sqlite::open(path).await?),
-            Location::Postgres(url) => Box::new(postgres::Postgres::open(url).await?),
+            Location::Sqlite(path) => Box::new(sqlite::Sqlite::open(path, Arc::clone(&committed)).await?),
+            Location::Postgres(url) => Box::new(postgres::Postgres::open(url, Arc::clone(&committed)).await?),
         };
+        Self::over(backend, committed).await
+    }
+
+    async fn over(backend: Box<dyn Backend>, committed: Committed) -> Result<Self, OpenError> {
         let facts = read_facts(&*backend).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 backend,
                 blocks: Mutex::default(),
                 block_lock: tokio::sync::Mutex::default(),
-                committed: watch::Sender::new(0),
+                committed,
                 failpoint: failpoint::Failpoint::from_environment(),
                 facts,
             }),
@@ -207,34 +216,20 @@ impl Store {
     pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
         let name = batch.name;
         let after = std::mem::take(&mut batch.after);
-        let has_events = !batch.events.is_empty();
         self.inner.failpoint.before(name);
         self.inner.backend.commit(batch).await?;
         self.inner.failpoint.after(name);
         for then in after {
             (then.0)();
         }
-        if has_events {
-            if let Err(error) = self.inner.backend.stamp().await {
-                tracing::warn!(%error, "events are not numbered yet");
-            }
-            self.inner.committed.send_modify(|n| *n = n.wrapping_add(1));
-        }
         Ok(())
     }
 
-    /// Changes whenever this process committed events. Other masters' commits are found by looking.
+    /// Changes whenever events that this process committed can be read, some milliseconds after the commit where somebody has to number them.
+    /// Other masters' commits are found by looking.
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.inner.committed.subscribe()
-    }
-
-    /// Numbers events that a master has left unnumbered.
-    ///
-    /// # Errors
-    /// Where the database cannot be written.
-    pub async fn stamp(&self) -> Result<(), ReadError> {
-        Ok(self.inner.backend.stamp().await?)
     }
 
     /// A fresh id, never used before by any master.

@@ -13,7 +13,8 @@ pub(crate) fn statements(number: usize, dialect: &Dialect) -> Vec<String> {
         .filter(|line| !line.trim_start().starts_with("--"))
         .collect::<Vec<_>>()
         .join("\n")
-        .replace("{ID}", dialect.id);
+        .replace("{ID}", dialect.id)
+        .replace(" TEXT", &format!(" {}", dialect.text));
     let mut all: Vec<String> =
         text.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
     if number == 1 {

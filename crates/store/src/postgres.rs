@@ -1,44 +1,53 @@
-//! PostgreSQL. One task owns a writing connection and runs folded transactions; reads go through a pool.
+//! PostgreSQL. One task owns the writing connection and runs folded transactions, another numbers the events that they left; reads go
+//! through a pool.
 
-use crate::batch::{Batch, event_values};
-use crate::dialect::{INSERT_EVENT, POSTGRES, RESERVE, STAMP};
+mod sequencer;
+mod writer;
+
+use crate::batch::Batch;
+use crate::dialect::{POSTGRES, RESERVE};
 use crate::value::{Type, Value};
-use crate::{Backend, CommitError, DatabaseError, Identity, OpenError, Row, migrate};
+use crate::{Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row, migrate};
 use async_trait::async_trait;
-use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow, Postgres as Db};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow, Postgres as Db};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, ValueRef as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-const FOLD: usize = 256;
+/// How long a read waits for a connection, be it that all are taken or that the server is away.
+const ACQUIRE: Duration = Duration::from_secs(10);
 /// Taken while migrating, so that two masters that start at once do not both do it.
 const MIGRATION_LOCK: i64 = 0x0072_6f75_7365;
 
-type Waiting = (Batch, oneshot::Sender<Result<(), CommitError>>);
-
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    jobs: mpsc::Sender<Waiting>,
+    jobs: mpsc::Sender<writer::Waiting>,
+    /// Wakes the sequencer.
+    unnumbered: mpsc::Sender<()>,
     pool: PgPool,
     identity: Arc<Mutex<Option<Identity>>>,
 }
 
 impl Postgres {
-    pub(crate) async fn open(url: &str) -> Result<Self, OpenError> {
+    pub(crate) async fn open(url: &str, committed: Committed) -> Result<Self, OpenError> {
+        let failed = |e: sqlx::Error| OpenError::Open { location: without_password(url), source: e.into() };
+        let options: PgConnectOptions = url.parse().map_err(failed)?;
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect(url)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.clone())
             .await
-            .map_err(|e| OpenError::Open { location: without_password(url), source: e.into() })?;
+            .map_err(failed)?;
         bring_up_to_date(&pool).await?;
         let (jobs, queue) = mpsc::channel(1024);
         let identity = Arc::new(Mutex::new(None));
-        // Ends by itself when the last handle on the store is dropped.
-        tokio::spawn(Writer { pool: pool.clone(), fence: Arc::clone(&identity) }.run(queue));
-        Ok(Self { jobs, pool, identity })
+        // Both end by themselves when the last handle on the store is dropped.
+        tokio::spawn(writer::Writer::new(options, Arc::clone(&identity)).run(queue));
+        let (unnumbered, woken) = mpsc::channel(1);
+        tokio::spawn(sequencer::run(pool.clone(), woken, committed));
+        Ok(Self { jobs, unnumbered, pool, identity })
     }
 }
 
@@ -91,8 +100,14 @@ impl Backend for Postgres {
             source: DatabaseError::Other("the store's writer has ended".into()),
         };
         let (reply, answer) = oneshot::channel();
+        let has_events = !batch.events.is_empty();
         self.jobs.send((batch, reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        answer.await.map_err(|_| gone())??;
+        if has_events {
+            // Full means that it is about to look anyway.
+            let _ = self.unnumbered.try_send(());
+        }
+        Ok(())
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
@@ -102,7 +117,7 @@ impl Backend for Postgres {
     }
 
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError> {
-        let next: i64 = sqlx::query_scalar(RESERVE)
+        let next: i64 = sqlx::query_scalar(RESERVE.dollar.as_str())
             .bind(kind)
             .bind(count)
             .fetch_one(&self.pool)
@@ -113,15 +128,6 @@ impl Backend for Postgres {
 
     fn fence(&self, identity: Identity) {
         *self.identity.lock().expect("nothing panics while it is held") = Some(identity);
-    }
-
-    async fn stamp(&self) -> Result<(), DatabaseError> {
-        let mut tx = self.pool.begin().await?;
-        for statement in STAMP {
-            sqlx::query(*statement).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
 }
 
@@ -160,111 +166,4 @@ fn cells(row: &PgRow) -> Result<Row, DatabaseError> {
             })
         })
         .collect()
-}
-
-struct Writer {
-    pool: PgPool,
-    fence: Arc<Mutex<Option<Identity>>>,
-}
-
-impl Writer {
-    async fn run(self, mut queue: mpsc::Receiver<Waiting>) {
-        let mut fold = Vec::new();
-        while queue.recv_many(&mut fold, FOLD).await > 0 {
-            self.write(std::mem::take(&mut fold)).await;
-        }
-    }
-
-    async fn write(&self, fold: Vec<Waiting>) {
-        if fold.len() > 1 {
-            let batches: Vec<&Batch> = fold.iter().map(|(b, _)| b).collect();
-            if self.transaction(&batches).await.is_ok() {
-                for (_, reply) in fold {
-                    let _ = reply.send(Ok(()));
-                }
-                return;
-            }
-        }
-        for (batch, reply) in fold {
-            let outcome = self.alone(&batch).await;
-            let _ = reply.send(outcome);
-        }
-    }
-
-    /// Two masters may lock rows in another order; the one that PostgreSQL sends back tries again.
-    async fn alone(&self, batch: &Batch) -> Result<(), CommitError> {
-        for _ in 0..5 {
-            match self.transaction(&[batch]).await {
-                Err(CommitError::Unavailable { source: DatabaseError::Sqlx(error), .. })
-                    if is_passing(&error) => {}
-                done => return done,
-            }
-        }
-        self.transaction(&[batch]).await
-    }
-
-    async fn transaction(&self, batches: &[&Batch]) -> Result<(), CommitError> {
-        let name = batches.first().map_or("", |b| b.name);
-        let unavailable = |e: sqlx::Error| CommitError::Unavailable { batch: name, source: e.into() };
-        let mut tx = self.pool.begin().await.map_err(unavailable)?;
-        self.check_fence(&mut tx, name).await?;
-        for batch in batches {
-            apply(&mut tx, batch).await?;
-        }
-        tx.commit().await.map_err(unavailable)
-    }
-
-    async fn check_fence(&self, tx: &mut PgConnection, batch: &'static str) -> Result<(), CommitError> {
-        let identity = *self.fence.lock().expect("nothing panics while it is held");
-        let Some(identity) = identity else { return Ok(()) };
-        // The row stays locked until commit: a master that fences us waits for us, or we for it.
-        let term: Option<i64> = sqlx::query_scalar("SELECT term FROM masters WHERE id = $1 FOR SHARE")
-            .bind(identity.master.0)
-            .fetch_optional(tx)
-            .await
-            .map_err(|e| CommitError::Unavailable { batch, source: e.into() })?;
-        if term == Some(identity.term) { Ok(()) } else { Err(CommitError::Fenced { batch }) }
-    }
-}
-
-fn is_passing(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| matches!(&*code, "40001" | "40P01"))
-}
-
-async fn apply(tx: &mut PgConnection, batch: &Batch) -> Result<(), CommitError> {
-    let name = batch.name;
-    for op in &batch.ops {
-        let statement = op.statement();
-        let touched = execute(tx, name, statement.table, statement.sql, &statement.params).await?;
-        if statement.one_row && touched != 1 {
-            return Err(CommitError::Conflict { batch: name, table: statement.table });
-        }
-    }
-    for event in &batch.events {
-        execute(tx, name, "events", INSERT_EVENT, &event_values(event)).await?;
-    }
-    Ok(())
-}
-
-async fn execute(
-    tx: &mut PgConnection,
-    batch: &'static str,
-    table: &'static str,
-    sql: &str,
-    params: &[Value],
-) -> Result<u64, CommitError> {
-    let query = params.iter().cloned().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-    match query.execute(tx).await {
-        Ok(done) => Ok(done.rows_affected()),
-        Err(error) => Err(match error.as_database_error() {
-            Some(db)
-                if db.is_unique_violation()
-                    || db.is_check_violation()
-                    || db.code().is_some_and(|c| c.starts_with("23")) =>
-            {
-                CommitError::Constraint { batch, table, message: db.message().to_owned() }
-            }
-            _ => CommitError::Unavailable { batch, source: error.into() },
-        }),
-    }
 }

@@ -3,6 +3,22 @@
 use crate::value::{Field, Malformed, Value};
 use std::sync::LazyLock;
 
+/// One statement as each database counts its parameters, made once.
+#[derive(Debug)]
+pub struct Sql {
+    /// `$1`: PostgreSQL's, and this crate's.
+    pub dollar: String,
+    /// `?1`: SQLite takes `$1` for a name and counts names by first appearance.
+    pub question: String,
+}
+
+impl Sql {
+    pub(crate) fn new(dollar: impl Into<String>) -> Self {
+        let dollar = dollar.into();
+        Self { question: dollar.replace('$', "?"), dollar }
+    }
+}
+
 /// A table's SQL, made once.
 #[derive(Debug)]
 pub struct Table {
@@ -13,16 +29,16 @@ pub struct Table {
     pub generation: Option<usize>,
     /// `a, b, c`
     pub list: String,
-    pub insert: String,
-    pub insert_or_ignore: String,
-    pub upsert: String,
+    pub insert: Sql,
+    pub insert_or_ignore: Sql,
+    pub upsert: Sql,
     /// All columns but the key's; the parameters are the columns in order, then the expected generation where there is one.
-    pub update: String,
-    pub delete: String,
+    pub update: Sql,
+    pub delete: Sql,
 }
 
 impl Table {
-    fn new(name: &'static str, columns: &'static [&'static str], key: &[&str]) -> Self {
+    pub(crate) fn new(name: &'static str, columns: &'static [&'static str], key: &[&str]) -> Self {
         let at = |wanted: &str| columns.iter().position(|c| *c == wanted);
         let key: Vec<usize> = key.iter().map(|k| at(k).expect("a record's key names its columns")).collect();
         let generation = at("generation");
@@ -56,11 +72,11 @@ impl Table {
         Self {
             name,
             columns,
-            insert_or_ignore: format!("{insert} ON CONFLICT DO NOTHING"),
-            upsert: format!("{insert} ON CONFLICT ({keys}) DO UPDATE SET {taken}"),
-            insert,
-            update: format!("UPDATE {name} SET {sets} WHERE {by_key}{guard}"),
-            delete: format!("DELETE FROM {name} WHERE {}", delete_by.join(" AND ")),
+            insert_or_ignore: Sql::new(format!("{insert} ON CONFLICT DO NOTHING")),
+            upsert: Sql::new(format!("{insert} ON CONFLICT ({keys}) DO UPDATE SET {taken}")),
+            insert: Sql::new(insert),
+            update: Sql::new(format!("UPDATE {name} SET {sets} WHERE {by_key}{guard}")),
+            delete: Sql::new(format!("DELETE FROM {name} WHERE {}", delete_by.join(" AND "))),
             key,
             generation,
             list,

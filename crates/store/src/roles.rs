@@ -154,11 +154,11 @@ impl Store {
             Some(held) if held.master == me => return Ok(Some(held)),
             Some(other) => {
                 let Some(gone) = dead.iter().find(|m| m.id == other.master) else { return Ok(None) };
-                if !gone.stopped {
-                    // Fenced first: whatever it still tries to write is refused from now on.
-                    let fenced = Master { term: gone.term + 1, stopped: true, ..gone.clone() };
-                    batch.ops.push(guarded_update(&fenced, (gone.term, gone.counter)));
-                }
+                // Fenced first: whatever it still tries to write is refused from now on. One that ended by itself has nothing left to write; but
+                // if it has come back since it was looked at, it keeps what it had.
+                let term = if gone.stopped { gone.term } else { gone.term + 1 };
+                let fenced = Master { term, stopped: true, ..gone.clone() };
+                batch.ops.push(guarded_update(&fenced, (gone.term, gone.counter)));
                 batch.expect_role(&other);
                 let mut held = Role { master: me, term: other.term + 1, ..other };
                 batch.update(&mut held);

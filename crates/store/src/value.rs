@@ -34,8 +34,13 @@ impl From<i64> for Value {
 
 impl From<&str> for Value {
     fn from(v: &str) -> Self {
-        Self::Text(v.to_owned())
+        Self::Text(without_nul(v))
     }
+}
+
+/// PostgreSQL's text holds no NUL, and what a dying instance prints may: it is kept as the sign for what cannot be shown.
+fn without_nul(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
 }
 
 /// A cell that does not hold what its column must: a damaged or foreign database.
@@ -78,7 +83,7 @@ impl Field for bool {
 impl Field for String {
     const TYPE: Type = Type::Text;
     fn put(&self) -> Value {
-        Value::Text(self.clone())
+        Value::Text(without_nul(self))
     }
     fn take(value: Value) -> Option<Self> {
         if let Value::Text(v) = value { Some(v) } else { None }

@@ -5,16 +5,34 @@ use crate::{ReadError, Row, Store};
 use rouse_model::event::{Event, EventKind, NewEvent};
 use rouse_model::{ConfigRevisionId, Timestamp, WorkerId};
 
+/// The longest page.
+const MOST: i64 = 10_000;
+
 impl Store {
-    /// At most `limit` events with numbers above `cursor`, in order. Kinds that this version does not know are left out.
+    /// At most `limit` events with numbers above `cursor`, in order; fewer only where the log ends. Kinds that this version does not know are
+    /// left out, however many there are in a row: a reader whose page held nothing else would stand still for ever.
     pub async fn events_after(&self, cursor: i64, limit: i64) -> Result<Vec<Event>, ReadError> {
-        let rows = self
-            .query(
-                "SELECT seq, kind, version, subject, project, at, payload FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
-                vec![cursor.into(), limit.into()],
-            )
-            .await?;
-        rows.into_iter().filter_map(|row| event(row).map_err(ReadError::from).transpose()).collect()
+        let limit = usize::try_from(limit.clamp(1, MOST)).unwrap_or(1);
+        let mut events = Vec::new();
+        let mut cursor = cursor;
+        loop {
+            let rows = self
+                .query(
+                    "SELECT seq, kind, version, subject, project, at, payload FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
+                    vec![cursor.into(), i64::try_from(limit - events.len()).unwrap_or(1).into()],
+                )
+                .await?;
+            let at_end = rows.len() < limit - events.len();
+            for row in rows {
+                if let Some(Value::I64(seq)) = row.first() {
+                    cursor = *seq;
+                }
+                events.extend(event(row)?);
+            }
+            if at_end || events.len() == limit {
+                return Ok(events);
+            }
+        }
     }
 
     /// At most `limit` events of one kind with numbers above `cursor`, in order: for those who follow one thing through a log of everything.

@@ -1,0 +1,75 @@
+//! The writing connection, made ready: WAL, synchronous FULL, the newest schema.
+
+use super::BUSY;
+use crate::dialect::SQLITE;
+use crate::{OpenError, migrate};
+use rusqlite::{Connection, ErrorCode};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Between looks whether another process has finished making the database.
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
+    let opened = |source: rusqlite::Error| OpenError::Open {
+        location: path.display().to_string(),
+        source: source.into(),
+    };
+    let connection = Connection::open(path).map_err(opened)?;
+    connection.busy_timeout(BUSY).map_err(opened)?;
+    use_wal(&connection).map_err(opened)?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY").map_err(opened)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    bring_up_to_date(&connection)?;
+    Ok(connection)
+}
+
+fn bring_up_to_date(connection: &Connection) -> Result<(), OpenError> {
+    let failed = |number: usize| {
+        move |source: rusqlite::Error| OpenError::Migrate {
+            number: i64::try_from(number).unwrap_or(0),
+            source: source.into(),
+        }
+    };
+    // Taken before looking, so that two masters that start at once do not both migrate.
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(failed(0))?;
+    let known = migrate::MIGRATIONS.len();
+    let has_meta: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master WHERE name = 'meta'", [], |row| row.get(0))
+        .map_err(failed(0))?;
+    let found: usize = if has_meta == 0 {
+        0
+    } else {
+        connection
+            .query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'schema'", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map(|n| usize::try_from(n).unwrap_or(0))
+            .map_err(failed(0))?
+    };
+    if found > known {
+        let as_number = |n: usize| i64::try_from(n).unwrap_or(0);
+        return Err(OpenError::TooNew { found: as_number(found), known: as_number(known) });
+    }
+    for number in found + 1..=known {
+        for statement in migrate::statements(number, &SQLITE) {
+            connection.execute_batch(&statement).map_err(failed(number))?;
+        }
+    }
+    connection.execute_batch("COMMIT").map_err(failed(known))
+}
+
+/// Another process that opens the same new file holds it for a moment, and this one statement does not wait by itself.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let late = Instant::now() + BUSY;
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < late =>
+            {
+                std::thread::sleep(LOOK);
+            }
+            done => return done,
+        }
+    }
+}
