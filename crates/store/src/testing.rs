@@ -1,1 +1,127 @@
-//! The suite that every database passes.
+//! The suite that every database passes, written against [`Store`] alone. Whoever adds a database implements [`Subject`] and calls
+//! [`conformance!`](crate::conformance); what only one database can be asked (its locks, its plans) stands in that database's own tests.
+
+pub mod events;
+pub mod folding;
+pub mod ids;
+pub mod masters;
+pub mod opening;
+pub mod plans;
+pub mod queue;
+pub mod records;
+pub mod samples;
+
+use crate::record::Record;
+use crate::{Batch, Store};
+use async_trait::async_trait;
+use rouse_model::Timestamp;
+use rouse_model::event::{Event, EventKind, NewEvent};
+use std::time::{Duration, Instant};
+
+/// One database of its own, not made yet.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// One more handle on it, as one more master process would have it. The first makes it.
+    async fn open(&self) -> Store;
+}
+
+/// One test for each case of the suite. `$make` is an `async fn() -> Option<impl Subject>`; `None` means that there is no such database here.
+#[macro_export]
+macro_rules! conformance {
+    ($make:path) => {
+        $crate::conformance! { @each $make;
+            events::a_page_of_unknown_kinds_stops_nobody,
+            events::a_reader_by_cursor_sees_each_event_once_and_in_order,
+            events::followers_are_woken_once_events_can_be_read,
+            events::numbers_are_never_used_again,
+            events::pages_follow_the_order_of_commits,
+            events::what_happened_to_a_worker_is_found_by_its_name,
+            folding::a_broken_batch_fails_alone,
+            folding::increments_of_many_are_all_counted,
+            folding::what_follows_a_commit_happens_only_if_it_held,
+            ids::ids_are_given_once_whoever_asks,
+            masters::a_batch_of_an_old_role_conflicts,
+            masters::a_master_that_comes_back_keeps_its_roles,
+            masters::a_master_that_enters_again_fences_the_one_before,
+            masters::a_master_that_leaves_frees_its_roles,
+            masters::a_role_has_one_holder,
+            masters::a_role_is_taken_over_from_the_dead_alone,
+            masters::clocks_on_walls_prove_nothing,
+            masters::two_that_fence_each_other_leave_one,
+            opening::many_open_a_fresh_database_at_once,
+            opening::what_was_committed_outlives_every_handle,
+            queue::the_queue_is_served_by_priority_then_age,
+            queue::pages_by_key_show_each_row_once,
+            records::a_lost_race_leaves_nothing,
+            records::a_row_that_is_not_there_is_a_conflict,
+            records::a_taken_key_breaks_the_whole_batch,
+            records::every_type_comes_back_as_it_was,
+            records::the_first_or_the_last_writer_stands_as_asked,
+            records::words_are_ordered_by_their_bytes,
+        }
+    };
+    (@each $make:path; $($room:ident::$case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(subject) = $make().await {
+                    $crate::testing::$room::$case(&subject).await;
+                }
+            }
+        )+
+    };
+}
+
+/// How long what another task or process must do may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) const NOW: Timestamp = Timestamp(1_764_000_000_000_000);
+
+pub(crate) fn event(subject: &str, payload: serde_json::Value) -> NewEvent {
+    NewEvent {
+        kind: EventKind::BuildPhase,
+        version: 1,
+        subject: subject.into(),
+        project: "default".into(),
+        at: NOW,
+        payload,
+    }
+}
+
+/// The row under a record's key.
+pub(crate) async fn stored<R: Record>(store: &Store, record: &R) -> Option<R> {
+    let (table, values) = (R::table(), record.values());
+    let conditions: Vec<String> =
+        table.key.iter().enumerate().map(|(n, at)| format!("{} = ${}", table.columns[*at], n + 1)).collect();
+    let key = table.key.iter().map(|at| values[*at].clone()).collect();
+    store
+        .select_one(&format!("WHERE {}", conditions.join(" AND ")), key)
+        .await
+        .expect("a row that was just written can be read")
+}
+
+pub(crate) async fn insert<R: Record>(store: &Store, record: &R) {
+    let mut batch = Batch::new("suite.insert");
+    batch.insert(record);
+    store.commit(batch).await.expect("a new row can be written");
+}
+
+/// Follows the log from a cursor until so many events were read.
+///
+/// # Panics
+/// Where they do not come.
+pub async fn follow(store: &Store, mut cursor: i64, count: usize) -> Vec<Event> {
+    let start = Instant::now();
+    let mut seen: Vec<Event> = Vec::new();
+    while seen.len() < count {
+        let page = store.events_after(cursor, 7).await.expect("the log can be read");
+        if let Some(last) = page.last() {
+            cursor = last.seq;
+        } else {
+            assert!(start.elapsed() < SOON, "{} of {count} events could be read", seen.len());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        seen.extend(page);
+    }
+    seen
+}

@@ -1,1 +1,14 @@
-//! The store's conformance suite on both databases.
+//! The store's conformance suite on both databases, and what only one of them can be asked.
+
+#[cfg(test)]
+#[path = "suite/child.rs"]
+mod child;
+#[cfg(test)]
+#[path = "suite/postgres.rs"]
+mod postgres;
+#[cfg(test)]
+#[path = "suite/proxy.rs"]
+mod proxy;
+#[cfg(test)]
+#[path = "suite/sqlite.rs"]
+mod sqlite;

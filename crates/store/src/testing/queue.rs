@@ -1,0 +1,71 @@
+//! What is to be done next, and lists that are read page by page.
+
+use super::{NOW, Subject, samples};
+use crate::reads::{BuildFilter, RequestFilter};
+use crate::{Batch, Page};
+use rouse_model::buildset::{Request, RequestState};
+use rouse_model::{BuildResult, Timestamp};
+
+pub async fn the_queue_is_served_by_priority_then_age(subject: &dyn Subject) {
+    let store = subject.open().await;
+    let mut batch = Batch::new("suite.queue");
+    for (id, priority) in [(1, 0), (2, 5), (3, 0), (4, -1), (5, 5), (6, i64::MAX)] {
+        // The clock proves nothing: age is the order of ids.
+        batch.insert(&Request { priority, created: Timestamp(-id), ..samples::request(id) });
+    }
+    batch.insert(&Request { state: RequestState::Claimed, priority: 9, ..samples::request(7) });
+    batch.insert(&Request { state: RequestState::Done, priority: 9, ..samples::request(8) });
+    store.commit(batch).await.expect("new rows can be written");
+    let order = async |limit| -> Vec<i64> {
+        let queue = store.queue(limit).await.expect("the queue can be read");
+        queue.iter().map(|r| r.id.0).collect()
+    };
+    assert_eq!(order(100).await, [6, 2, 5, 1, 3, 4]);
+    assert_eq!(order(3).await, [6, 2, 5]);
+    assert_eq!(store.queue_length().await.expect("the queue can be read"), 6);
+    let mut claimed = store.queue(2).await.expect("the queue can be read").remove(1);
+    claimed.state = RequestState::Claimed;
+    let mut batch = Batch::new("suite.claim");
+    batch.update(&mut claimed);
+    store.commit(batch).await.expect("nobody else has changed it");
+    assert_eq!(order(100).await, [6, 5, 1, 3, 4]);
+}
+
+pub async fn pages_by_key_show_each_row_once(subject: &dyn Subject) {
+    let store = subject.open().await;
+    let mut batch = Batch::new("suite.builds");
+    for id in 1..=130 {
+        let mut build = samples::build(id);
+        build.builder = if id % 2 == 0 { "even" } else { "odd" }.into();
+        build.finished = (id <= 100).then_some(NOW);
+        build.result = (id <= 100).then_some(BuildResult::Success);
+        batch.insert(&build);
+        batch.insert(&Request { builder: build.builder, ..samples::request(id) });
+    }
+    store.commit(batch).await.expect("new rows can be written");
+    let even = BuildFilter { builder: Some("even".into()), ..BuildFilter::default() };
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.builds(&even, Page { before, limit: 20 }).await.expect("builds can be read");
+        let Some(last) = page.last() else { break };
+        before = Some(last.id.0);
+        // What comes in while somebody turns pages does not move them.
+        let mut late = samples::build(1000 + last.id.0);
+        late.builder = "even".into();
+        super::insert(&store, &late).await;
+        seen.extend(page.iter().map(|b| b.id.0));
+    }
+    assert_eq!(seen, (1..=65).rev().map(|n| 2 * n).collect::<Vec<_>>());
+
+    let newest = store.builds(&BuildFilter::default(), Page { before: Some(131), limit: 0 }).await;
+    assert_eq!(newest.expect("builds can be read").len(), 1, "a page has one row at least");
+    let all = Page { before: Some(131), limit: i64::MAX };
+    let good = BuildFilter { result: Some(BuildResult::Success), ..BuildFilter::default() };
+    assert_eq!(store.builds(&good, all).await.expect("builds can be read").len(), 100);
+    let open = BuildFilter { open: true, ..BuildFilter::default() };
+    assert_eq!(store.builds(&open, all).await.expect("builds can be read").len(), 30);
+    let odd = RequestFilter { builder: Some("odd".into()), ..RequestFilter::default() };
+    let requests =
+        store.requests(&odd, Page { before: Some(10), limit: 3 }).await.expect("requests can be read");
+    assert_eq!(requests.iter().map(|r| r.id.0).collect::<Vec<_>>(), [9, 7, 5]);
+}
