@@ -198,6 +198,7 @@ impl Fleet {
                 min: pool.min as usize,
                 max: pool.max as usize,
                 slots: pool.slots as usize,
+                builds: pool.reuse.builds as usize,
                 idle: match pool.reuse.idle {
                     _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
                     crate::config::Idle::Auto => IDLE_AUTO,

@@ -34,6 +34,8 @@ pub struct Limits {
     pub min: usize,
     pub max: usize,
     pub slots: usize,
+    /// Builds that one worker serves in all.
+    pub builds: usize,
     /// An idle worker that nothing waits for is ended after this.
     pub idle: Duration,
 }
@@ -63,13 +65,19 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     for worker in capacity.iter().filter(|w| !w.leaving && w.uses_left > 0) {
         *supply.entry(&worker.class).or_default() += worker.free.min(worker.uses_left);
     }
+    // What one more worker is good for.
+    let each = limits.slots.min(limits.builds).max(1);
     let mut wanted: Vec<(&ReuseClass, usize)> = Vec::new();
     for wish in demand {
         let have = supply.entry(&wish.class).or_default();
         let met = wish.waiting.min(*have);
         *have -= met;
-        if wish.waiting > met {
-            wanted.push((&wish.class, (wish.waiting - met).div_ceil(limits.slots.max(1))));
+        let missing = wish.waiting - met;
+        if missing > 0 {
+            let count = missing.div_ceil(each);
+            // The last one's free slots serve the same class further down.
+            *have += count * each - missing;
+            wanted.push((&wish.class, count));
         }
     }
     end_used(capacity, &mut decision);
@@ -119,7 +127,9 @@ fn end_idle(
     now: Timestamp,
     decision: &mut Decision,
 ) {
-    let staying = capacity.iter().filter(|w| !w.leaving).count() - decision.end.len().min(capacity.len());
+    // Those that were just decided on count, as they will when this is asked again.
+    let launched: usize = decision.launch.iter().map(|(_, n)| n).sum();
+    let staying = capacity.iter().filter(|w| !w.leaving).count() + launched - decision.end.len();
     let mut spare = staying.saturating_sub(limits.min);
     let mut idle: Vec<&Capacity> = capacity
         .iter()

@@ -1,6 +1,10 @@
 //! A worker's life as four facts that are never folded into one: what we want of it, what its provider has, what its agent says, and
 //! (as lease rows elsewhere) what it is busy with. Transitions are pure; the caller commits the next value by compare-and-set, then acts.
 
+mod cause;
+
+pub use cause::{Cause, CauseCode};
+
 use crate::failure::FailureClass;
 use crate::{ConfigRevisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -15,41 +19,6 @@ pub struct ProviderRef(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaunchToken(pub String);
-
-/// Why an instance ended or is to end: a class where it is a failure, and words for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
-    pub code: CauseCode,
-    #[serde(default)]
-    pub class: Option<FailureClass>,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CauseCode {
-    /// Served as many builds as its pool allows.
-    Used,
-    /// Idle for longer than its pool allows.
-    Idle,
-    /// Nothing waits for its class, and others want its room.
-    Displaced,
-    /// Past its maximum age.
-    Age,
-    LaunchRefused,
-    /// The launch or attach deadline passed.
-    Deadline,
-    /// The instance ended by itself before or after attaching.
-    Died,
-    /// The agent was silent past its grace.
-    Silent,
-    /// Its pool was removed or changed.
-    PoolChanged,
-    Operator,
-    Shutdown,
-    /// The link saw something that must not be: a stolen token, a forged message.
-    Alarm,
-}
 
 /// What we intend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,8 +254,7 @@ impl Worker {
         use Transition::{AlreadySatisfied, Conflict};
         match event {
             WorkerEvent::LaunchIssued { deadline } => match &self.phase {
-                Phase::Requested { token } if matches!(self.wanted, Wanted::End { .. }) => {
-                    let _ = token;
+                Phase::Requested { .. } if matches!(self.wanted, Wanted::End { .. }) => {
                     Conflict("it is to end before it was launched")
                 }
                 Phase::Requested { token } => self.to(
@@ -318,15 +286,11 @@ impl Worker {
                     Phase::Terminating { at: Some(at), since: *since, cause: cause.clone() },
                     vec![Effect::CallTerminate],
                 ),
-                Phase::Terminating { .. } => AlreadySatisfied,
+                Phase::Terminating { at: Some(known), .. } if *known == at => AlreadySatisfied,
                 _ => Conflict("nothing was being launched"),
             },
             WorkerEvent::LaunchRefused { cause } => match &self.phase {
-                Phase::Requested { .. } | Phase::Launching { .. } => {
-                    let mut next = self.with(Phase::Gone { cause });
-                    next.gone = Some(now);
-                    Transition::Applied { next: Box::new(next), effects: vec![] }
-                }
+                Phase::Requested { .. } | Phase::Launching { .. } => self.closed(cause, now),
                 Phase::Gone { .. } => AlreadySatisfied,
                 _ => Conflict("the launch was accepted before"),
             },
@@ -345,24 +309,26 @@ impl Worker {
                         class: Some(FailureClass::AgentLost),
                         message: "the agent did not come back within its grace period".into(),
                     };
-                    let mut next = self.clone();
-                    next.link = Link::Lost { at: now };
-                    next.wanted = Wanted::End { cause: cause.clone() };
-                    Transition::Applied { next: Box::new(next), effects: vec![Effect::BuildsLost(cause)] }
+                    Transition::Applied {
+                        next: Box::new(self.lost(&cause, now)),
+                        effects: vec![Effect::BuildsLost(cause)],
+                    }
                 }
                 Link::Lost { .. } => AlreadySatisfied,
                 Link::Never | Link::Attached { .. } => Conflict("the agent is not silent"),
             },
             WorkerEvent::InstanceDied { cause } => match &self.phase {
                 Phase::Gone { .. } | Phase::Terminating { .. } => AlreadySatisfied,
-                _ => {
-                    let mut next = self.clone();
-                    next.wanted = Wanted::End { cause: cause.clone() };
-                    if !matches!(next.link, Link::Never) {
-                        next.link = Link::Lost { at: now };
-                    }
-                    Transition::Applied { next: Box::new(next), effects: vec![Effect::BuildsLost(cause)] }
+                // Whatever ends it now was decided before, and nobody speaks any more.
+                _ if matches!(self.wanted, Wanted::End { .. })
+                    && matches!(self.link, Link::Never | Link::Lost { .. }) =>
+                {
+                    AlreadySatisfied
                 }
+                _ => Transition::Applied {
+                    next: Box::new(self.lost(&cause, now)),
+                    effects: vec![Effect::BuildsLost(cause)],
+                },
             },
             WorkerEvent::Drain { cause } => match self.wanted {
                 Wanted::Run | Wanted::Hold { .. } => self.wanting(Wanted::Drain { cause }, vec![]),
@@ -374,8 +340,9 @@ impl Worker {
                 Wanted::Run => AlreadySatisfied,
                 _ => Conflict("its end was decided"),
             },
-            WorkerEvent::Hold { until, by } => match self.wanted {
+            WorkerEvent::Hold { until, by } => match &self.wanted {
                 Wanted::End { .. } => Conflict("its end was decided"),
+                Wanted::Hold { until: u, by: b } if *u == until && *b == by => AlreadySatisfied,
                 _ => self.wanting(Wanted::Hold { until, by }, vec![]),
             },
             WorkerEvent::Release => match self.wanted {
@@ -388,11 +355,7 @@ impl Worker {
             },
             WorkerEvent::TerminateIssued => match (&self.wanted, &self.phase) {
                 (_, Phase::Gone { .. } | Phase::Terminating { .. }) => AlreadySatisfied,
-                (Wanted::End { cause }, Phase::Requested { .. }) => {
-                    let mut next = self.with(Phase::Gone { cause: cause.clone() });
-                    next.gone = Some(now);
-                    Transition::Applied { next: Box::new(next), effects: vec![] }
-                }
+                (Wanted::End { cause }, Phase::Requested { .. }) => self.closed(cause.clone(), now),
                 (Wanted::End { cause }, _) => self.to(
                     Phase::Terminating { at: self.provider_ref().cloned(), since: now, cause: cause.clone() },
                     vec![Effect::CallTerminate],
@@ -400,14 +363,7 @@ impl Worker {
                 _ => Conflict("its end was not decided"),
             },
             WorkerEvent::AbsenceConfirmed => match &self.phase {
-                Phase::Terminating { cause, .. } => {
-                    let mut next = self.with(Phase::Gone { cause: cause.clone() });
-                    next.gone = Some(now);
-                    if matches!(next.link, Link::Attached { .. } | Link::Silent { .. }) {
-                        next.link = Link::Lost { at: now };
-                    }
-                    Transition::Applied { next: Box::new(next), effects: vec![] }
-                }
+                Phase::Terminating { cause, .. } => self.closed(cause.clone(), now),
                 Phase::Gone { .. } => AlreadySatisfied,
                 _ => Conflict("its end was not asked for"),
             },
@@ -422,8 +378,14 @@ impl Worker {
             Phase::Requested { .. } => return Transition::Conflict("the worker was never launched"),
             _ => {}
         }
-        if matches!(self.link, Link::Lost { .. }) {
-            return Transition::Conflict("the worker was given up");
+        match &self.link {
+            Link::Lost { .. } => return Transition::Conflict("the worker was given up"),
+            Link::Attached { session: known, .. }
+                if *known == session && self.incarnation.as_ref() == Some(&incarnation) =>
+            {
+                return Transition::AlreadySatisfied;
+            }
+            Link::Never | Link::Attached { .. } | Link::Silent { .. } => {}
         }
         let mut next = self.clone();
         let mut effects = Vec::new();
@@ -446,6 +408,26 @@ impl Worker {
             next.idle_since = Some(now);
         }
         Transition::Applied { next: Box::new(next), effects }
+    }
+
+    /// Nobody speaks any more, and it is to end: for what was decided first.
+    fn lost(&self, cause: &Cause, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        if matches!(next.link, Link::Attached { .. } | Link::Silent { .. }) {
+            next.link = Link::Lost { at: now };
+        }
+        if !matches!(next.wanted, Wanted::End { .. }) {
+            next.wanted = Wanted::End { cause: cause.clone() };
+        }
+        next
+    }
+
+    /// The record's end.
+    fn closed(&self, cause: Cause, now: Timestamp) -> Transition {
+        let mut next = self.lost(&cause, now);
+        next.phase = Phase::Gone { cause };
+        next.gone = Some(now);
+        Transition::Applied { next: Box::new(next), effects: vec![] }
     }
 
     fn with(&self, phase: Phase) -> Self {

@@ -1,0 +1,39 @@
+//! Why a worker ends.
+
+use crate::failure::FailureClass;
+use serde::{Deserialize, Serialize};
+
+/// Why an instance ended or is to end: a class where it is a failure, and words for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    pub code: CauseCode,
+    #[serde(default)]
+    pub class: Option<FailureClass>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseCode {
+    /// Served as many builds as its pool allows.
+    Used,
+    /// Idle for longer than its pool allows.
+    Idle,
+    /// Nothing waits for its class, and others want its room.
+    Displaced,
+    /// Past its maximum age.
+    Age,
+    LaunchRefused,
+    /// The launch or attach deadline passed.
+    Deadline,
+    /// The instance ended by itself before or after attaching.
+    Died,
+    /// The agent was silent past its grace.
+    Silent,
+    /// Its pool was removed or changed.
+    PoolChanged,
+    Operator,
+    Shutdown,
+    /// The link saw something that must not be: a stolen token, a forged message.
+    Alarm,
+}

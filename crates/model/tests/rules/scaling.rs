@@ -1,0 +1,243 @@
+//! How many to launch and whom to end, for any demand and any fleet.
+
+use proptest::prelude::*;
+use rouse_model::matching::ReuseClass;
+use rouse_model::scaling::{Capacity, Decision, Demand, Limits, Reason, decide};
+use rouse_model::{Timestamp, Trust, WorkerId};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp(10_000_000_000);
+
+fn class(n: usize) -> ReuseClass {
+    ReuseClass {
+        pool: "big".into(),
+        spec_digest: format!("{n}"),
+        trust: Trust::Trusted,
+        project: "default".into(),
+    }
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Doing {
+    Coming,
+    Idle(i64),
+    Busy(usize),
+    Leaving,
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (0..4usize, 0..8usize, 1..4usize, 1..6usize, prop::sample::select(vec![0u64, 60, 600])).prop_map(
+        |(min, more, slots, builds, idle)| Limits {
+            min,
+            max: min + more,
+            slots,
+            builds,
+            idle: Duration::from_secs(idle),
+        },
+    )
+}
+
+fn doing() -> impl Strategy<Value = Doing> {
+    prop_oneof![
+        Just(Doing::Coming),
+        (0..1200i64).prop_map(Doing::Idle),
+        (1..4usize).prop_map(Doing::Busy),
+        Just(Doing::Leaving),
+    ]
+}
+
+fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
+    let demand = prop::collection::vec((0..4usize, 0..9usize), 0..6);
+    let workers = prop::collection::vec((0..4usize, doing(), 0..6usize), 0..10);
+    (limits(), demand, workers).prop_map(|(limits, demand, workers)| {
+        let demand = demand.into_iter().map(|(n, waiting)| Demand { class: class(n), waiting }).collect();
+        let capacity = workers
+            .into_iter()
+            .zip(1..)
+            .map(|((n, doing, uses), id)| capacity(&limits, id, n, doing, uses))
+            .collect();
+        (limits, demand, capacity)
+    })
+}
+
+fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Capacity {
+    let busy = if let Doing::Busy(busy) = doing { busy.min(limits.slots) } else { 0 };
+    let fresh = matches!(doing, Doing::Coming);
+    Capacity {
+        worker: WorkerId(id),
+        class: class(n),
+        free: limits.slots - busy,
+        slots: limits.slots,
+        leaving: doing == Doing::Leaving,
+        idle_since: if let Doing::Idle(s) = doing {
+            Some(NOW - Duration::from_secs(s.unsigned_abs()))
+        } else {
+            None
+        },
+        uses_left: if fresh { limits.builds } else { uses.min(limits.builds) },
+    }
+}
+
+fn launched(decision: &Decision) -> usize {
+    decision.launch.iter().map(|(_, n)| n).sum()
+}
+
+/// The fleet once everything that was decided has been done, and nothing else has happened.
+fn carried_out(limits: &Limits, capacity: &[Capacity], decision: &Decision) -> Vec<Capacity> {
+    let ended: HashSet<WorkerId> = decision.end.iter().map(|(w, _)| *w).collect();
+    let mut after: Vec<Capacity> = capacity.to_vec();
+    for worker in &mut after {
+        worker.leaving |= ended.contains(&worker.worker);
+    }
+    let mut id = 1000;
+    for (class, count) in &decision.launch {
+        for _ in 0..*count {
+            id += 1;
+            after.push(Capacity {
+                class: class.clone(),
+                ..self::capacity(limits, id, 0, Doing::Coming, limits.builds)
+            });
+        }
+    }
+    after
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_never_grows_above_the_maximum((limits, demand, capacity) in fleet()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        let room = limits.max.saturating_sub(capacity.len());
+        prop_assert!(launched(&decision) <= room, "those on their way and those that leave take room, too");
+        let held: usize = decision.held_back.iter().map(|(_, n)| n).sum();
+        prop_assert!(held == 0 || launched(&decision) == room, "nobody is held back while there is room");
+    }
+
+    #[test]
+    fn it_launches_what_is_missing_and_no_more((limits, demand, capacity) in fleet()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        let mut waiting: BTreeMap<ReuseClass, usize> = BTreeMap::new();
+        for wish in &demand {
+            *waiting.entry(wish.class.clone()).or_default() += wish.waiting;
+        }
+        let each = limits.slots.min(limits.builds);
+        for (class, waiting) in waiting {
+            let supply: usize = capacity
+                .iter()
+                .filter(|w| w.class == class && !w.leaving)
+                .map(|w| w.free.min(w.uses_left))
+                .sum();
+            let of = |list: &[(ReuseClass, usize)]| -> usize {
+                list.iter().filter(|(c, _)| *c == class).map(|(_, n)| n).sum()
+            };
+            let (new, held) = (of(&decision.launch), of(&decision.held_back));
+            if supply >= waiting {
+                prop_assert_eq!(new + held, 0, "{:?} is covered", class);
+            } else {
+                let missing = waiting - supply;
+                prop_assert_eq!(new + held, missing.div_ceil(each), "of {:?}", class);
+            }
+        }
+        prop_assert!(decision.launch.iter().all(|(c, n)| *n > 0 && demand.iter().any(|d| d.class == *c)));
+    }
+
+    #[test]
+    fn it_ends_idle_workers_alone_and_each_once((limits, demand, capacity) in fleet()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        let mut seen = HashSet::new();
+        for (id, reason) in &decision.end {
+            prop_assert!(seen.insert(*id), "{} twice", id);
+            let worker = capacity.iter().find(|w| w.worker == *id).expect("it was shown");
+            prop_assert!(!worker.leaving, "it leaves already");
+            let since = worker.idle_since.ok_or_else(|| TestCaseError::fail("it is busy, or on its way"))?;
+            let wanted = demand.iter().any(|d| d.class == worker.class && d.waiting > 0);
+            match reason {
+                Reason::Used => prop_assert_eq!(worker.uses_left, 0),
+                Reason::Idle => prop_assert!(!wanted && NOW.since(since) >= limits.idle),
+                Reason::Displaced => prop_assert!(!wanted && !decision.held_back.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn idleness_alone_never_goes_below_the_minimum((limits, demand, capacity) in fleet()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        let there = capacity.iter().filter(|w| !w.leaving).count() + launched(&decision);
+        let idle = decision.end.iter().filter(|(_, r)| *r == Reason::Idle).count();
+        let others = decision.end.len() - idle;
+        prop_assert!(idle == 0 || there - others - idle >= limits.min, "{} of {} stay", there - others - idle, there);
+    }
+
+    #[test]
+    fn no_more_are_displaced_than_wait((limits, demand, capacity) in fleet()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        let displaced = decision.end.iter().filter(|(_, r)| *r == Reason::Displaced).count();
+        let held: usize = decision.held_back.iter().map(|(_, n)| n).sum();
+        let leaving = capacity.iter().filter(|w| w.leaving).count();
+        prop_assert!(displaced + leaving.min(held) <= held.max(displaced * usize::from(leaving == 0)));
+    }
+
+    /// Done once, it is done.
+    #[test]
+    fn what_it_decides_it_decides_once((limits, demand, capacity) in fleet()) {
+        let first = decide(&limits, &demand, &capacity, NOW);
+        let after = carried_out(&limits, &capacity, &first);
+        let second = decide(&limits, &demand, &after, NOW);
+        prop_assert_eq!(&second.launch, &vec![], "after {:?}", first);
+        prop_assert_eq!(&second.end, &vec![], "after {:?}", first);
+        prop_assert_eq!(&second.held_back, &first.held_back);
+    }
+
+    #[test]
+    fn it_is_a_function((limits, demand, capacity) in fleet()) {
+        let once = decide(&limits, &demand, &capacity, NOW);
+        let mut shuffled = capacity.clone();
+        shuffled.reverse();
+        let mut other = decide(&limits, &demand, &shuffled, NOW);
+        prop_assert_eq!(decide(&limits, &demand, &capacity, NOW), once.clone());
+        // In whatever order the workers are shown; those that are used up are named in that order.
+        let sorted = |mut d: Decision| {
+            d.end.sort_by_key(|(w, _)| *w);
+            d
+        };
+        other = sorted(other);
+        prop_assert_eq!(other, sorted(once));
+    }
+}
+
+fn plain(max: usize) -> Limits {
+    Limits { min: 0, max, slots: 1, builds: 10, idle: Duration::from_secs(60) }
+}
+
+#[test]
+fn who_waits_first_is_served_first() {
+    let demand = [Demand { class: class(2), waiting: 3 }, Demand { class: class(1), waiting: 3 }];
+    let decision = decide(&plain(4), &demand, &[], NOW);
+    assert_eq!(decision.launch, [(class(2), 3), (class(1), 1)]);
+    assert_eq!(decision.held_back, [(class(1), 2)]);
+}
+
+#[test]
+fn at_the_maximum_the_longest_idle_of_another_class_makes_room() {
+    let limits = plain(3);
+    let fleet = [
+        capacity(&limits, 1, 0, Doing::Idle(5), 5),
+        capacity(&limits, 2, 0, Doing::Idle(9), 5),
+        capacity(&limits, 3, 0, Doing::Busy(1), 5),
+    ];
+    let demand = [Demand { class: class(1), waiting: 1 }];
+    let decision = decide(&limits, &demand, &fleet, NOW);
+    assert_eq!(decision.end, [(WorkerId(2), Reason::Displaced)]);
+    assert_eq!(decision.held_back, [(class(1), 1)]);
+}
+
+/// Four slots, but one build in all: such a worker is worth one.
+#[test]
+fn a_worker_that_serves_one_build_counts_for_one() {
+    let limits = Limits { slots: 4, builds: 1, ..plain(10) };
+    let decision = decide(&limits, &[Demand { class: class(1), waiting: 4 }], &[], NOW);
+    assert_eq!(decision.launch, [(class(1), 4)]);
+}

@@ -1,0 +1,325 @@
+//! A worker's life under any order of events: no combination of facts that cannot be, no way back from an end.
+
+use proptest::prelude::*;
+use rouse_model::failure::FailureClass;
+use rouse_model::worker::*;
+use rouse_model::{ConfigRevisionId, MasterId, Timestamp, Trust, WorkerId};
+
+fn fresh() -> Worker {
+    Worker {
+        id: WorkerId(7),
+        name: "big-0007".into(),
+        pool: "big".into(),
+        provider: "here".into(),
+        project: "default".into(),
+        trust: Trust::Trusted,
+        spec_digest: "d".into(),
+        spec: "{}".into(),
+        config: ConfigRevisionId(1),
+        attempt: 1,
+        master: MasterId(1),
+        slots: 1,
+        max_builds: 5,
+        builds_done: 0,
+        wanted: Wanted::Run,
+        phase: Phase::Requested { token: LaunchToken("token".into()) },
+        link: Link::Never,
+        incarnation: None,
+        agent_key: None,
+        facts: None,
+        requested: Timestamp(0),
+        accepted: None,
+        attached: None,
+        idle_since: None,
+        gone: None,
+        expires: Timestamp(i64::MAX),
+        console: None,
+        generation: 41,
+    }
+}
+
+fn cause(code: CauseCode) -> Cause {
+    Cause { code, class: Some(FailureClass::Boot), message: format!("{code:?}") }
+}
+
+fn causes() -> impl Strategy<Value = Cause> {
+    prop::sample::select(vec![CauseCode::Used, CauseCode::Idle, CauseCode::Died, CauseCode::Operator])
+        .prop_map(cause)
+}
+
+/// Weighted towards what makes a life go on, so that each phase is met in many states of the other facts.
+fn events() -> impl Strategy<Value = WorkerEvent> {
+    let reference = prop::sample::select(vec!["a", "a", "a", "b"]).prop_map(|r| ProviderRef(r.into()));
+    let name = || prop::sample::select(vec!["one", "one", "two"]).prop_map(str::to_owned);
+    prop_oneof![
+        6 => Just(WorkerEvent::LaunchIssued { deadline: Timestamp(1000) }),
+        6 => reference.prop_map(|at| WorkerEvent::Accepted { at, attach_deadline: Timestamp(2000) }),
+        1 => causes().prop_map(|cause| WorkerEvent::LaunchRefused { cause }),
+        6 => (name(), name())
+            .prop_map(|(session, incarnation)| WorkerEvent::Attached { session, incarnation }),
+        3 => name().prop_map(|session| WorkerEvent::Detached { session }),
+        1 => Just(WorkerEvent::GraceOver),
+        1 => causes().prop_map(|cause| WorkerEvent::InstanceDied { cause }),
+        2 => causes().prop_map(|cause| WorkerEvent::Drain { cause }),
+        2 => Just(WorkerEvent::CancelDrain),
+        2 => Just(WorkerEvent::Hold { until: Timestamp(5), by: "alice".into() }),
+        2 => Just(WorkerEvent::Release),
+        1 => causes().prop_map(|cause| WorkerEvent::End { cause }),
+        3 => Just(WorkerEvent::TerminateIssued),
+        3 => Just(WorkerEvent::AbsenceConfirmed),
+    ]
+}
+
+fn rank(phase: &Phase) -> usize {
+    match phase {
+        Phase::Requested { .. } => 0,
+        Phase::Launching { .. } => 1,
+        Phase::Booting { .. } => 2,
+        Phase::Up { .. } => 3,
+        Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. } => 4,
+        Phase::Terminating { .. } => 5,
+        Phase::Gone { .. } => 6,
+    }
+}
+
+/// Facts that must never stand beside each other, whatever happened.
+fn is_possible(worker: &Worker) -> Result<(), TestCaseError> {
+    let ended = matches!(worker.wanted, Wanted::End { .. });
+    match &worker.phase {
+        Phase::Requested { .. } => {
+            prop_assert!(worker.link == Link::Never, "nobody was launched that could speak");
+            prop_assert!(worker.accepted.is_none());
+        }
+        Phase::Launching { .. } => prop_assert!(worker.accepted.is_none()),
+        Phase::Booting { .. } => {
+            prop_assert!(worker.accepted.is_some());
+            prop_assert!(!matches!(worker.link, Link::Attached { .. }), "who has attached is up");
+        }
+        Phase::Up { .. } => {
+            prop_assert!(worker.accepted.is_some() && worker.attached.is_some());
+            prop_assert!(worker.idle_since.is_some(), "up and never busy: idle since it came");
+        }
+        Phase::Terminating { .. } => prop_assert!(ended, "only what is to end is destroyed"),
+        Phase::Gone { .. } => {
+            prop_assert!(ended);
+            prop_assert!(matches!(worker.link, Link::Never | Link::Lost { .. }), "who is gone is silent");
+        }
+        Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. } => {
+            prop_assert!(false, "no event parks");
+        }
+    }
+    prop_assert_eq!(worker.gone.is_some(), matches!(worker.phase, Phase::Gone { .. }));
+    prop_assert_eq!(worker.attached.is_some(), worker.link != Link::Never);
+    prop_assert_eq!(worker.incarnation.is_some(), worker.link != Link::Never);
+    if matches!(worker.link, Link::Lost { .. }) {
+        prop_assert!(ended, "who is lost is to end");
+    }
+    prop_assert_eq!(worker.is_live(), !matches!(worker.phase, Phase::Gone { .. }));
+    prop_assert!(!(worker.is_coming() && worker.takes_work(Timestamp(0))), "coming, or there");
+    prop_assert!(!(ended && (worker.takes_work(Timestamp(0)) || worker.is_coming())));
+    Ok(())
+}
+
+/// What a step from one value to the next may do.
+fn is_a_step(
+    old: &Worker,
+    event: &WorkerEvent,
+    new: &Worker,
+    effects: &[Effect],
+) -> Result<(), TestCaseError> {
+    prop_assert!(rank(&new.phase) >= rank(&old.phase), "{:?} after {:?}", new.phase, old.phase);
+    if let Phase::Terminating { cause, .. } = &old.phase {
+        match &new.phase {
+            Phase::Gone { cause: last } => {
+                prop_assert_eq!(event, &WorkerEvent::AbsenceConfirmed);
+                prop_assert_eq!(last, cause);
+            }
+            Phase::Terminating { cause: still, .. } => prop_assert_eq!(still, cause),
+            other => prop_assert!(false, "{:?} after destroy was issued", other),
+        }
+    }
+    prop_assert!(!matches!(old.phase, Phase::Gone { .. }), "nothing happens to who is gone");
+    if let Wanted::End { .. } = &old.wanted {
+        prop_assert_eq!(&new.wanted, &old.wanted, "an end is final, and so is its cause");
+    }
+    if matches!(old.link, Link::Lost { .. }) {
+        prop_assert_eq!(&new.link, &old.link, "who was given up does not come back");
+    }
+    if let (Some(before), Some(after)) = (old.provider_ref(), new.provider_ref()) {
+        prop_assert_eq!(before, after, "one worker is one instance");
+    }
+    let launches = effects.contains(&Effect::CallLaunch);
+    prop_assert_eq!(launches, rank(&old.phase) == 0 && rank(&new.phase) == 1);
+    let terminates = effects.contains(&Effect::CallTerminate);
+    prop_assert_eq!(terminates, rank(&new.phase) == 5 && old.phase != new.phase);
+    let lost = effects.iter().any(|e| matches!(e, Effect::BuildsLost(_)));
+    let silenced = matches!(new.link, Link::Lost { .. }) && !matches!(old.link, Link::Lost { .. });
+    let restarted = old.incarnation.is_some() && old.incarnation != new.incarnation;
+    prop_assert!(!restarted || lost, "what the agent ran before is lost");
+    prop_assert!(!silenced || lost || rank(&new.phase) == 6, "what a lost agent ran is lost");
+    // What is not the event's to say: identity, and the generation, which the commit raises.
+    let same = Worker {
+        wanted: old.wanted.clone(),
+        phase: old.phase.clone(),
+        link: old.link.clone(),
+        incarnation: old.incarnation.clone(),
+        accepted: old.accepted,
+        attached: old.attached,
+        idle_since: old.idle_since,
+        gone: old.gone,
+        ..new.clone()
+    };
+    prop_assert_eq!(&same, old);
+    for (before, after) in [(old.accepted, new.accepted), (old.attached, new.attached)] {
+        prop_assert!(before.is_none() || before == after, "a first time does not move");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_events_leads_astray(events in prop::collection::vec(events(), 1..40)) {
+        let mut worker = fresh();
+        is_possible(&worker)?;
+        for (now, event) in (1..).map(Timestamp).zip(events) {
+            let before = worker.clone();
+            match worker.on(event.clone(), now) {
+                Transition::Applied { next, effects } => {
+                    is_a_step(&worker, &event, &next, &effects)?;
+                    prop_assert_ne!(&*next, &worker, "applied means changed");
+                    worker = *next;
+                    is_possible(&worker)?;
+                    // Said twice, as by a master that died in between: nothing more is done.
+                    let again = worker.on(event.clone(), now + std::time::Duration::from_secs(1));
+                    prop_assert_eq!(again, Transition::AlreadySatisfied, "{:?} twice", event);
+                }
+                Transition::AlreadySatisfied | Transition::Conflict(_) => prop_assert_eq!(&worker, &before),
+            }
+        }
+    }
+
+    /// The last word is always the same: what is to end can be ended, from wherever it stands.
+    #[test]
+    fn every_life_can_be_brought_to_its_end(events in prop::collection::vec(events(), 0..40)) {
+        let mut worker = fresh();
+        let close = [
+            WorkerEvent::End { cause: cause(CauseCode::Operator) },
+            WorkerEvent::TerminateIssued,
+            WorkerEvent::AbsenceConfirmed,
+        ];
+        for event in events.into_iter().chain(close) {
+            if let Transition::Applied { next, .. } = worker.on(event, Timestamp(9)) {
+                worker = *next;
+            }
+        }
+        prop_assert!(matches!(worker.phase, Phase::Gone { .. }), "{:?}", worker);
+    }
+
+    /// Until its end was decided, and no longer.
+    #[test]
+    fn a_drain_can_be_taken_back_until_the_end(events in prop::collection::vec(events(), 0..20)) {
+        let mut worker = fresh();
+        for event in events {
+            if let Transition::Applied { next, .. } = worker.on(event, Timestamp(9)) {
+                worker = *next;
+            }
+        }
+        let could_work = worker.takes_work(Timestamp(9));
+        match worker.on(WorkerEvent::Drain { cause: cause(CauseCode::Age) }, Timestamp(10)) {
+            Transition::Applied { next, .. } => {
+                prop_assert!(!next.takes_work(Timestamp(10)));
+                let Transition::Applied { next: back, effects } = next.on(WorkerEvent::CancelDrain, Timestamp(11))
+                else {
+                    return Err(TestCaseError::fail("it could not be taken back"));
+                };
+                prop_assert_eq!(effects, vec![]);
+                prop_assert_eq!(&back.wanted, &Wanted::Run);
+                prop_assert!(!could_work || back.takes_work(Timestamp(11)));
+                prop_assert_eq!(Worker { wanted: worker.wanted.clone(), ..*back }, worker);
+            }
+            Transition::AlreadySatisfied => {
+                let taken_back = worker.on(WorkerEvent::CancelDrain, Timestamp(11));
+                let ends = matches!(worker.wanted, Wanted::End { .. });
+                prop_assert_eq!(matches!(taken_back, Transition::Conflict(_)), ends, "{:?}", worker);
+            }
+            Transition::Conflict(why) => prop_assert!(false, "{}", why),
+        }
+    }
+}
+
+fn after(events: &[WorkerEvent]) -> Worker {
+    events.iter().fold(fresh(), |worker, event| match worker.on(event.clone(), Timestamp(5)) {
+        Transition::Applied { next, .. } => *next,
+        other => panic!("{event:?}: {other:?}"),
+    })
+}
+
+fn up() -> Vec<WorkerEvent> {
+    vec![
+        WorkerEvent::LaunchIssued { deadline: Timestamp(100) },
+        WorkerEvent::Accepted { at: ProviderRef("a".into()), attach_deadline: Timestamp(200) },
+        WorkerEvent::Attached { session: "s".into(), incarnation: "i".into() },
+    ]
+}
+
+#[test]
+fn who_is_up_and_attached_takes_work_until_its_builds_or_its_time_are_used() {
+    let worker = after(&up());
+    assert!(worker.takes_work(Timestamp(5)));
+    assert!(!Worker { builds_done: 5, ..worker.clone() }.takes_work(Timestamp(5)));
+    assert!(!Worker { expires: Timestamp(5), ..worker.clone() }.takes_work(Timestamp(5)));
+    let detached = WorkerEvent::Detached { session: "s".into() };
+    let Transition::Applied { next, .. } = worker.on(detached, Timestamp(6)) else {
+        panic!("it was attached")
+    };
+    assert!(!next.takes_work(Timestamp(6)), "nobody knows whether it lives");
+}
+
+#[test]
+fn an_old_sessions_end_says_nothing_of_the_new_one() {
+    let mut events = up();
+    events.push(WorkerEvent::Attached { session: "t".into(), incarnation: "i".into() });
+    let worker = after(&events);
+    let old = WorkerEvent::Detached { session: "s".into() };
+    assert_eq!(worker.on(old, Timestamp(6)), Transition::AlreadySatisfied);
+    assert!(worker.takes_work(Timestamp(6)));
+}
+
+#[test]
+fn another_incarnation_has_lost_its_builds_and_stays() {
+    let again = WorkerEvent::Attached { session: "t".into(), incarnation: "j".into() };
+    let Transition::Applied { next, effects } = after(&up()).on(again, Timestamp(6)) else {
+        panic!("its token is its own")
+    };
+    assert!(
+        matches!(&effects[..], [Effect::BuildsLost(cause)] if cause.class == Some(FailureClass::AgentLost))
+    );
+    assert!(next.takes_work(Timestamp(6)));
+}
+
+/// A second instance under one token must not be taken for the first.
+#[test]
+fn a_second_instance_is_a_conflict() {
+    let other = WorkerEvent::Accepted { at: ProviderRef("b".into()), attach_deadline: Timestamp(300) };
+    assert!(matches!(after(&up()).on(other.clone(), Timestamp(6)), Transition::Conflict(_)));
+    let mut events = up();
+    events.extend([WorkerEvent::End { cause: cause(CauseCode::Idle) }, WorkerEvent::TerminateIssued]);
+    assert!(matches!(after(&events).on(other, Timestamp(6)), Transition::Conflict(_)));
+}
+
+/// A launch whose answer comes after its end was decided is known by its reference, and destroyed by it.
+#[test]
+fn a_late_acceptance_is_destroyed_by_its_reference() {
+    let worker = after(&[
+        WorkerEvent::LaunchIssued { deadline: Timestamp(100) },
+        WorkerEvent::End { cause: cause(CauseCode::Operator) },
+        WorkerEvent::TerminateIssued,
+    ]);
+    assert_eq!(worker.provider_ref(), None);
+    let late = WorkerEvent::Accepted { at: ProviderRef("a".into()), attach_deadline: Timestamp(300) };
+    let Transition::Applied { next, effects } = worker.on(late, Timestamp(6)) else { panic!("it is news") };
+    assert_eq!(next.provider_ref(), Some(&ProviderRef("a".into())));
+    assert_eq!(effects, [Effect::CallTerminate]);
+}
