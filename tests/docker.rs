@@ -65,7 +65,7 @@ fn any_image_will_do() {
     // A script where there is no shell.
     let build = run(&api, "script", json!({}));
     assert_eq!(build["result"], "failure", "{build:#}");
-    assert!(summary(&build).contains("/bin/sh"), "{build:#}");
+    assert!(summary(&build).contains("needs `/bin/sh` to run its script"), "{build:#}");
     // What the options say, seen from within and from outside.
     let request = start(&api, "rich", json!({}));
     let container = container_of(&api, &docker, "rich");

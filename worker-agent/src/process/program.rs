@@ -13,6 +13,10 @@ pub fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
+/// What to do where a script has nothing to run it.
+const OTHERWISE: &str =
+    "use an image that has it, name another interpreter, or write the step as a list [program, argument, …]";
+
 /// The file to run. `path` is the command's own `PATH`; a name with a slash is relative to `cwd`.
 ///
 /// The error is for the user; `script` says that the name is the interpreter of a script.
@@ -21,7 +25,14 @@ pub fn find(name: &str, path: &OsStr, cwd: &Path, script: bool) -> Result<PathBu
         return Err("the program's name is empty".to_owned());
     }
     if name.contains('/') {
-        return Ok(cwd.join(name));
+        let file = cwd.join(name);
+        return if script && !file.exists() {
+            Err(format!(
+                "this step needs `{name}` to run its script, and the worker has no such file: {OTHERWISE}"
+            ))
+        } else {
+            Ok(file)
+        };
     }
     let dirs = || path.as_bytes().split(|b| *b == b':').filter(|dir| !dir.is_empty());
     let candidates = dirs().map(|dir| cwd.join(OsStr::from_bytes(dir)).join(name));
@@ -40,8 +51,7 @@ pub fn find(name: &str, path: &OsStr, cwd: &Path, script: bool) -> Result<PathBu
     let path = path.to_string_lossy();
     Err(if script {
         format!(
-            "this step needs `{name}` to run its script, and there is no `{name}` in the worker's PATH ({path}): \
-             use an image that has it, name another interpreter, or write the step as a list [program, argument, …]"
+            "this step needs `{name}` to run its script, and there is no `{name}` in the worker's PATH ({path}): {OTHERWISE}"
         )
     } else {
         format!(
