@@ -48,12 +48,14 @@ fn any_image_will_do() {
          mounts: [{{source: '{host}', target: /host, readonly: true}}]\n      entrypoint: [/bin/env, OF_ENTRYPOINT=yes]\n      command: [OF_COMMAND=yes]\n  \
          root: {{docker: {{image: '{user}', pull: never, network: none, user: '0'}}}}\n  \
          foreign: {{docker: {{image: '{foreign}', pull: never, network: none}}}}\n  \
+         cached: {{docker: {{image: '{user}', pull: never, network: none, mounts: [{{source: '{host}/{{{{ props.cache }}}}', target: /cache, allow: ['{host}']}}]}}}}\n  \
          small: {{docker: {{image: '{user}', pull: never, network: none, memory: 24 MiB}}}}\n\
          builders:\n  bare: {{pool: bare, steps: [{{run: [/echo, \"it's $HOME\"]}}]}}\n  \
          script: {{pool: bare, steps: [{{run: 'echo hello'}}]}}\n  \
          rich: {{pool: rich, properties: {{greeting: hello}}, steps: [{{run: 'id -u; echo $OF_IMAGE $OF_POOL $OF_ENTRYPOINT $OF_COMMAND; cat /host/given; touch file && echo written; touch /etc/x || echo kept; touch /host/x || echo kept; wc -l < /proc/net/route; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null || true; until [ -e /host/seen ]; do sleep 0.05; done'}}]}}\n  \
          root: {{pool: root, steps: [{{run: 'id -u'}}]}}\n  \
          foreign: {{pool: foreign, steps: [{{run: [/echo, hello]}}]}}\n  \
+         cached: {{pool: cached, properties: {{cache: mine}}, steps: [{{run: 'cat /cache/whose'}}]}}\n  \
          hungry: {{pool: small, steps: [{{run: 'tail /dev/zero'}}]}}\n",
         bare = bare_image.name(),
         user = user_image.name(),
@@ -87,6 +89,13 @@ fn any_image_will_do() {
     let build = run(&api, "foreign", json!({}));
     assert_eq!(build["result"], "exception", "{build:#}");
     assert!(summary(&build).contains("it is for linux/s390x, not for linux/amd64"), "{build:#}");
+    // A mount that is rendered stays within the folder that is allowed.
+    std::fs::create_dir(host.join("mine")).expect("made");
+    std::fs::write(host.join("mine/whose"), "mine\n").expect("written");
+    assert_eq!(run_green(&api, "cached", json!({})), "mine\n");
+    let build = run(&api, "cached", json!({"cache": "../../../etc"}));
+    assert_eq!((&build["result"], &build["class"]), (&json!("exception"), &json!("user")), "{build:#}");
+    assert!(summary(&build).contains("is not to be mounted"), "{build:#}");
     // Its own memory limit is the user's: red, not tried again.
     let build = run(&api, "hungry", json!({}));
     assert_eq!((&build["result"], &build["attempt"]), (&json!("failure"), &json!(1)), "{build:#}");

@@ -10,6 +10,7 @@ use crate::images::Images;
 use crate::labels::Owner;
 use crate::launch::Launch;
 use crate::links::Links;
+use crate::mounts;
 use crate::observe;
 use crate::options::{AccountOptions, PoolOptions};
 use crate::reference::Reference;
@@ -73,6 +74,9 @@ impl DockerProvider {
         let invalid = |class, reason: String| LaunchOutcome::Invalid { class, reason };
         let options: PoolOptions =
             read_options(&spec.options).map_err(|fault| invalid(FailureClass::Master, fault.message))?;
+        if let Some(why) = options.mounts.iter().find_map(mounts::refusal) {
+            return Err(invalid(FailureClass::User, why));
+        }
         let Some(image) = &spec.image else {
             return Err(invalid(
                 FailureClass::Master,

@@ -3,6 +3,7 @@
 use crate::container::INSIDE;
 use crate::daemon;
 use crate::docker::DockerProvider;
+use crate::mounts;
 use crate::options::{self, AccountOptions, PoolOptions};
 use rouse_contract::kind::{is_template, read_options};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
@@ -53,6 +54,7 @@ impl ProviderKind for DockerKind {
     fn leaf(&self, path: &[&str]) -> Leaf {
         match path {
             ["image"] | ["image", _] => Leaf::Image,
+            ["mounts", _, "source"] => Leaf::Allowed,
             ["user" | "platform"] | ["env" | "labels" | "entrypoint" | "command", _] => Leaf::Text,
             _ => Leaf::Literal,
         }
@@ -109,10 +111,8 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
     }
     for (index, mount) in options.mounts.iter().enumerate() {
         let index = index.to_string();
-        if mount.source.is_empty() || is_template(&mount.source) {
-            let message =
-                "what is mounted decides what builds can reach, so it is written out, without a template";
-            faults.push(fault(&["mounts", &index, "source"], message, None));
+        if let Some((key, message)) = mounts::fault(mount) {
+            faults.push(fault(&["mounts", &index, key], message, None));
         }
         if let Some(message) = target_fault(&mount.target) {
             faults.push(fault(&["mounts", &index, "target"], message, None));
@@ -192,7 +192,14 @@ mod tests {
         assert_eq!(kind.leaf(&["image"]), Leaf::Image);
         assert_eq!(kind.leaf(&["image", "*"]), Leaf::Image);
         assert_eq!(kind.leaf(&["env", "*"]), Leaf::Text);
-        for literal in [&["mounts", "*", "source"][..], &["network"], &["memory"], &["pull"]] {
+        assert_eq!(kind.leaf(&["mounts", "*", "source"]), Leaf::Allowed);
+        for literal in [
+            &["mounts", "*", "allow", "*"][..],
+            &["mounts", "*", "target"],
+            &["network"],
+            &["memory"],
+            &["pull"],
+        ] {
             assert_eq!(kind.leaf(literal), Leaf::Literal, "{literal:?}");
         }
     }

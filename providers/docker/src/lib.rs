@@ -20,6 +20,7 @@ mod kind;
 mod labels;
 mod launch;
 mod links;
+mod mounts;
 mod observe;
 pub mod options;
 mod reference;

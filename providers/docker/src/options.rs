@@ -85,13 +85,16 @@ impl Images {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MountOptions {
-    /// An absolute path of the daemon's host, or the name of a volume. Never a template.
+    /// An absolute path of the daemon's host, or the name of a volume. A template only together with `allow`.
     pub source: String,
     /// An absolute path in the worker.
     pub target: String,
     /// Builds cannot write to it.
     #[serde(default)]
     pub readonly: bool,
+    /// Folders of which the source must be an entry, as it is when it has been rendered: `/srv/cache` for `/srv/cache/{{ project }}`.
+    #[serde(default)]
+    pub allow: Vec<String>,
 }
 
 /// When an image is pulled.
