@@ -154,6 +154,13 @@ fn word_from_outside_makes_a_look_due_and_is_believed_in_nothing_else() {
         assert!(error["message"].as_str().unwrap().contains(said), "{error}");
         assert!(error["help"].as_str().unwrap_or_default().contains(help), "{error}");
     }
+    let sent = master.cli(&["change", "send", "app", "--branch", "pull/2", "-o", "json"]);
+    assert!(
+        String::from_utf8_lossy(&sent.stderr).contains("not watched, so what is there is untrusted"),
+        "{sent:?}"
+    );
+    let answer: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert_eq!(answer, json!({"codebase": "app", "known": false, "trust": "untrusted"}));
     let refused = master.cli(&["change", "send", "apq"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!((refused.status.code(), refused.stdout.is_empty()), (Some(1), true));

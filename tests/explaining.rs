@@ -19,7 +19,7 @@ fn why(master: &Master, request: i64, code: &str) -> Value {
     let shown = wait::until("the command line to say the same", wait::SOON, || {
         let said = master.cli(&["explain", "request", &request.to_string()]);
         assert!(said.status.success(), "{said:?}");
-        Some(String::from_utf8(said.stdout).unwrap()).filter(|said| said.contains(&format!("[{code}]")))
+        Some(String::from_utf8(said.stdout).expect("text")).filter(|said| said.contains(&format!("[{code}]")))
     });
     assert!(shown.starts_with(&format!("request {request} · builder ")), "{shown}");
     if let Some(help) = answer["primary"]["help"].as_str() {

@@ -6,13 +6,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::story::id;
-use crate::harness::{Master, Options, Scratch, wait};
+use crate::harness::{Database, Master, Options, Scratch, wait};
 
 /// Reads so many events after a number, or fewer where the stream breaks.
 fn read(master: &Master, after: i64, most: usize) -> Vec<(i64, Value)> {
-    let token = std::fs::read_to_string(master.state().join("admin.token")).unwrap();
-    let http =
-        reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+    let token = std::fs::read_to_string(master.state().join("admin.token")).expect("the first token");
+    let http = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .expect("a client can be made");
     let request = http.get(format!("{}/api/v1/events", master.address())).bearer_auth(token.trim());
     let Ok(response) = request.header("last-event-id", after.to_string()).send() else { return Vec::new() };
     assert!(response.status().is_success(), "{}", response.status());
@@ -43,7 +46,7 @@ fn recorded(master: &Master) -> Vec<(i64, Value)> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
         let page = api.get(&format!("/events/list?after={after}"));
-        let items = page["items"].as_array().unwrap();
+        let items = page["items"].as_array().expect("a list has items");
         all.extend(items.iter().map(|event| (id(event, "seq"), event.clone())));
         if id(&page, "next") == after || items.is_empty() {
             return all;
@@ -54,10 +57,22 @@ fn recorded(master: &Master) -> Vec<(i64, Value)> {
 
 #[test]
 fn no_event_is_lost_or_doubled_over_broken_connections_and_restarts() {
+    follow(Database::File);
+}
+
+/// There events are numbered after their commit, by one of the masters.
+#[test]
+fn nor_is_one_on_postgresql() {
+    if let Some(database) = Database::fresh_postgres() {
+        follow(database);
+    }
+}
+
+fn follow(database: Database) {
     let scratch = Scratch::new();
     let config = "version: 1\npools: {here: {local: {}, max: 2, reuse: {builds: 50, idle: 1h}}}\n\
                   builders: {unit: {steps: [{run: 'for i in 1 2 3; do echo $i; sleep 0.1; done'}]}}\n";
-    let mut master = Master::start(scratch.path(), config, Options::default());
+    let mut master = Master::start(scratch.path(), config, Options { database, ..Options::default() });
     let start =
         |master: &Master| id(&master.api().post("/builders/unit/build", &json!({}))["requests"][0], "id");
     let mut seen: Vec<(i64, Value)> = Vec::new();
@@ -80,7 +95,7 @@ fn no_event_is_lost_or_doubled_over_broken_connections_and_restarts() {
     let newest = id(&master.api().get("/master"), "newest_event");
     while place(&seen) < newest {
         let missing = newest - place(&seen);
-        seen.extend(read(&master, place(&seen), usize::try_from(missing).unwrap().min(11)));
+        seen.extend(read(&master, place(&seen), usize::try_from(missing).expect("some are missing").min(11)));
     }
     std::thread::scope(|scope| {
         let open = scope.spawn(|| read(&master, newest, usize::MAX));
@@ -101,7 +116,7 @@ fn no_event_is_lost_or_doubled_over_broken_connections_and_restarts() {
     });
     let newest = id(&master.api().get("/master"), "newest_event");
     while place(&seen) < newest {
-        let missing = usize::try_from(newest - place(&seen)).unwrap();
+        let missing = usize::try_from(newest - place(&seen)).expect("some are missing");
         seen.extend(read(&master, place(&seen), missing));
     }
     let all: Vec<_> = recorded(&master).into_iter().filter(|(number, _)| *number <= place(&seen)).collect();
@@ -110,10 +125,10 @@ fn no_event_is_lost_or_doubled_over_broken_connections_and_restarts() {
 
     // The command line follows the same stream; only one kind of it where that is asked.
     let told = master.cli(&["events", "--after", "0", "--kind", "build_finished", "-o", "json"]);
-    let lines = String::from_utf8(told.stdout).unwrap();
+    let lines = String::from_utf8(told.stdout).expect("text");
     let finished = all.iter().filter(|(_, event)| event["kind"] == "build_finished").count();
     assert_eq!(lines.lines().count(), finished, "{lines}");
     // A number from elsewhere is answered with where to go on.
-    let wrong = master.api().try_get("/events/list?after=999999999").unwrap_err();
+    let wrong = master.api().try_get("/events/list?after=999999999").expect_err("no such number");
     assert_eq!((wrong.status, &wrong.body["error"]["code"]), (410, &json!("gone")));
 }

@@ -3,7 +3,7 @@
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Cell, DIM, Out, Table, human};
+use super::output::{Cell, DIM, Format, Out, Table, human};
 use crate::api::views::ChangeView;
 use clap::Subcommand;
 use rouse_model::Timestamp;
@@ -57,7 +57,17 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
             let body = json!({"codebase": args.codebase, "branch": args.branch, "revision": args.revision});
             let answer = client.post("/changes", &body).await?;
             let known = answer.get("known").and_then(serde_json::Value::as_bool).unwrap_or_default();
-            let word = if known { "is known to be there already" } else { "is being looked at" };
+            let untrusted = answer.get("trust").and_then(serde_json::Value::as_str) == Some("untrusted");
+            let word = match (known, untrusted) {
+                (true, _) => "is known to be there already",
+                (false, true) => {
+                    "is being looked at; its branch is not watched, so what is there is untrusted"
+                }
+                (false, false) => "is being looked at",
+            };
+            if out.format() != Format::Table {
+                out.data(&answer)?;
+            }
             out.note(&format!("codebase {} {word}", args.codebase));
         }
     }

@@ -22,8 +22,8 @@ pub(crate) struct RawCodebase {
     branches: Option<OneOrMany<Pattern>>,
     /// The tags that are watched. Default: none.
     tags: Option<OneOrMany<Pattern>>,
-    /// The branches whose tips count as changes when the repository is seen for the first time. Default: none, so only what is pushed
-    /// from then on is built.
+    /// The branches whose tips count as changes when they are seen for the first time: with the repository, or once they are watched. Default:
+    /// none, so only what is pushed from then on is built.
     first: Option<OneOrMany<Pattern>>,
     /// How often the repository is looked at; `never` where hooks alone tell of changes. Default: `1m`.
     poll: Option<Limit>,
