@@ -238,4 +238,9 @@ fn it_is_pulled_as_the_pool_says() {
     for name in [name.as_str(), &format!("{name}-kept"), &away] {
         let _ = docker.try_run(&["image", "rm", name]);
     }
+    // What was pulled and has lost its name still has its digest's.
+    let (repository, _) = name.rsplit_once(':').expect("a tag");
+    for id in docker.run(&["image", "ls", "--quiet", "--no-trunc", repository]).lines() {
+        let _ = docker.try_run(&["image", "rm", "--force", id]);
+    }
 }
