@@ -42,7 +42,7 @@ pub(crate) struct RawBuilder {
     /// Properties that its builds start with.
     #[serde(default)]
     pub(crate) properties: IndexMap<PropertyName, Value>,
-    /// What becomes of a build whose worker is lost under it. Default: `retry`.
+    /// What becomes of a build whose worker is lost under it, or that the infrastructure fails otherwise. Default: `retry`.
     pub(crate) on_lost: Option<RawOnLost>,
     /// How often a build is tried again for such reasons, and for launches that fail. Default: 3.
     #[schemars(range(max = 100))]
