@@ -290,7 +290,7 @@ fn checkout(
     env.insert("ROUSE_URL".into(), Some(url));
     env.insert("ROUSE_CHECKOUT".into(), Some(revision.clone()));
     env.insert("ROUSE_DEPTH".into(), Some(tree.depth.map(|d| format!("--depth={d}")).unwrap_or_default()));
-    let branch = stamp_branch(state, tree).unwrap_or_default();
+    let branch = stamp_branch(state, tree)?.unwrap_or_default();
     env.insert("ROUSE_FETCH".into(), Some(branch));
     let text = if tree.mode == CheckoutMode::Full { format!("{EMPTY}{FETCH}") } else { FETCH.to_owned() };
     Ok(plain(wire::Action::Run(wire::Run {
@@ -344,9 +344,13 @@ fn codebase_url(state: &State, codebase: &str) -> Option<String> {
 }
 
 /// The branch that a tree is of, where its stamp or the plan says one.
-pub(super) fn stamp_branch(state: &State, tree: &plan::Checkout) -> Option<String> {
+pub(super) fn stamp_branch(state: &State, tree: &plan::Checkout) -> Result<Option<String>, RenderError> {
     let stamp = state.stamps.iter().find(|s| s.codebase == tree.codebase);
-    stamp.and_then(|s| s.branch.clone()).or_else(|| tree.branch.clone())
+    match (stamp.and_then(|s| s.branch.clone()), &tree.branch) {
+        (Some(branch), _) => Ok(Some(branch)),
+        (None, Some(branch)) => Ok(Some(render::text(branch, &state.scope)?.text)),
+        (None, None) => Ok(None),
+    }
 }
 
 fn checked_out(memory: &Memory) -> String {

@@ -186,7 +186,7 @@ impl<'a> Turn<'a> {
                         None => self
                             .ctx
                             .sources
-                            .tip(&tree.codebase, action::stamp_branch(state, tree).as_deref())
+                            .tip(&tree.codebase, action::stamp_branch(state, tree)?.as_deref())
                             .await
                             .map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?,
                     };
