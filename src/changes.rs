@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_secs(5);
 /// The longest pause after looks that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How often a look is repeated for a revision that somebody says was pushed: about a minute in all.
+/// How often a look is repeated for a revision that somebody says was pushed: about half a minute in all.
 const MOST_TRIES: u32 = 6;
 
 /// One codebase's poller, in this process.

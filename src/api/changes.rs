@@ -106,7 +106,7 @@ struct Posted {
     /// at this once, and what is found there is untrusted.
     #[serde(default)]
     branch: Option<String>,
-    /// The revision that was pushed, a full object id. Where it is not there yet, the repository is looked at again for about a minute.
+    /// The revision that was pushed, a full object id. Where it is not there yet, the repository is looked at again for about half a minute.
     #[serde(default)]
     revision: Option<String>,
 }

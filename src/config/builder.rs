@@ -81,14 +81,19 @@ pub struct BuilderConfig {
 }
 
 impl BuilderConfig {
-    /// The branch that its own checkout of a codebase names: taken where nobody who asks for a build names another.
+    /// The branch that its own checkout of a codebase names: taken where nobody who asks for a build names another. One that is to be filled in
+    /// is known within the build alone.
     #[must_use]
     pub fn branch_of(&self, codebase: &str) -> Option<&str> {
         let trees = self.plan.steps.iter().filter_map(|step| match &step.action {
             Action::Checkout { trees } => Some(trees),
             _ => None,
         });
-        trees.flatten().filter(|tree| tree.codebase == codebase).find_map(|tree| tree.branch.as_deref())
+        let mut branches = trees
+            .flatten()
+            .filter(|tree| tree.codebase == codebase)
+            .filter_map(|tree| tree.branch.as_deref());
+        branches.find(|branch| !branch.contains("{{"))
     }
 }
 
