@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::builds::{ended, explained, printed, run, run_green, start};
+use crate::harness::builds::{explained, printed, run, run_green, start};
 use crate::harness::docker::{File, Image};
 use crate::harness::{Docker, Master, Options, Scratch, wait};
 
@@ -77,7 +77,7 @@ fn any_image_will_do() {
     assert_eq!((&host_config["Memory"], &host_config["NanoCpus"]), (&json!(64 << 20), &json!(500_000_000)));
     assert_eq!(inspected[0]["Config"]["Labels"]["team"], "rich");
     std::fs::write(host.join("seen"), "").expect("written");
-    let build = ended(&api, request);
+    let build = api.until_built(request);
     let said = printed(&api, &build);
     assert_eq!(build["result"], "success", "{said}");
     assert_eq!(
@@ -161,7 +161,7 @@ fn a_launch_that_fails_says_so_at_once_in_its_own_words() {
         e["failures"][0]["message"].as_str().map(str::to_owned)
     });
     assert!(said.contains("exit code 7") && said.contains("the disk is on fire"), "{said}");
-    let build = ended(&api, request);
+    let build = api.until_built(request);
     assert_eq!((&build["result"], &build["class"]), (&json!("exception"), &json!("boot")), "{build:#}");
     assert!(summary(&build).contains("the disk is on fire"), "{build:#}");
     assert_eq!(build["attempt"], 1, "{build:#}");
@@ -200,7 +200,7 @@ fn a_container_killed_under_a_build_is_nobodys_red() {
         let request = start(&api, builder, json!({}));
         wait::until_true("the step to run", wait::A_BUILD, || seen.join(builder).exists());
         docker.run(&["kill", &container_of(&api, &docker, "boxes")]);
-        let build = ended(&api, request);
+        let build = api.until_built(request);
         assert_eq!((&build["result"], &build["attempt"]), (&json!(result), &json!(attempts)), "{build:#}");
         let first = api.list(&format!("/builds?request={request}")).pop().expect("a first build");
         assert!(summary(&first).contains("killed by signal 9"), "{first:#}");

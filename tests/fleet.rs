@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::harness::builds::{ended, explained, run_green, start};
+use crate::harness::builds::{explained, run_green, start};
 use crate::harness::{Docker, Master, Options, Scratch, wait};
 
 fn options(docker: &Docker) -> Options {
@@ -114,7 +114,7 @@ fn a_daemon_that_is_away_is_waited_for() {
     // Away while a build runs: it does not need the daemon.
     door.shut();
     std::fs::write(go.join("on"), "").expect("written");
-    let build = ended(&api, request);
+    let build = api.until_built(request);
     assert_eq!((&build["result"], &build["attempt"]), (&json!("success"), &json!(1)), "{build:#}");
     // A worker that cannot be taken away is not said to be gone, and the next build waits.
     let worker = format!("/workers/{}", build["worker"]["id"]);
@@ -125,7 +125,7 @@ fn a_daemon_that_is_away_is_waited_for() {
     });
     door.open();
     api.until("the first worker to go", &worker, wait::A_BUILD, |w| (w["phase"] == "gone").then_some(()));
-    assert_eq!(ended(&api, next)["result"], "success");
+    assert_eq!(api.until_built(next)["result"], "success");
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
 }
 
@@ -227,10 +227,10 @@ fn what_happened_while_the_master_was_dead_is_put_right_at_its_start() {
     // Nobody tells the master of this.
     docker.run(&["rm", "--force", "--volumes", &of_ghost]);
     master.run();
-    let build = ended(&api, ghost);
+    let build = api.until_built(ghost);
     assert_eq!((&build["result"], &build["attempt"]), (&json!("success"), &json!(2)), "{build:#}");
     std::fs::write(seen.join("on"), "").expect("written");
-    let build = ended(&api, kept);
+    let build = api.until_built(kept);
     assert_eq!((&build["result"], &build["attempt"]), (&json!("success"), &json!(1)), "{build:#}");
     assert_eq!(std::fs::read_to_string(seen.join("kept")).expect("written"), "x\n", "each command runs once");
     wait::until_true("the stray to be reaped", wait::A_BUILD, || {
@@ -282,7 +282,7 @@ fn there_are_as_many_workers_as_the_pool_says() {
     std::fs::write(go.join("on"), "").expect("written");
     let mut workers: Vec<i64> = Vec::new();
     for request in requests {
-        let build = ended(&api, request);
+        let build = api.until_built(request);
         assert_eq!(build["result"], "success", "{build:#}");
         workers.push(build["worker"]["id"].as_i64().expect("a worker"));
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use rouse_testkit::back_ends;
 
-use crate::harness::builds::{ended, printed, run, run_green, start};
+use crate::harness::builds::{printed, run, run_green, start};
 use crate::harness::docker::Image;
 use crate::harness::scratch::unique;
 use crate::harness::{Docker, GitRepo, Master, Options, Scratch, wait};
@@ -67,7 +67,7 @@ fn it_is_named_by_what_is_built_and_the_first_that_exists_is_taken() {
     let of_branch = |branch: &str| {
         let body = json!({"sources": [{"codebase": "app", "branch": branch}]});
         let made = api.post("/builders/says/build", &body);
-        let build = ended(&api, made["requests"][0]["id"].as_i64().expect("a request"));
+        let build = api.until_built(made["requests"][0]["id"].as_i64().expect("a request"));
         assert_eq!(build["result"], "success", "{build:#}");
         printed(&api, &build)
     };
@@ -124,12 +124,12 @@ fn it_is_settled_once_for_a_buildset() {
     master.run();
     std::fs::write(go.join("on"), "").expect("written");
     for request in requests {
-        let build = ended(&api, request);
+        let build = api.until_built(request);
         assert_eq!(build["result"], "success", "{build:#}");
         assert_eq!(printed(&api, &build), "old\n", "{build:#}");
     }
     for request in force() {
-        assert_eq!(printed(&api, &ended(&api, request)), "new\n");
+        assert_eq!(printed(&api, &api.until_built(request)), "new\n");
     }
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
 }
@@ -158,7 +158,7 @@ fn two_projects_with_two_images_share_the_host_and_a_warm_worker_serves_its_own_
     let api = master.api();
     // Each waits for the other: neither ends unless both run at once.
     let requests = [start(&api, "shop", json!({})), start(&api, "board", json!({}))];
-    let both = requests.map(|request| ended(&api, request));
+    let both = requests.map(|request| api.until_built(request));
     assert_eq!(both.each_ref().map(|b| printed(&api, b)), ["shop\n", "board\n"], "{both:#?}");
     let worker = |build: &Value| build["worker"].clone();
     // Warm: the same image for the same project again; the same image for another project has a worker of its own.

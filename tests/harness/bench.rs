@@ -38,11 +38,7 @@ impl Bench {
 
     /// Waits for a request's end; its last build, whole.
     pub fn ended(&self, request: i64) -> Build {
-        let path = format!("/requests/{request}");
-        let done = self
-            .api
-            .until("the request to end", &path, wait::A_BUILD, |r| (!r["done"].is_null()).then(|| r.clone()));
-        self.build(done["build"].as_i64().unwrap_or_else(|| panic!("it ended without a build: {done:#}")))
+        Build { api: self.api.clone(), detail: self.api.until_built(request) }
     }
 
     /// Waits for the request's running build to come so far.

@@ -11,18 +11,9 @@ pub fn start(api: &Api, builder: &str, properties: Value) -> i64 {
     made["requests"][0]["id"].as_i64().unwrap_or_else(|| panic!("a request was made: {made:#}"))
 }
 
-/// The build that ended a request, with its steps.
-pub fn ended(api: &Api, request: i64) -> Value {
-    let path = format!("/requests/{request}");
-    let build = api.until("the request to end", &path, wait::A_BUILD, |request| {
-        (request["state"] == "done").then(|| request["build"].as_i64()).flatten()
-    });
-    api.get(&format!("/builds/{build}"))
-}
-
-/// Both at once.
+/// The same, and waits for its end; the build with its steps.
 pub fn run(api: &Api, builder: &str, properties: Value) -> Value {
-    ended(api, start(api, builder, properties))
+    api.until_built(start(api, builder, properties))
 }
 
 /// The same for one that has to be green; what its last step printed.
