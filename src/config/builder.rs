@@ -12,7 +12,7 @@ use super::step::{self, RawStep};
 use super::tree::Path;
 use crate::render::VARIABLE_PREFIX;
 use indexmap::{IndexMap, IndexSet};
-use rouse_model::plan::{Action, Checkout, OnLost, Plan};
+use rouse_model::plan::{Action, OnLost, Plan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
