@@ -5,6 +5,7 @@ use std::fs;
 use rouse_agent_protocol::{Channel, CommandId, FailureClass, OutcomeKind, Program};
 use sha2::{Digest, Sha256};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, argv, run, sh, sh_with};
 
 fn message(kind: &OutcomeKind) -> &str {
@@ -14,9 +15,8 @@ fn message(kind: &OutcomeKind) -> &str {
     }
 }
 
-#[tokio::test]
-async fn arguments_arrive_as_they_are() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn arguments_arrive_as_they_are(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let words = ["printf", "[%s]", "a b", "$(reboot)", "';id", "", "*", "ü\n"];
     let outcome = link.succeed(argv(1, &words)).await;
     assert_eq!(rig.text(1), "[a b][$(reboot)][';id][][*][ü\n]");
@@ -26,9 +26,8 @@ async fn arguments_arrive_as_they_are() {
     assert!(!outcome.oom_killed);
 }
 
-#[tokio::test]
-async fn scripts_run_by_their_interpreter_and_leave_no_file() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn scripts_run_by_their_interpreter_and_leave_no_file(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let text =
         format!("#{}\necho \"$0\" | sed 's,.*/,,' > name\necho one\nfalse\necho two\n", "x".repeat(300_000));
     assert_eq!(link.outcome(sh(1, &text)).await.kind, OutcomeKind::Exited { code: 1 });
@@ -53,9 +52,8 @@ fn walk(dir: &std::path::Path) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn the_environment_is_the_images_less_the_persons_plus_the_masters() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_environment_is_the_images_less_the_persons_plus_the_masters(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let command = sh_with(5, "env | sort", |run| {
         run.env.insert("ADDED".into(), Some("it's \"here\"".into()));
         run.env.insert("LANG".into(), None);
@@ -76,9 +74,8 @@ async fn the_environment_is_the_images_less_the_persons_plus_the_masters() {
     assert!(!text.contains("USER=") && !text.contains("LANG="));
 }
 
-#[tokio::test]
-async fn the_directory_is_made_and_does_not_leave() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_directory_is_made_and_does_not_leave(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     link.succeed(sh_with(1, "pwd; ln -s / out", |run| run.cwd = "a/b".into())).await;
     assert_eq!(rig.text(1).trim(), rig.work("a/b").to_str().unwrap());
     for (id, cwd) in [(2, "../x"), (3, "/tmp"), (4, "a/b/out/tmp")] {
@@ -87,9 +84,8 @@ async fn the_directory_is_made_and_does_not_leave() {
     }
 }
 
-#[tokio::test]
-async fn exit_codes_and_signals() {
-    let (_rig, mut link) = Rig::attached().await;
+pub async fn exit_codes_and_signals(agent: Agent) {
+    let (_rig, mut link) = Rig::attached(agent).await;
     for (id, code) in [(1, 0), (2, 1), (3, 77), (4, 255)] {
         assert_eq!(link.outcome(sh(id, &format!("exit {code}"))).await.kind, OutcomeKind::Exited { code });
     }
@@ -102,17 +98,15 @@ async fn exit_codes_and_signals() {
     assert_eq!(outcome.kind, OutcomeKind::Exited { code: 0 });
 }
 
-#[tokio::test]
-async fn channels_stand_apart_and_input_is_empty() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn channels_stand_apart_and_input_is_empty(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     link.succeed(sh(1, "echo out; echo err >&2; wc -c; tty || true")).await;
     assert_eq!(rig.channel(1, Channel::Out), "out\n0\nnot a tty\n");
     assert_eq!(rig.channel(1, Channel::Err), "err\n");
 }
 
-#[tokio::test]
-async fn a_terminal_is_one() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_terminal_is_one(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "test -t 0 && test -t 1 && test -t 2 && echo is a terminal\nstty size\necho $TERM\necho to tty > /dev/tty";
     link.succeed(sh_with(1, script, |run| run.tty = true)).await;
     let text = rig.channel(1, Channel::Pty).replace("\r\n", "\n");
@@ -121,9 +115,8 @@ async fn a_terminal_is_one() {
     assert_ne!(lines[1], "0 0");
 }
 
-#[tokio::test]
-async fn bytes_pass_as_they_come() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn bytes_pass_as_they_come(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let all: Vec<u8> = (0..=255).cycle().take(70_000).collect();
     fs::create_dir_all(&rig.join.work_dir).unwrap();
     fs::write(rig.work("blob"), &all).unwrap();
@@ -133,9 +126,8 @@ async fn bytes_pass_as_they_come() {
     assert!(rig.bytes(1) == expected);
 }
 
-#[tokio::test]
-async fn a_line_of_100_megabytes() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_line_of_100_megabytes(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     // Not a repetition, so that a piece out of place shows.
     let script = "awk 'BEGIN { for (i = 0; i < 12500000; i++) printf \"%07d,\", i % 10000000 }' | tee line";
     link.succeed(sh(1, script)).await;
@@ -145,9 +137,8 @@ async fn a_line_of_100_megabytes() {
     assert!(Sha256::digest(&bytes) == expected);
 }
 
-#[tokio::test]
-async fn what_is_missing_is_named() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn what_is_missing_is_named(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let missing = Program::Script { interpreter: vec!["no-such-shell".into()], text: "echo".into() };
     let kind = link.outcome(run(1, missing, |_| {})).await.kind;
     let OutcomeKind::CouldNotStart { message } = &kind else { panic!("{kind:?}") };
@@ -169,9 +160,8 @@ async fn what_is_missing_is_named() {
     }
 }
 
-#[tokio::test]
-async fn commands_run_beside_each_other() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn commands_run_beside_each_other(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     // Each waits for the other.
     link.run(sh(1, "touch one; while test ! -e two; do sleep 0.01; done; echo 1")).await;
     link.run(sh(2, "touch two; while test ! -e one; do sleep 0.01; done; echo 2")).await;
@@ -180,9 +170,8 @@ async fn commands_run_beside_each_other() {
     assert_eq!((rig.text(1), rig.text(2)), ("1\n".into(), "2\n".into()));
 }
 
-#[tokio::test]
-async fn nonsense_in_the_environment_is_the_users_failure() {
-    let (_rig, mut link) = Rig::attached().await;
+pub async fn nonsense_in_the_environment_is_the_users_failure(agent: Agent) {
+    let (_rig, mut link) = Rig::attached(agent).await;
     let outcome =
         link.outcome(sh_with(1, "true", |run| drop(run.env.insert("A=B".into(), Some("x".into()))))).await;
     assert!(message(&outcome.kind).contains("A=B"));

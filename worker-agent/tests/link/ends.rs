@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rouse_agent_protocol::{CommandId, FailureClass, OutcomeKind, ToAgent, exit};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, alive, argv, number_in, sh, until};
 
 const STUBBORN: &str = "set +e; trap '' INT TERM HUP; setsid sh -c 'trap \"\" INT TERM; echo $$ > child; while :; do sleep 1; done' & echo $$ > main; while :; do sleep 1; done";
@@ -21,9 +22,8 @@ fn check_nothing_left(rig: &Rig) {
     assert_eq!(left, ["work"]);
 }
 
-#[tokio::test]
-async fn end_kills_everything_and_exits_with_0() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn end_kills_everything_and_exits_with_0(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let pids = stubborn(&rig, &mut link).await;
     link.send(ToAgent::End { reason: "no more work".into() }).await;
     assert_eq!(rig.exit_code().await, exit::ENDED);
@@ -31,9 +31,8 @@ async fn end_kills_everything_and_exits_with_0() {
     check_nothing_left(&rig);
 }
 
-#[tokio::test]
-async fn sigterm_kills_everything_too() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn sigterm_kills_everything_too(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let pids = stubborn(&rig, &mut link).await;
     let pid = rustix::process::Pid::from_child(rig.agent.as_ref().unwrap());
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -42,9 +41,8 @@ async fn sigterm_kills_everything_too() {
     check_nothing_left(&rig);
 }
 
-#[tokio::test]
-async fn the_dead_man_strikes_when_no_master_is_heard() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn the_dead_man_strikes_when_no_master_is_heard(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 1.0).await;
     let pids = stubborn(&rig, &mut link).await;
@@ -57,9 +55,8 @@ async fn the_dead_man_strikes_when_no_master_is_heard() {
     check_nothing_left(&rig);
 }
 
-#[tokio::test]
-async fn the_dead_man_strikes_when_no_master_ever_comes() {
-    let mut rig = Rig::new().await;
+pub async fn the_dead_man_strikes_when_no_master_ever_comes(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.vanish();
     rig.join.expiry_s = 0.3;
     rig.start();
@@ -67,9 +64,8 @@ async fn the_dead_man_strikes_when_no_master_ever_comes() {
     assert!(!rig.join_file().exists());
 }
 
-#[tokio::test]
-async fn a_master_that_says_anything_keeps_the_agent_and_so_does_hold() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn a_master_that_says_anything_keeps_the_agent_and_so_does_hold(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 0.5).await;
     let began = Instant::now();
@@ -91,9 +87,8 @@ async fn a_master_that_says_anything_keeps_the_agent_and_so_does_hold() {
     assert_eq!(rig.exit_code().await, exit::EXPIRED);
 }
 
-#[tokio::test]
-async fn a_draining_agent_finishes_what_it_has_and_takes_nothing() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn a_draining_agent_finishes_what_it_has_and_takes_nothing(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.run(sh(1, "touch runs; while test ! -e gate; do sleep 0.01; done; echo done")).await;
     until("it runs", || rig.work("runs").exists()).await;
     link.send(ToAgent::Drain { on: true }).await;
@@ -112,9 +107,8 @@ async fn a_draining_agent_finishes_what_it_has_and_takes_nothing() {
     link.succeed(argv(3, &["true"])).await;
 }
 
-#[tokio::test]
-async fn a_join_document_that_is_none_is_said_and_ends_it() {
-    let mut rig = Rig::new().await;
+pub async fn a_join_document_that_is_none_is_said_and_ends_it(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.join.endpoints.clear();
     rig.start();
     assert_eq!(rig.exit_code().await, exit::USAGE);

@@ -9,6 +9,7 @@ use rouse_agent_protocol::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::agents::Agent;
 use crate::file_server::TOKEN;
 use crate::rig::{Rig, command, sh, until};
 
@@ -61,9 +62,8 @@ fn failed(kind: &OutcomeKind, class: FailureClass) -> &str {
     }
 }
 
-#[tokio::test]
-async fn files_arrive_with_their_names_and_sums() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn files_arrive_with_their_names_and_sums(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     fs::create_dir_all(rig.work("dist/sub")).unwrap();
     fs::write(rig.work("dist/a b#?.txt"), "one").unwrap();
     fs::write(rig.work("dist/sub/empty"), "").unwrap();
@@ -77,9 +77,8 @@ async fn files_arrive_with_their_names_and_sums() {
     assert_eq!(got["/files/up/a%20b%23%3F.txt"], b"one");
 }
 
-#[tokio::test]
-async fn an_upload_that_breaks_goes_on_where_it_was() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn an_upload_that_breaks_goes_on_where_it_was(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let bytes = noise(3_000_000);
     fs::write(rig.work("big"), &bytes).unwrap();
     {
@@ -94,9 +93,8 @@ async fn an_upload_that_breaks_goes_on_where_it_was() {
     assert!(files.log.iter().any(|line| line.contains("bytes 100000-2999999/3000000")), "{:?}", files.log);
 }
 
-#[tokio::test]
-async fn uploads_that_must_not_be_are_refused() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn uploads_that_must_not_be_are_refused(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     fs::write(rig.work("x"), vec![0; 1000]).unwrap();
     symlink("/etc/passwd", rig.work("link")).unwrap();
     symlink("/etc", rig.work("dir")).unwrap();
@@ -133,9 +131,8 @@ async fn uploads_that_must_not_be_are_refused() {
     assert!(rig.files.lock().unwrap().got.is_empty());
 }
 
-#[tokio::test]
-async fn a_download_that_breaks_goes_on_where_it_was() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_download_that_breaks_goes_on_where_it_was(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let bytes = noise(2_000_000);
     for (id, no_ranges) in [(1, false), (2, true)] {
         {
@@ -153,9 +150,8 @@ async fn a_download_that_breaks_goes_on_where_it_was() {
     assert_eq!(fs::read_dir(rig.work("in")).unwrap().count(), 2, "nothing unfinished is left");
 }
 
-#[tokio::test]
-async fn downloads_that_must_not_be_are_refused() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn downloads_that_must_not_be_are_refused(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     rig.files.lock().unwrap().offered.insert("/files/x".into(), b"12345".to_vec());
     symlink(rig.dir.path(), rig.work("out")).unwrap();
     for (id, to) in [(1, "../x"), (2, "/tmp/x"), (3, "out/x")] {
@@ -190,9 +186,8 @@ fn tar_of(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-#[tokio::test]
-async fn archives_are_unpacked_and_clean_leaves_nothing_old() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn archives_are_unpacked_and_clean_leaves_nothing_old(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let filler = "x".repeat(400_000);
     let archive = tar_of(&[
         ("bin/run", tar::EntryType::Regular, "#!/bin/sh\necho ran"),
@@ -216,10 +211,9 @@ async fn archives_are_unpacked_and_clean_leaves_nothing_old() {
     assert_eq!(rig.text(2), "ran\n");
 }
 
-#[tokio::test]
-async fn archives_that_lead_out_are_refused() {
+pub async fn archives_that_lead_out_are_refused(agent: Agent) {
     use tar::EntryType::{Char, Link, Regular, Symlink};
-    let (rig, mut link) = Rig::attached().await;
+    let (rig, mut link) = Rig::attached(agent).await;
     fs::create_dir_all(rig.work("src")).unwrap();
     let cases: [&[(&str, tar::EntryType, &str)]; 8] = [
         &[("../x", Regular, "bad")],
@@ -242,9 +236,8 @@ async fn archives_that_lead_out_are_refused() {
     assert!(!rig.work("x").exists() && !rig.dir.path().join("x").exists());
 }
 
-#[tokio::test]
-async fn a_transfer_can_be_stopped() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_transfer_can_be_stopped(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     rig.files.lock().unwrap().hang = true;
     link.run(download(1, "x", "x", |_| {})).await;
     until("it asks", || !rig.files.lock().unwrap().log.is_empty()).await;
@@ -252,9 +245,8 @@ async fn a_transfer_can_be_stopped() {
     assert_eq!(link.finished(1).await.kind, OutcomeKind::Stopped { reason: "enough".into() });
 }
 
-#[tokio::test]
-async fn a_transfer_outlives_a_restart_of_the_master() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn a_transfer_outlives_a_restart_of_the_master(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let bytes = noise(500_000);
     {
         let mut files = rig.files.lock().unwrap();
@@ -273,9 +265,8 @@ async fn a_transfer_outlives_a_restart_of_the_master() {
     assert!(fs::read(rig.work("x")).unwrap() == bytes);
 }
 
-#[tokio::test]
-async fn paths_are_listed_made_and_removed_within() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn paths_are_listed_made_and_removed_within(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let outside = rig.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("kept"), "").unwrap();

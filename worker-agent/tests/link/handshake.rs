@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 
 use rouse_agent_protocol::{Endpoint, RefusalCode, Refused, ToAgent, VERSION, close, exit};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, argv, sh, until};
 
-#[tokio::test]
-async fn hello_is_signed_and_says_what_the_worker_is() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn hello_is_signed_and_says_what_the_worker_is(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let hello = link.hello.clone();
     assert_eq!(hello.version, VERSION);
     assert!(
@@ -26,9 +26,8 @@ async fn hello_is_signed_and_says_what_the_worker_is() {
     assert_ne!(link.hello.signature, hello.signature);
 }
 
-#[tokio::test]
-async fn another_process_is_another_incarnation() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn another_process_is_another_incarnation(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     let first = link.hello.clone();
     let mut agent = rig.agent.take().unwrap();
     agent.kill().unwrap();
@@ -39,9 +38,8 @@ async fn another_process_is_another_incarnation() {
     assert_ne!(link.hello.public_key, first.public_key);
 }
 
-#[tokio::test]
-async fn an_older_master_is_refused_from_the_join_document_on() {
-    let mut rig = Rig::new().await;
+pub async fn an_older_master_is_refused_from_the_join_document_on(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.join.store_epoch = 3;
     rig.start();
     for (epoch, term) in [(2, 9), (3, 4)] {
@@ -71,9 +69,8 @@ async fn an_older_master_is_refused_from_the_join_document_on() {
     assert_eq!((link.hello.epoch, link.hello.term), (3, 4));
 }
 
-#[tokio::test]
-async fn a_master_of_another_installation_or_version_is_refused() {
-    let mut rig = Rig::new().await;
+pub async fn a_master_of_another_installation_or_version_is_refused(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.start();
     let mut socket = rig.next_socket().await;
     let mut challenge = rig.challenge();
@@ -88,9 +85,8 @@ async fn a_master_of_another_installation_or_version_is_refused() {
     rig.attach().await;
 }
 
-#[tokio::test]
-async fn a_refusal_for_good_ends_the_agent_and_another_does_not() {
-    let mut rig = Rig::new().await;
+pub async fn a_refusal_for_good_ends_the_agent_and_another_does_not(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.start();
     for retry in [true, false] {
         let (mut socket, _) = rig.greet().await;
@@ -101,9 +97,8 @@ async fn a_refusal_for_good_ends_the_agent_and_another_does_not() {
     assert!(rig.stderr().contains("the token was used by another agent"));
 }
 
-#[tokio::test]
-async fn what_is_unknown_is_ignored_and_what_is_malformed_is_not() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn what_is_unknown_is_ignored_and_what_is_malformed_is_not(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.socket.send_text(r#"{"sing":{"song":"x"}}"#.into()).await;
     link.socket.send_text(r#"{"heartbeat":{"mood":"good"}}"#.into()).await;
     link.socket.send_binary(vec![77, 1, 2, 3]).await;
@@ -115,9 +110,8 @@ async fn what_is_unknown_is_ignored_and_what_is_malformed_is_not() {
     link.succeed(argv(2, &["true"])).await;
 }
 
-#[tokio::test]
-async fn endpoints_are_tried_in_order() {
-    let mut rig = Rig::new().await;
+pub async fn endpoints_are_tried_in_order(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     let second = rig.dir.path().join("second.sock");
     let first = rig.join.endpoints[0].clone();
     let tls = Endpoint::Tls { address: "127.0.0.1:1".into(), ca: String::new() };
@@ -129,9 +123,8 @@ async fn endpoints_are_tried_in_order() {
     link.succeed(argv(1, &["true"])).await;
 }
 
-#[tokio::test]
-async fn a_socket_may_lie_beside_the_document_and_the_work_folder_may_be_a_flag() {
-    let mut rig = Rig::new().await;
+pub async fn a_socket_may_lie_beside_the_document_and_the_work_folder_may_be_a_flag(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.join.endpoints = vec![Endpoint::Unix { path: "agent.sock".into() }];
     let elsewhere = rig.dir.path().join("elsewhere");
     rig.start_with(|process| {
@@ -143,9 +136,8 @@ async fn a_socket_may_lie_beside_the_document_and_the_work_folder_may_be_a_flag(
     assert!(!rig.work("").exists());
 }
 
-#[tokio::test]
-async fn a_master_that_comes_late_is_found() {
-    let mut rig = Rig::new().await;
+pub async fn a_master_that_comes_late_is_found(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     rig.vanish();
     rig.start();
     let stderr = rig.dir.path().join("stderr");
@@ -154,9 +146,8 @@ async fn a_master_that_comes_late_is_found() {
     rig.attach().await;
 }
 
-#[tokio::test]
-async fn the_token_is_nowhere_to_be_seen() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_token_is_nowhere_to_be_seen(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     assert!(!rig.join_file().exists(), "the join document is unlinked");
     let token = rig.join.join_token.reveal();
     let cmdline = fs::read(format!("/proc/{}/cmdline", rig.pid())).unwrap();
@@ -170,9 +161,8 @@ async fn the_token_is_nowhere_to_be_seen() {
     assert!(text.contains("ROUSE_COMMAND=1") && !text.contains(token));
 }
 
-#[tokio::test]
-async fn the_agent_cannot_be_looked_into_by_its_own_user() {
-    let mut rig = Rig::new().await;
+pub async fn the_agent_cannot_be_looked_into_by_its_own_user(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
     let root = rustix::process::geteuid().is_root();
     if root {
         // The agent as nobody, with everything it needs where nobody can reach it.
@@ -181,20 +171,8 @@ async fn the_agent_cannot_be_looked_into_by_its_own_user() {
         fs::set_permissions(rig.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         fs::set_permissions(rig.socket_path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     }
-    let binary = rig.dir.path().join("agent");
-    let own = std::env::var_os("ROUSE_AGENT").is_none();
-    if own {
-        fs::copy(env!("CARGO_BIN_EXE_rouse-agent"), &binary).unwrap();
-    }
     let join = rig.join_file();
-    rig.start_with(|process| {
-        if own {
-            let environment: Vec<_> =
-                process.get_envs().map(|(n, v)| (n.to_owned(), v.unwrap().to_owned())).collect();
-            let mut other = std::process::Command::new(&binary);
-            other.arg("run").arg("--join").arg(&join).env_clear().envs(environment);
-            *process = other;
-        }
+    rig.start_copy_with(|process| {
         if root {
             process.uid(65_534).gid(65_534);
             std::os::unix::fs::chown(&join, Some(65_534), Some(65_534)).unwrap();

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use rouse_agent_protocol::{Channel, CommandId, Durable, Kill, OutcomeKind, StreamId, ToAgent};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, alive, number_in, sh, sh_with, until};
 
-#[tokio::test]
-async fn the_total_timeout_strikes() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_total_timeout_strikes(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "sleep 600 & echo $! > child; while :; do echo alive; sleep 0.02; done";
     let began = Instant::now();
     let outcome = link
@@ -21,18 +21,16 @@ async fn the_total_timeout_strikes() {
     assert!(!alive(child), "the whole tree is gone when the outcome is said");
 }
 
-#[tokio::test]
-async fn the_silence_timeout_strikes_only_on_silence() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_silence_timeout_strikes_only_on_silence(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.1; done; exec sleep 600";
     let outcome = link.outcome(sh_with(1, script, |run| run.silence_s = Some(0.5))).await;
     assert_eq!(outcome.kind, OutcomeKind::Silent { after_s: 0.5 });
     assert_eq!(rig.text(1).lines().count(), 10);
 }
 
-#[tokio::test]
-async fn the_ladder_is_climbed_to_its_end() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn the_ladder_is_climbed_to_its_end(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "trap 'echo int' INT; trap 'echo term' TERM; echo $$ > pid; while :; do sleep 0.05; done";
     let kill = Kill { interrupt_s: 0.3, terminate_s: 0.3 };
     // Without -e: the trap is run as the sleep is killed.
@@ -48,9 +46,8 @@ async fn the_ladder_is_climbed_to_its_end() {
     assert!(!alive(pid));
 }
 
-#[tokio::test]
-async fn a_rung_of_no_time_is_left_out_and_a_polite_process_ends_early() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_rung_of_no_time_is_left_out_and_a_polite_process_ends_early(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "set +e; trap 'echo int; exit 3' INT; trap 'echo term; exit 4' TERM; touch ready; while :; do sleep 0.02; done";
     let kill = Kill { interrupt_s: 0.0, terminate_s: 600.0 };
     link.run(sh_with(1, script, |run| run.kill = kill)).await;
@@ -60,9 +57,8 @@ async fn a_rung_of_no_time_is_left_out_and_a_polite_process_ends_early() {
     assert_eq!(rig.channel(1, Channel::Out), "term\n");
 }
 
-#[tokio::test]
-async fn stopping_what_is_unknown_or_over_changes_nothing() {
-    let (_rig, mut link) = Rig::attached().await;
+pub async fn stopping_what_is_unknown_or_over_changes_nothing(agent: Agent) {
+    let (_rig, mut link) = Rig::attached(agent).await;
     link.succeed(sh(1, "true")).await;
     for id in [1, 99] {
         link.send(ToAgent::Stop { command: CommandId(id), reason: "r".into() }).await;
@@ -83,9 +79,8 @@ async fn until_quiet(link: &mut crate::rig::Link) {
     while tokio::time::timeout(Duration::from_millis(600), link.pump()).await.is_ok_and(|open| open) {}
 }
 
-#[tokio::test]
-async fn output_that_nobody_stores_blocks_its_writer_and_not_the_agents_memory() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn output_that_nobody_stores_blocks_its_writer_and_not_the_agents_memory(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let spool = 8 << 20;
     let mut link =
@@ -112,9 +107,8 @@ async fn output_that_nobody_stores_blocks_its_writer_and_not_the_agents_memory()
     assert!(rig.bytes(1).iter().all(|b| *b == 0));
 }
 
-#[tokio::test]
-async fn a_blocked_command_can_be_stopped() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn a_blocked_command_can_be_stopped(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let mut link = rig.attach_with(|_, welcome| welcome.spool_bytes = Some(1 << 20)).await;
     link.durable = false;

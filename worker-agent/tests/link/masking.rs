@@ -2,6 +2,7 @@
 
 use rouse_agent_protocol::{Channel, Command, OutcomeKind};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, argv, sh, sh_with, until};
 
 const SECRET: &str = "hunter2-and-more";
@@ -11,9 +12,8 @@ fn masked(mut command: Command, values: &[&str]) -> Command {
     command
 }
 
-#[tokio::test]
-async fn a_secret_is_masked_at_any_split() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_secret_is_masked_at_any_split(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     // One write for each byte, so that reads see any split; both channels, each with its own.
     let script = "i=0; while test $i -lt 12; do echo \"<$S>\"; i=$((i+1)); done | while IFS= read -r -n 1 c 2>/dev/null; do printf '%s' \"${c:-|}\"; done
         printf '%s' \"$S\" | cut -c 1-7 | tr -d '\\n'; printf '%s' \"${S#???????}\"; printf ' %s err' \"$S\" >&2; printf ' hunter2-and-mo'";
@@ -31,9 +31,8 @@ async fn a_secret_is_masked_at_any_split() {
     assert_eq!(rig.channel(1, Channel::Err), format!(" {stars} err"));
 }
 
-#[tokio::test]
-async fn large_output_is_masked_throughout() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn large_output_is_masked_throughout(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script = "awk 'BEGIN { for (i = 0; i < 300000; i++) print i, ENVIRON[\"S\"] }'";
     let command = sh_with(1, script, |run| drop(run.env.insert("S".into(), Some(SECRET.into()))));
     link.succeed(masked(command, &[SECRET, "other"])).await;
@@ -43,9 +42,8 @@ async fn large_output_is_masked_throughout() {
     assert!(text.lines().enumerate().all(|(n, line)| line == format!("{n} {stars}")));
 }
 
-#[tokio::test]
-async fn a_key_of_several_lines_is_masked_line_by_line() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_key_of_several_lines_is_masked_line_by_line(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let key = "-----BEGIN KEY-----\nabcdefgh\nijklmnop\n-----END KEY-----\n";
     let command = sh_with(1, "printf '%s' \"$K\" | sed 's/^/log: /'; echo ijklmnop", |run| {
         run.env.insert("K".into(), Some(key.into()));
@@ -57,17 +55,15 @@ async fn a_key_of_several_lines_is_masked_line_by_line() {
     assert_eq!(text.lines().count(), 5);
 }
 
-#[tokio::test]
-async fn messages_are_masked_too() {
-    let (_rig, mut link) = Rig::attached().await;
+pub async fn messages_are_masked_too(agent: Agent) {
+    let (_rig, mut link) = Rig::attached(agent).await;
     let outcome = link.outcome(masked(argv(1, &["no-such-hunter2-and-more"]), &[SECRET])).await;
     let OutcomeKind::CouldNotStart { message } = outcome.kind else { panic!("{:?}", outcome.kind) };
     assert!(message.contains("no-such-") && !message.contains("hunter2"), "{message}");
 }
 
-#[tokio::test]
-async fn what_may_be_a_secret_is_held_back_while_it_may() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn what_may_be_a_secret_is_held_back_while_it_may(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let script =
         "printf 'say hunter2'; touch said; while test ! -e gate; do sleep 0.01; done; printf -- '-and-less'";
     link.run(masked(sh(1, script), &[SECRET])).await;

@@ -5,13 +5,13 @@ use std::fs;
 use rouse_agent_protocol::{CommandId, CommandState, FailureClass, OutcomeKind, StreamId, ToAgent};
 use sha2::{Digest, Sha256};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, argv, number_in, sh, until};
 
 const ONCE: &str = "echo ran >> log";
 
-#[tokio::test]
-async fn an_id_runs_once_however_often_it_is_asked_for() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn an_id_runs_once_however_often_it_is_asked_for(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let gate = "while test ! -e gate; do sleep 0.01; done";
     let command = sh(1, &format!("{ONCE}; {gate}"));
     for _ in 0..3 {
@@ -35,9 +35,8 @@ async fn an_id_runs_once_however_often_it_is_asked_for() {
     assert_eq!(fs::read_to_string(rig.work("log")).unwrap(), "ran\n");
 }
 
-#[tokio::test]
-async fn a_dropped_connection_loses_and_doubles_nothing() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn a_dropped_connection_loses_and_doubles_nothing(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     // About 40 MB in small and large writes, with the connection dropped again and again meanwhile.
     let script = "i=0; while test $i -lt 40; do seq 1 130000; i=$((i + 1)); done | tee all";
     link.run(sh(1, script)).await;
@@ -65,9 +64,8 @@ async fn a_dropped_connection_loses_and_doubles_nothing() {
     assert!(Sha256::digest(rig.bytes(1)) == Sha256::digest(all));
 }
 
-#[tokio::test]
-async fn what_is_not_durable_is_sent_again() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn what_is_not_durable_is_sent_again(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.durable = false;
     link.succeed(sh(1, "seq 1 50000")).await;
     let all = rig.bytes(1);
@@ -93,9 +91,8 @@ async fn what_is_not_durable_is_sent_again() {
     assert_eq!(kept, 0);
 }
 
-#[tokio::test]
-async fn what_is_durable_is_not_sent_again() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn what_is_durable_is_not_sent_again(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.durable = false;
     link.succeed(sh(1, "seq 1 50000")).await;
     drop(link);
@@ -105,9 +102,8 @@ async fn what_is_durable_is_not_sent_again() {
     assert_eq!(rig.record.lock().unwrap().repeated, 0);
 }
 
-#[tokio::test]
-async fn a_restarted_master_finds_everything() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn a_restarted_master_finds_everything(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.run(sh(1, "echo $$ > pid; echo before; while test ! -e gate; do sleep 0.01; done; echo after"))
         .await;
     let pid = number_in(&rig.work("pid")).await;
@@ -127,9 +123,8 @@ async fn a_restarted_master_finds_everything() {
     assert_eq!(rig.text(1), "before\nafter\n");
 }
 
-#[tokio::test]
-async fn outcomes_are_kept_until_they_are_forgotten() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn outcomes_are_kept_until_they_are_forgotten(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     let outcome = link.succeed(sh(1, "echo x")).await;
     for _ in 0..3 {
         drop(link);
@@ -147,9 +142,8 @@ async fn outcomes_are_kept_until_they_are_forgotten() {
     assert_eq!(link.hello.streams.iter().map(|s| s.stream).collect::<Vec<_>>(), [StreamId(2)]);
 }
 
-#[tokio::test]
-async fn what_is_forgotten_while_it_runs_is_killed_and_gone() {
-    let (mut rig, mut link) = Rig::attached().await;
+pub async fn what_is_forgotten_while_it_runs_is_killed_and_gone(agent: Agent) {
+    let (mut rig, mut link) = Rig::attached(agent).await;
     link.run(sh(1, "echo $$ > pid; while :; do echo more; sleep 0.01; done")).await;
     let pid = number_in(&rig.work("pid")).await;
     link.send(ToAgent::Forget { commands: vec![CommandId(1)] }).await;
@@ -164,9 +158,8 @@ async fn what_is_forgotten_while_it_runs_is_killed_and_gone() {
     }
 }
 
-#[tokio::test]
-async fn a_connection_that_is_silent_is_given_up() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn a_connection_that_is_silent_is_given_up(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let (mut socket, _) = rig.greet().await;
     let mut welcome = rig.welcome();
@@ -178,9 +171,8 @@ async fn a_connection_that_is_silent_is_given_up() {
     drop(socket);
 }
 
-#[tokio::test]
-async fn heartbeats_come() {
-    let (mut rig, link) = Rig::attached().await;
+pub async fn heartbeats_come(agent: Agent) {
+    let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
     let mut link = rig.attach_with(|_, welcome| welcome.heartbeat_s = 0.05).await;
     link.until("heartbeats", |link| link.heartbeats >= 3).await;

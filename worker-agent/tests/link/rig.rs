@@ -24,14 +24,17 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::agents::Agent;
 use crate::file_server::{FileServer, serve_file};
 
 /// Nothing that is waited for takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Rig {
+    which: Agent,
     pub dir: tempfile::TempDir,
     pub join: JoinDocument,
+    /// The agent's process.
     pub agent: Option<Child>,
     pub record: Arc<Mutex<Record>>,
     pub files: Arc<Mutex<FileServer>>,
@@ -74,7 +77,7 @@ impl Record {
 
 impl Rig {
     /// Listening, with no agent yet. Logs of a failed test show the agent's own words.
-    pub async fn new() -> Self {
+    pub async fn new(which: Agent) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let name = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
         let (incoming, sockets) = mpsc::channel(16);
@@ -92,6 +95,7 @@ impl Rig {
         };
         fs::create_dir(dir.path().join("place")).unwrap();
         let mut rig = Self {
+            which,
             dir,
             join,
             agent: None,
@@ -109,8 +113,8 @@ impl Rig {
     }
 
     /// With an agent that is attached.
-    pub async fn attached() -> (Self, Link) {
-        let mut rig = Self::new().await;
+    pub async fn attached(agent: Agent) -> (Self, Link) {
+        let mut rig = Self::new(agent).await;
         rig.start();
         let link = rig.attach().await;
         (rig, link)
@@ -153,8 +157,16 @@ impl Rig {
     }
 
     pub fn start_with(&mut self, adjust: impl FnOnce(&mut Process)) {
+        self.start_as(&self.which.command(), adjust);
+    }
+
+    /// From a copy that everybody may read.
+    pub fn start_copy_with(&mut self, adjust: impl FnOnce(&mut Process)) {
+        self.start_as(&self.which.copied_to(self.dir.path()), adjust);
+    }
+
+    fn start_as(&mut self, words: &[String], adjust: impl FnOnce(&mut Process)) {
         fs::write(self.join_file(), serde_json::to_string(&self.join).unwrap()).unwrap();
-        let words = agent_command();
         let mut process = Process::new(&words[0]);
         process.args(&words[1..]).arg("run").arg("--join").arg(self.join_file());
         process
@@ -166,7 +178,8 @@ impl Rig {
             fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("stderr")).unwrap();
         process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         adjust(&mut process);
-        self.agent = Some(process.spawn().unwrap());
+        let started = process.spawn();
+        self.agent = Some(started.unwrap_or_else(|error| panic!("start the agent `{}`: {error}", words[0])));
     }
 
     pub fn pid(&self) -> u32 {
@@ -300,15 +313,8 @@ impl Drop for Rig {
             let _ = agent.wait();
         }
         if std::thread::panicking() {
-            eprintln!("--- the agent said:\n{}", self.stderr());
+            eprintln!("--- the agent {:?} said:\n{}", self.which.command(), self.stderr());
         }
-    }
-}
-
-fn agent_command() -> Vec<String> {
-    match std::env::var("ROUSE_AGENT") {
-        Ok(command) => command.split_whitespace().map(str::to_owned).collect(),
-        Err(_) => vec![env!("CARGO_BIN_EXE_rouse-agent").to_owned()],
     }
 }
 

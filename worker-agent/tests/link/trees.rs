@@ -2,13 +2,13 @@
 
 use rouse_agent_protocol::{CommandId, Kill, OutcomeKind, ToAgent};
 
+use crate::agents::Agent;
 use crate::rig::{Rig, alive, number_in, sh, sh_with, until};
 
 const SHORT: Kill = Kill { interrupt_s: 0.2, terminate_s: 0.2 };
 
-#[tokio::test]
-async fn a_daemon_left_behind_is_killed() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_daemon_left_behind_is_killed(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     // In a session of its own, reparented, without the command's environment, its output elsewhere.
     let script = "setsid env -i sh -c 'sh -c \"echo \\$\\$ > daemon; trap : TERM INT HUP; while :; do sleep 0.05; done\" > /dev/null 2>&1 &'
         while test ! -s daemon; do sleep 0.01; done; echo main is over";
@@ -19,9 +19,8 @@ async fn a_daemon_left_behind_is_killed() {
     assert_eq!(rig.text(1), "main is over\n");
 }
 
-#[tokio::test]
-async fn a_daemon_that_holds_the_output_open_does_not_hold_the_command() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_daemon_that_holds_the_output_open_does_not_hold_the_command(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let outcome = link.succeed(sh(1, "setsid sleep 600 & echo $! > daemon; echo over")).await;
     assert!(outcome.leftovers >= 1);
     let daemon = number_in(&rig.work("daemon")).await;
@@ -29,17 +28,15 @@ async fn a_daemon_that_holds_the_output_open_does_not_hold_the_command() {
     assert_eq!(rig.text(1), "over\n");
 }
 
-#[tokio::test]
-async fn what_still_writes_when_its_parent_is_over_may_finish() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn what_still_writes_when_its_parent_is_over_may_finish(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     let outcome = link.succeed(sh(1, "(sleep 0.05; echo last words) & echo first words")).await;
     assert_eq!(outcome.leftovers, 0);
     assert_eq!(rig.text(1), "first words\nlast words\n");
 }
 
-#[tokio::test]
-async fn a_whole_tree_is_stopped_and_the_neighbour_is_not() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_whole_tree_is_stopped_and_the_neighbour_is_not(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     link.run(sh(2, "echo $$ > neighbour; (setsid sh -c 'echo $$ > nephew; exec sleep 600' &); while test ! -e gate; do sleep 0.01; done"))
         .await;
     let nephew = number_in(&rig.work("nephew")).await;
@@ -60,9 +57,8 @@ async fn a_whole_tree_is_stopped_and_the_neighbour_is_not() {
     assert!(!alive(nephew));
 }
 
-#[tokio::test]
-async fn a_tree_that_keeps_forking_is_killed() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn a_tree_that_keeps_forking_is_killed(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     // Each generation starts the next and goes.
     let script = "cat > fork.sh <<'END'\ntrap '' INT TERM\necho x >> generations\nsleep 0.01\nsh fork.sh &\nEND\nsh fork.sh & wait; exec sleep 600";
     link.run(sh_with(1, script, |run| run.kill = SHORT)).await;
@@ -75,9 +71,8 @@ async fn a_tree_that_keeps_forking_is_killed() {
     assert_eq!(generations(), then, "nothing of it goes on");
 }
 
-#[tokio::test]
-async fn orphans_are_collected() {
-    let (rig, mut link) = Rig::attached().await;
+pub async fn orphans_are_collected(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
     link.succeed(sh(1, "for i in 1 2 3 4 5 6 7 8; do (sh -c 'exit 0' &); done")).await;
     let agent = rig.pid().to_string();
     until("no zombie is left", || {
