@@ -304,13 +304,17 @@ class Agent:
         if not frame and self.draining and not self.drained and not self.commands: self.drained = True; return "drained", {}
         return ("", frame) if frame else None
     def speak(self, session):
+        due = 0  # a heartbeat at once does no harm
         with suppress(OSError):
             while True:
                 with self.lock:
-                    kind, body = self.next() or ("" if self.lock.wait(self.heartbeat) else "heartbeat", {})
+                    said = self.next() or (("heartbeat", {}) if clock() >= due else None)
+                    if not said: self.lock.wait(due - clock())
                     if self.session is not session: return
-                if kind: session.say(kind, **body)
-                elif body: session.send(2, body)
+                if not said: continue
+                due = clock() + self.heartbeat
+                if said[0]: session.say(said[0], **said[1])
+                else: session.send(2, said[1])
         with suppress(OSError): session.sock.shutdown(socket.SHUT_RDWR)
     def link(self):
         pause, complaint = 0.05, ""

@@ -80,8 +80,13 @@ def start(agent, command, args, script):
 def run(agent, command, args):
     """One process, from its start to the moment when nothing of it lives and its last byte is in the spool. [§6 run]"""
     script = agent.script(command.id, args["program"]["script"]["text"]) if "script" in args["program"] else None
-    try: pid, ends = start(agent, command, args, script); return supervise(agent, command, args, pid, ends)
-    finally: script and os.unlink(script)
+    try:
+        pid, ends = start(agent, command, args, script)
+        try: return supervise(agent, command, args, pid, ends)
+        finally:
+            with agent.lock: agent.runs.pop(pid)
+    finally:
+        if script: os.unlink(script)
 def supervise(agent, command, args, pid, ends):
     silence, last_read, ladder = args.get("silence_s") or FOREVER, clock(), dict({"interrupt_s": 5, "terminate_s": 5}, **(args.get("kill") or {}))
     total, silent, why, rungs, at, told, empty = clock() + (args.get("timeout_s") or FOREVER), clock() + silence, None, [], FOREVER, set(), 0
@@ -126,7 +131,6 @@ def supervise(agent, command, args, pid, ends):
     while ends and (not agent.room() or clock() < last_read + 0.5): step(last_read + 0.5 if agent.room() else FOREVER)
     with agent.lock:
         for fd, (channel, masker) in ends.items(): os.close(fd); agent.spool.append(args["stream"], channel, masker.push(b"", last=True))
-        agent.runs.pop(pid)
     status, usage = command.ended
     rss, cpu = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), int((usage.ru_utime + usage.ru_stime) * 1e6)
     command.known.update(leftovers=len(told), max_rss_bytes=rss, cpu_us=cpu)

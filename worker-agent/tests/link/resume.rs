@@ -1,12 +1,13 @@
 //! Resume by level: a dropped connection, a restarted master and another master are the same case.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rouse_agent_protocol::{CommandId, CommandState, FailureClass, OutcomeKind, StreamId, ToAgent};
 use sha2::{Digest, Sha256};
 
 use crate::agents::Agent;
-use crate::rig::{Rig, argv, number_in, sh, until};
+use crate::rig::{PATIENCE, Rig, argv, number_in, sh, until};
 
 const ONCE: &str = "echo ran >> log";
 
@@ -176,4 +177,11 @@ pub async fn heartbeats_come(agent: Agent) {
     drop(link);
     let mut link = rig.attach_with(|_, welcome| welcome.heartbeat_s = 0.05).await;
     link.until("heartbeats", |link| link.heartbeats >= 3).await;
+    // Also while the master talks: what it says is no word of the agent's.
+    let (before, limit) = (link.heartbeats, Instant::now() + PATIENCE);
+    while link.heartbeats < before + 3 {
+        assert!(Instant::now() < limit, "the agent is silent while the master talks");
+        link.send(ToAgent::Heartbeat {}).await;
+        let _ = tokio::time::timeout(Duration::from_millis(10), link.pump()).await;
+    }
 }
