@@ -28,6 +28,11 @@ pub struct Agent {
 }
 
 pub fn build(workspace: &Workspace, interrupt: &Interrupt) -> Result<Agent> {
+    build_beside(workspace, &workspace.binaries(), interrupt)
+}
+
+/// The same beside a master of another profile.
+pub fn build_beside(workspace: &Workspace, binaries: &Path, interrupt: &Interrupt) -> Result<Agent> {
     let triple = host_triple();
     let mut command = workspace.cargo();
     command.args(["build", "--quiet", "--profile", "agent", "--target", &triple, "-p", "rouse-agent"]);
@@ -38,7 +43,7 @@ pub fn build(workspace: &Workspace, interrupt: &Interrupt) -> Result<Agent> {
         bail!("the agent does not compile");
     }
     let built = workspace.target.join(&triple).join("agent/rouse-agent");
-    let folder = workspace.binaries().join("agents").join(format!("linux-{}", std::env::consts::ARCH));
+    let folder = binaries.join("agents").join(format!("linux-{}", std::env::consts::ARCH));
     let file = folder.join("rouse-agent");
     lay(&built, &folder, &file)?;
     Ok(Agent { file })

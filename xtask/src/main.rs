@@ -5,6 +5,7 @@
 
 mod agent;
 mod back_ends;
+mod bench;
 mod demo;
 mod generated;
 mod packages;
@@ -48,6 +49,8 @@ enum Verb {
     Agent,
     /// Writes the generated files anew (the config's schema, the OpenAPI document)
     Generate,
+    /// Measures the shipped binaries, beside a peer and beside the bare work
+    Bench(bench::Arguments),
     /// Starts the back ends of the tests, runs COMMAND with their addresses, and stops them
     BackEnds {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -79,6 +82,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Tidy => tidy::run(&workspace, &Interrupt::install()?),
         Verb::Agent => agent::run(&workspace, &Interrupt::install()?),
         Verb::Generate => generated::write(&workspace, &Interrupt::install()?),
+        Verb::Bench(arguments) => bench::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::BackEnds { command } => back_ends::around(&command, &Interrupt::install()?),
     }
 }

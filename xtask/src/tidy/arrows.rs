@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rouse-agent-protocol",
         ],
     ),
+    ("rouse-bench", &["rouse-agent-protocol"]),
     ("xtask", &[]),
 ];
 
