@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use link::Link;
 
 /// Names the simulator's socket in a stand-in's environment.
-pub const SIMULATOR: &str = "ROUSE_BENCH_SIMULATOR";
+pub const SIMULATOR: &str = "BENCH_SIMULATOR";
 
 /// What all simulated agents are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -31,6 +31,8 @@ fn run(ground: &Ground, work: &'static str, streams: usize, copies: usize) -> Re
     let lines = ground.lines()?;
     let secret = ground.folder(work)?.join("secret");
     std::fs::write(&secret, "a-secret-that-no-line-has\n")?;
+    // A master refuses a secret that everybody can read.
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let mut text = format!(
         "version: 1\nsecrets: {{hidden: {{file: {}}}}}\npools: {{here: {{local: {{}}, max: {streams}, reuse: {{builds: 1000000, \
          idle: 1h}}}}}}\nbuilders:\n  warm: {{steps: [{{run: ['true']}}]}}\n",
@@ -130,6 +132,9 @@ impl Measured<'_> {
         let done = format!("SELECT COUNT(*) FROM builds WHERE buildset = {set} AND result = 0");
         self.ground
             .wait("the logs to be stored", PATIENCE, || Ok(database.number(&done)? == streams as i64))?;
+        let failed = database
+            .rows(&format!("SELECT id, summary FROM builds WHERE buildset = {set} AND result <> 0"))?;
+        ensure!(failed.is_empty(), "not every build succeeded: {failed:?}");
         let per_100 = self.expected.bytes as f64 * streams as f64 / 1e8;
         let master_ms = (process::cpu(&[pid]) - master_cpu).as_secs_f64() * 1e3 / per_100;
         let agents_ms = (process::cpu(&agents).saturating_sub(agents_cpu)).as_secs_f64() * 1e3 / per_100;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::ground::Ground;
@@ -22,7 +22,7 @@ pub fn run(ground: &Ground) -> Result<Row> {
     let watched = Duration::from_secs(ground.size.of(2, 12, 60));
     let emit = ground.own_program()?;
     // Long enough for the last stream to begin while the first still prints.
-    let seconds = watched.as_secs() + ground.size.of(3, 20, 30);
+    let seconds = watched.as_secs() + ground.size.of(10, 30, 30);
     let mut text = format!(
         "version: 1\npools: {{here: {{local: {{}}, max: {workers}, slots: {slots}, reuse: {{builds: 1000000, idle: 1h}}}}}}\nbuilders:\n"
     );
@@ -44,20 +44,18 @@ pub fn run(ground: &Ground) -> Result<Row> {
     let log = database.number("SELECT MIN(id) FROM logs")?;
     let hung = master.http().hang(&format!("/api/v1/logs/{log}/follow"))?;
     let cpu = master.cpu()?;
-    let beats = std::thread::scope(|scope| -> Result<Samples> {
+    let began = Instant::now();
+    let (api, beats) = std::thread::scope(|scope| {
         let beats = scope.spawn(|| heartbeats(&master, watched));
-        probe(&master, watched)?;
-        beats.join().expect("it does not panic")
+        (probe(&master, watched), beats.join().expect("it does not panic"))
     });
-    let _ = &beats;
-    let api = probe(&master, watched)?;
-    let cpu = (master.cpu()? - cpu).as_secs_f64() / (2.0 * watched.as_secs_f64());
+    let (api, beats) = (api?, beats?);
+    let cpu = (master.cpu()? - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     let still = database.number(running)?;
     let peak = process::peak_kb(master.pid()?)? as f64 / 1e3;
     drop(hung);
     master.stop();
     ensure!(still > 0, "the streams ended before the measuring did");
-    let beats = beats.context("the heartbeat")?;
     let mut row = Row::new("log300", "ms").rouse(&api);
     row.rouse = api.at(0.99);
     row.spread = None;
@@ -95,7 +93,10 @@ fn heartbeats(master: &Master, watched: Duration) -> Result<Samples> {
     let mut late = Samples::default();
     let (mut last, mut seen) = (counter()?, None::<Instant>);
     let began = Instant::now();
-    while began.elapsed() < watched + Duration::from_millis(2_500) || seen.is_none() {
+    // Two beats at least.
+    while began.elapsed() < watched
+        || (late.0.is_empty() && began.elapsed() < watched + Duration::from_secs(8))
+    {
         let now = counter()?;
         if now != last {
             if let Some(before) = seen {
