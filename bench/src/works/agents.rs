@@ -22,7 +22,8 @@ use crate::report::{Row, Samples};
 const AT_ONCE: usize = 50;
 
 pub fn run(ground: &Ground) -> Result<Row> {
-    let count = ground.size.of(50, 2_000, 9_000);
+    // As many as the local provider, which stands in for the listener, launches in bearable time.
+    let count = ground.size.of(50, 300, 2_000);
     let folder = ground.folder("agents")?;
     let socket = folder.join("simulator");
     let names: Vec<String> = (0..AT_ONCE).map(|i| format!("b{i}")).collect();
@@ -76,7 +77,7 @@ pub fn run(ground: &Ground) -> Result<Row> {
         .with("lost", Some(lost as f64))
         .with("kb_each_after_reconnects", Some(after))
         .with("launched_and_attached_s", Some(launched))
-        .note("over Unix sockets, one listener each: the TLS listener is not there yet")
+        .note(format!("{count} agents over Unix sockets, one listener each, where the work asks for 9,000 over TLS: that listener is not there yet"))
         .note("cpu ms: of the master, for one idle agent and second"))
 }
 
