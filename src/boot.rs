@@ -119,6 +119,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         active,
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
+        turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         store,
     });

@@ -30,6 +30,7 @@ pub struct Ctx {
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
     pub hurry: Hurry,
+    pub turnstile: crate::requests::Turnstile,
     pub roles: Roles,
     pub switchboard: Switchboard,
     pub sources: crate::sources::Sources,

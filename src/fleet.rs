@@ -26,6 +26,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_secs(1);
+/// Between two passes at most, where they take long.
+const REST: Duration = Duration::from_millis(200);
 /// How far down the queue demand is counted.
 const WINDOW: i64 = 1_000;
 /// A warm worker whose pool says `idle: auto` waits so long.
@@ -77,6 +79,7 @@ impl Fleet {
         let reaper_stop = stop.clone();
         crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
         loop {
+            let began = tokio::time::Instant::now();
             if let Err(error) = self.pass(&stop).await {
                 tracing::warn!(
                     error = crate::supervisor::chain(&error),
@@ -85,10 +88,16 @@ impl Fleet {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.ctx.nudges.fleet.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = self.rest(began) => {}
             }
         }
+    }
+
+    /// Until somebody asks for the next pass, or it is due. One that took long, as over a long queue, is not begun again at once: each end of a build
+    /// asks for it, and most of the time would go there.
+    async fn rest(&self, began: tokio::time::Instant) {
+        tokio::time::sleep((began.elapsed() * 3).min(REST)).await;
+        let _ = tokio::time::timeout(TICK, self.ctx.nudges.fleet.notified()).await;
     }
 
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), FleetError> {

@@ -58,41 +58,81 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 /// One pass; answers when the next request that waits for a moment can be looked at.
 async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
     let Some(role) = ctx.roles.hold("matcher", "").await? else { return Ok(None) };
-    let queue = ctx.store.queue(WINDOW).await?;
     let now = ctx.now();
-    let soon = queue.iter().filter_map(|r| r.not_before).filter(|at| *at > now).min();
     let mut slots = free_slots(ctx, now).await?;
-    if slots.is_empty() {
-        return Ok(soon);
-    }
-    let active = ctx.config();
-    for request in queue {
-        if request.not_before.is_some_and(|at| at > now) || request.cancel.is_some() {
-            continue;
-        }
-        let Some(place) = place_for(&active, &request, &slots) else { continue };
-        let (worker, slot) = slots[place].clone();
-        match claim(ctx, &role, &active, request, worker, slot).await {
-            Ok(Some(updated)) => {
-                slots.remove(place);
-                for (worker, _) in slots.iter_mut().filter(|(w, _)| w.id == updated.id) {
-                    *worker = updated.clone();
-                }
-                slots.retain(|(w, _)| w.takes_work(now));
-            }
-            Ok(None) => {}
-            Err(MatchError::Commit(error)) if error.is_conflict() => {
-                // Somebody changed the request or the worker: the next pass sees it.
-                slots.remove(place);
-                ctx.nudges.matching.notify_one();
-            }
-            Err(error) => return Err(error),
-        }
+    // Mostly a few slots are free and the head of the queue fits them: all of the window is read where it does not.
+    let head = i64::try_from(slots.len() * 4 + 16).unwrap_or(WINDOW).min(WINDOW);
+    let mut soon = None;
+    for window in [head, WINDOW] {
         if slots.is_empty() {
+            break;
+        }
+        let queue = ctx.store.queue(window).await?;
+        let all = i64::try_from(queue.len()).unwrap_or(WINDOW) < window;
+        soon = queue.iter().filter_map(|r| r.not_before).filter(|at| *at > now).min();
+        match_queue(ctx, &role, queue, &mut slots, now).await?;
+        if all {
             break;
         }
     }
     Ok(soon)
+}
+
+/// Takes a slot away for each request that has one, and makes these pairs true: those of one worker in turn, since each moves its generation, and
+/// those of different workers at once, so that they share their way to the disk.
+async fn match_queue(
+    ctx: &Ctx,
+    role: &rouse_store::RoleHeld,
+    queue: Vec<Request>,
+    slots: &mut Vec<(Worker, i64)>,
+    now: Timestamp,
+) -> Result<(), MatchError> {
+    let active = ctx.config();
+    let mut pairs: HashMap<WorkerId, Vec<(Request, i64)>> = HashMap::new();
+    let mut workers: HashMap<WorkerId, Worker> = HashMap::new();
+    for request in queue {
+        if request.not_before.is_some_and(|at| at > now) || request.cancel.is_some() {
+            continue;
+        }
+        let Some(place) = place_for(&active, &request, slots) else { continue };
+        let (worker, slot) = slots.remove(place);
+        pairs.entry(worker.id).or_default().push((request, slot));
+        workers.insert(worker.id, worker);
+        if slots.is_empty() {
+            break;
+        }
+    }
+    let claims = workers.into_values().map(|worker| {
+        let pairs = pairs.remove(&worker.id).unwrap_or_default();
+        claim_in_turn(ctx, role, &active, worker, pairs)
+    });
+    futures::future::join_all(claims).await.into_iter().collect()
+}
+
+/// The pairs of one worker, as long as it takes work.
+async fn claim_in_turn(
+    ctx: &Ctx,
+    role: &rouse_store::RoleHeld,
+    active: &Active,
+    mut worker: Worker,
+    pairs: Vec<(Request, i64)>,
+) -> Result<(), MatchError> {
+    for (request, slot) in pairs {
+        if !worker.takes_work(ctx.now()) {
+            break;
+        }
+        match claim(ctx, role, active, request, worker.clone(), slot).await {
+            Ok(Some(updated)) => worker = updated,
+            Ok(None) => {}
+            Err(MatchError::Commit(error)) if error.is_conflict() => {
+                // Somebody changed the request or the worker: the next pass sees it.
+                ctx.nudges.matching.notify_one();
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Free slots of this master's attached workers, one entry for each.

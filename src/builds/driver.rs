@@ -133,7 +133,7 @@ async fn turn(
         Event::None | Event::Stop => {}
     }
     turn.advance(state).await?;
-    let Turn { mut batch, send, opens, forget, done, .. } = turn;
+    let Turn { mut batch, send, opens, forget, done, passing, .. } = turn;
     if done {
         batch.name = "build.end";
     }
@@ -144,6 +144,7 @@ async fn turn(
     if !batch.is_empty() {
         ctx.store.commit(batch).await?;
     }
+    drop(passing);
     if !forget.is_empty() {
         ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
     }
@@ -313,6 +314,7 @@ pub(super) async fn end_build(
         turn.batch.update(&mut request);
         turn.batch.event(crate::requests::request_event(EventKind::RequestChanged, &request, now));
     } else {
+        turn.passing = Some(ctx.turnstile.pass(request.buildset).await);
         crate::requests::finish(&ctx.store, &mut turn.batch, &mut request, result, now).await?;
     }
     let payload = serde_json::json!({

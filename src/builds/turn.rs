@@ -33,6 +33,8 @@ pub(super) struct Turn<'a> {
     pub stopping: Option<(BuildResult, String)>,
     /// The worker is lost: nothing more can run on it.
     lost: bool,
+    /// Held until the batch is true, where it ends a request: the others of its buildset wait.
+    pub passing: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
 impl<'a> Turn<'a> {
@@ -44,7 +46,19 @@ impl<'a> Turn<'a> {
     ) -> Self {
         let (batch, now) = (Batch::new(name), ctx.now());
         let (send, opens, forget) = (None, None, vec![]);
-        Self { ctx, secrets, batch, now, send, opens, forget, done: false, stopping, lost: false }
+        Self {
+            ctx,
+            secrets,
+            batch,
+            now,
+            send,
+            opens,
+            forget,
+            done: false,
+            stopping,
+            lost: false,
+            passing: None,
+        }
     }
 
     /// Records an outcome.

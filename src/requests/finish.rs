@@ -2,8 +2,35 @@
 
 use rouse_model::buildset::{Buildset, Request, RequestState};
 use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::{BuildResult, Timestamp};
+use rouse_model::{BuildResult, BuildsetId, Timestamp};
 use rouse_store::{Batch, ReadError, Store};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::OwnedMutexGuard;
+
+/// Lets the ends of one buildset's requests pass one after the other within this master. Without it those that end at once send each other back,
+/// each to read its whole build again; between masters the buildset's generation decides, as ever.
+#[derive(Debug, Default)]
+pub struct Turnstile {
+    passing: Mutex<HashMap<BuildsetId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Turnstile {
+    /// Held from before the buildset is read until the end is committed.
+    ///
+    /// # Panics
+    /// Never: nothing panics while the map is held.
+    pub async fn pass(&self, buildset: BuildsetId) -> OwnedMutexGuard<()> {
+        let gate = {
+            let mut passing = self.passing.lock().expect("nothing panics while it is held");
+            passing.retain(|_, gate| gate.strong_count() > 0);
+            let gate = passing.get(&buildset).and_then(Weak::upgrade).unwrap_or_default();
+            passing.insert(buildset, Arc::downgrade(&gate));
+            gate
+        };
+        gate.lock_owned().await
+    }
+}
 
 /// Adds to the batch that a request ended so. Reads the buildset and its requests; each end moves the buildset's generation, so of two
 /// that end at once one is sent back and looks again.
@@ -66,5 +93,26 @@ fn buildset_event(buildset: &Buildset, result: BuildResult, now: Timestamp) -> N
         project: buildset.project.clone(),
         at: now,
         payload: serde_json::json!({"scheduler": buildset.scheduler, "result": result}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ends_of_one_buildset_pass_in_turn_and_those_of_others_beside_them() {
+        let turnstile = Turnstile::default();
+        let first = turnstile.pass(BuildsetId(1)).await;
+        let other = turnstile.pass(BuildsetId(2)).await;
+        let second = turnstile.pass(BuildsetId(1));
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        let second = second.await;
+        drop((second, other));
+        let last = turnstile.pass(BuildsetId(3)).await;
+        assert_eq!(turnstile.passing.lock().unwrap().len(), 1, "who has passed is forgotten");
+        drop(last);
     }
 }

@@ -218,6 +218,7 @@ fn context(
         revisions,
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
+        turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         clock,
         state,
