@@ -2,14 +2,14 @@
 //! small pool of read-only connections.
 
 mod open;
+mod reader;
 mod writer;
 
 use crate::batch::Batch;
-use crate::value::{Type, Value};
+use crate::value::Value;
 use crate::{Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row};
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, ValueRef as _};
+use reader::Readers;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const BUSY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
-    readers: SqlitePool,
+    readers: Arc<Readers>,
     identity: Arc<Mutex<Option<Identity>>>,
     committed: Committed,
 }
@@ -35,12 +35,11 @@ impl Sqlite {
         let connection = tokio::task::spawn_blocking(move || open::writer(&file))
             .await
             .map_err(|e| opened(DatabaseError::Other(e.to_string())))??;
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
+        let file = path.to_owned();
+        let readers = tokio::task::spawn_blocking(move || Readers::open(&file))
             .await
-            .map_err(|e| opened(e.into()))?;
+            .map_err(|e| opened(DatabaseError::Other(e.to_string())))?
+            .map_err(opened)?;
         let (jobs, queue) = mpsc::channel(1024);
         let identity = Arc::new(Mutex::new(None));
         let fence = Arc::clone(&identity);
@@ -48,7 +47,7 @@ impl Sqlite {
             .name("store-writer".into())
             .spawn(move || Writer::new(connection, fence).run(queue))
             .map_err(|e| opened(DatabaseError::Other(e.to_string())))?;
-        Ok(Self { jobs, readers, identity, committed })
+        Ok(Self { jobs, readers: Arc::new(readers), identity, committed })
     }
 
     async fn ask<T>(&self, batch: &'static str, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, CommitError> {
@@ -74,17 +73,7 @@ impl Backend for Sqlite {
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for value in params {
-            query = match value {
-                Value::Null(_) => query.bind(None::<i64>),
-                Value::I64(v) => query.bind(v),
-                Value::Text(v) => query.bind(v),
-                Value::Bytes(v) => query.bind(v),
-            };
-        }
-        let rows = query.fetch_all(&self.readers).await?;
-        rows.iter().map(cells).collect()
+        self.readers.query(sql, params).await
     }
 
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError> {
@@ -94,26 +83,4 @@ impl Backend for Sqlite {
     fn fence(&self, identity: Identity) {
         *self.identity.lock().expect("nothing panics while it is held") = Some(identity);
     }
-}
-
-fn cells(row: &SqliteRow) -> Result<Row, DatabaseError> {
-    (0..row.columns().len())
-        .map(|n| {
-            let raw = row.try_get_raw(n)?;
-            if raw.is_null() {
-                return Ok(Value::Null(Type::I64));
-            }
-            Ok(match raw.type_info().name() {
-                "INTEGER" | "BOOLEAN" | "BIGINT" => Value::I64(row.try_get(n)?),
-                "TEXT" => Value::Text(row.try_get(n)?),
-                "BLOB" => Value::Bytes(row.try_get(n)?),
-                other => {
-                    let column = row.column(n).name();
-                    return Err(DatabaseError::Other(format!(
-                        "column {column} has the unknown type {other}"
-                    )));
-                }
-            })
-        })
-        .collect()
 }
