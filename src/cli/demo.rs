@@ -92,6 +92,11 @@ pub async fn run(demo: Demo, json: bool) -> anyhow::Result<u8> {
         () = interrupts.next() => Ok(None),
         ended = tell(&demo, &folder, &say, &mut docker) => ended,
     };
+    let ended = match ended {
+        // A program that was being started may have been hit by the same Ctrl-C, and told of sooner.
+        Err(_) if tokio::time::timeout(HEARD, interrupts.next()).await.is_ok() => Ok(None),
+        ended => ended,
+    };
     let left_over = folder.clear(demo.keep, docker.as_ref()).await;
     if let (Ok(Some(mut summary)), true) = (ended.as_ref().map(Clone::clone), json) {
         summary.left_over = left_over;
@@ -107,6 +112,9 @@ pub async fn run(demo: Demo, json: bool) -> anyhow::Result<u8> {
         Err(error) => Err(error),
     }
 }
+
+/// A signal to the whole group is heard by all of it within this.
+const HEARD: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Ctrl-C, a polite kill, a terminal that is closed.
 struct Interrupts([tokio::signal::unix::Signal; 3]);

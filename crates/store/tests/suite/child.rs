@@ -25,6 +25,12 @@ pub fn is_child() -> Option<Location> {
 pub fn command(test: &str, at: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
     command.args(["--exact", test, "--nocapture"]).env(AT, at).stdin(Stdio::null());
+    if let Location::Sqlite(file) = Location::parse(at)
+        && let Some(folder) = file.parent()
+    {
+        // What it makes before it dies goes with its parent's.
+        command.env("TMPDIR", folder);
+    }
     command
 }
 
