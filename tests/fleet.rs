@@ -118,7 +118,8 @@ fn a_daemon_that_is_away_is_waited_for() {
     assert_eq!((&build["result"], &build["attempt"]), (&json!("success"), &json!(1)), "{build:#}");
     // A worker that cannot be taken away is not said to be gone, and the next build waits.
     let worker = format!("/workers/{}", build["worker"]["id"]);
-    assert_eq!(api.get(&worker)["phase"], "terminating");
+    let ending = |w: &Value| (w["phase"] == "terminating").then_some(());
+    api.until("the worker's end to be wanted", &worker, wait::SOON, ending);
     let next = start(&api, "quick", json!({}));
     explained(&api, next, "the daemon that is away again", |e| {
         (e["primary"]["code"] == "launch_failed_backing_off").then_some(())
