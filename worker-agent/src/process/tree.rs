@@ -54,8 +54,9 @@ impl Tree<'_> {
         }
         let Some(children) = children() else { return false };
         let beside = self.beside();
-        let gone_or_foreign = |pid| read(pid).is_none_or(|child| child.zombie || !self.owns(&child, &beside));
-        children.into_iter().all(gone_or_foreign)
+        // One that has ended since it was listed may have left children, which are the agent's by now and not in the list.
+        let foreign = |pid| read(pid).is_some_and(|child| !child.zombie && !self.owns(&child, &beside));
+        children.into_iter().all(foreign)
     }
 
     /// Nothing runs beside the command: every child of the agent is its own.
