@@ -8,6 +8,9 @@ use rouse_agent_protocol::{CommandId, FailureClass, OutcomeKind, ToAgent, exit};
 use crate::agents::Agent;
 use crate::rig::{Rig, alive, argv, number_in, sh, until};
 
+/// Longer than a loaded machine needs for a command.
+const EXPIRY: f64 = 2.0;
+
 const STUBBORN: &str = "set +e; trap '' INT TERM HUP; setsid sh -c 'trap \"\" INT TERM; echo $$ > child; while :; do sleep 1; done' & echo $$ > main; while :; do sleep 1; done";
 
 async fn stubborn(rig: &Rig, link: &mut crate::rig::Link) -> [u32; 2] {
@@ -44,7 +47,7 @@ pub async fn sigterm_kills_everything_too(agent: Agent) {
 pub async fn the_dead_man_strikes_when_no_master_is_heard(agent: Agent) {
     let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
-    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 1.0).await;
+    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 3.0).await;
     let pids = stubborn(&rig, &mut link).await;
     rig.vanish();
     let began = Instant::now();
@@ -67,9 +70,9 @@ pub async fn the_dead_man_strikes_when_no_master_ever_comes(agent: Agent) {
 pub async fn a_master_that_says_anything_keeps_the_agent_and_so_does_hold(agent: Agent) {
     let (mut rig, link) = Rig::attached(agent).await;
     drop(link);
-    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 0.5).await;
+    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = EXPIRY).await;
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(1500) {
+    while began.elapsed() < Duration::from_secs_f64(EXPIRY * 1.5) {
         link.send(ToAgent::Heartbeat {}).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -77,9 +80,9 @@ pub async fn a_master_that_says_anything_keeps_the_agent_and_so_does_hold(agent:
     link.succeed(argv(1, &["true"])).await;
     rig.vanish();
     drop(link);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs_f64(EXPIRY * 1.5)).await;
     rig.listen();
-    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 0.5).await;
+    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = EXPIRY).await;
     link.send(ToAgent::Hold { until_s: 0.0 }).await;
     link.succeed(argv(2, &["true"])).await;
     rig.vanish();

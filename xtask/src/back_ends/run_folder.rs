@@ -56,16 +56,10 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Temporary files that the tests did not take away. A test's own scratch folder, which could not be removed because something still wrote
-    /// into it, is told and not counted: it goes with the run's folder, and who writes is counted as a process.
+    /// Temporary files that the tests did not take away.
     pub fn left_by_tests(&self) -> Vec<String> {
         let entries = fs::read_dir(self.temporary()).into_iter().flatten().flatten();
-        let (scratch, left): (Vec<_>, Vec<_>) =
-            entries.partition(|entry| entry.file_name().to_string_lossy().starts_with(".tmp"));
-        for entry in scratch {
-            eprintln!("a test could not remove its own folder: {}", described(&entry.path()));
-        }
-        left.into_iter().map(|entry| described(&entry.path())).collect()
+        entries.map(|entry| described(&entry.path())).collect()
     }
 
     /// Takes everything away and answers what would not go.
