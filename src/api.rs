@@ -41,7 +41,7 @@ pub mod views {
     pub use super::change_sets::{ChangeSetDetail, ChangeSetView};
     pub use super::changes::ChangeView;
     pub use super::codebases::{CodebaseDetail, CodebaseView, HeadView};
-    pub use super::config::{ConfigView, FaultView, PlanView, ReloadView};
+    pub use super::config::{ConfigView, DiffView, FaultView, PlanView, ReloadView};
     pub use super::error::{ErrorBody, ErrorCode, ErrorEnvelope};
     pub use super::events::EventView;
     pub use super::listing::Listing;

@@ -37,6 +37,17 @@ pub enum RevisionError {
     Unreadable(ConfigRevisionId, String),
 }
 
+/// Why an older configuration could not be put in force again. The one in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    #[error("config revision {0} is not on record")]
+    Missing(ConfigRevisionId),
+    #[error("config revision {0} cannot be read")]
+    Unreadable(ConfigRevisionId, #[source] serde_json::Error),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
 /// The configuration in force and those before it.
 #[derive(Debug)]
 pub struct Revisions {
@@ -122,6 +133,21 @@ impl Revisions {
         self.active.subscribe()
     }
 
+    /// Puts in force what another master has applied.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or the newest revision is of a version that this one does not understand.
+    pub async fn follow(&self) -> Result<bool, RevisionError> {
+        let _one = self.one_at_a_time.lock().await;
+        let current = self.active.borrow().revision;
+        let newest = self.store.newest_config().await.map_err(|e| RevisionError::Read(current, e))?;
+        let Some(row) = newest.filter(|row| row.id > current) else { return Ok(false) };
+        let active = self.read_row(&row)?;
+        self.active.send_replace(active);
+        tracing::info!(revision = %row.id, author = row.author, "another master has applied a configuration");
+        Ok(true)
+    }
+
     /// Reads the master's own file again.
     ///
     /// # Errors
@@ -141,6 +167,25 @@ impl Revisions {
             return Ok(Applied::Unchanged(current));
         }
         self.apply(loaded, &format!("{FROM_FILE} ({by})")).await.map(Applied::Changed)
+    }
+
+    /// Puts an older revision in force again, as a new one. It holds until the master's file is changed.
+    ///
+    /// # Errors
+    /// Where it is not there, or this version of Rouse does not take it any more; the configuration in force stays.
+    pub async fn roll_back(&self, to: ConfigRevisionId, by: &str) -> Result<Applied, RollbackError> {
+        let _one = self.one_at_a_time.lock().await;
+        let row = self.store.config_revision(to).await.map_err(ApplyError::from)?;
+        let row = row.ok_or(RollbackError::Missing(to))?;
+        let current = self.active.borrow().clone();
+        if current.hash == row.hash {
+            return Ok(Applied::Unchanged(current.revision));
+        }
+        let sources: Vec<SourceFile> =
+            serde_json::from_str(&row.sources).map_err(|e| RollbackError::Unreadable(to, e))?;
+        let loaded = config::parse(&sources, &self.kinds).map_err(ApplyError::Faults)?;
+        let applied = self.apply(loaded, &format!("rollback to {to}, {by}")).await?;
+        Ok(Applied::Changed(applied))
     }
 
     async fn apply(&self, loaded: Loaded, author: &str) -> Result<ConfigRevisionId, ApplyError> {

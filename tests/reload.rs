@@ -260,3 +260,80 @@ fn the_schema_is_draft_07_and_a_check_needs_no_master() {
         (Some(1), &json!(false), &json!(1))
     );
 }
+
+#[test]
+fn what_was_applied_is_told_compared_and_taken_back() {
+    let scratch = Scratch::new();
+    let config = |max: u32, word: &str| {
+        format!(
+            "version: 1\npools: {{here: {{local: {{}}, max: {max}}}}}\nbuilders: {{unit: {{steps: [{{run: echo {word}}}]}}}}\n"
+        )
+    };
+    let mut master = Master::start(scratch.path(), &config(1, "good"), Options::default());
+    let api = master.api();
+    let said = |master: &Master, arguments: &[&str]| {
+        let said = master.cli(arguments);
+        assert!(said.status.success(), "{arguments:?}: {said:?}");
+        text(&said.stdout)
+    };
+    let run = || {
+        let made = api.post("/builders/unit/build", &json!({}));
+        api.output(&api.until_built(id(&made["requests"][0], "id")), 0)
+    };
+    let first = id(&api.get("/config"), "revision");
+    master.write_config(&config(2, "bad"));
+    let second = id(&api.post("/config/reload", &json!({})), "revision");
+    let (a, b) = (first.to_string(), second.to_string());
+
+    // Forward, back, against what is in force, and against itself.
+    let forward = said(&master, &["config", "diff", &a, &b]);
+    assert!(forward.contains("~ pool here  max 1 → 2\n"), "{forward}");
+    assert!(forward.contains("~ builder unit  "), "{forward}");
+    assert!(said(&master, &["config", "diff", &b, &a]).contains("max 2 → 1"));
+    assert_eq!(said(&master, &["config", "diff", &a]), forward);
+    assert_eq!(said(&master, &["config", "diff", &a, &a]), format!("revisions {a} and {a} are the same\n"));
+    let missing = master.cli(&["config", "diff", &a, "999"]);
+    assert_eq!(missing.status.code(), Some(3), "{missing:?}");
+    let old = api.get(&format!("/config/revisions/{first}"));
+    assert_eq!(old["files"][0]["text"], config(1, "good").as_str());
+
+    // Back again, as a revision of its own, with who did it; builds follow.
+    let done = said(&master, &["config", "rollback", &a]);
+    assert!(done.contains("is in force\n") && done.contains("~ pool here  max 2 → 1\n"), "{done}");
+    let third = id(&api.get("/config"), "revision");
+    assert!(third > second);
+    assert_eq!(run(), "good\n");
+    assert_eq!(api.get("/config")["files"], old["files"]);
+    let again = said(&master, &["config", "rollback", &a]);
+    assert_eq!(again, format!("revision {a} is what is in force; revision {third} stays in force\n"));
+    assert_eq!(master.cli(&["config", "rollback", "999"]).status.code(), Some(3));
+    let history = api.list("/config/revisions");
+    let authors: Vec<&str> = history.iter().filter_map(|r| r["author"].as_str()).collect();
+    assert_eq!(
+        authors,
+        [format!("rollback to {a}, api (token admin)").as_str(), "file (api (token admin))", "file (start)"]
+    );
+    let table = said(&master, &["config", "history"]);
+    assert!(table.lines().nth(1).is_some_and(|line| line.contains("rollback to")), "{table}");
+    assert_eq!(said(&master, &["config", "history", "-q", "--limit", "1"]), format!("{third}\n"));
+    let told = api.get("/config/revisions?limit=1");
+    assert_eq!(told["items"][0]["revision"], third);
+
+    // Only an administrator may; a reader may look.
+    for (role, diff, rollback) in [("read", true, false), ("operate", true, false), ("admin", true, true)] {
+        let made = api.post("/tokens", &json!({"name": format!("a-{role}"), "role": role}));
+        let theirs = api.with_token(made["token"].as_str().unwrap());
+        assert_eq!(theirs.try_get(&format!("/config/diff?from={a}&to={b}")).is_ok(), diff, "{role}");
+        let back = theirs.try_post("/config/rollback", &json!({"revision": first}));
+        assert_eq!(back.is_ok(), rollback, "{role}: {back:?}");
+    }
+
+    // The file as it was read last changes nothing of it, by a reload or a start; a file that has changed does.
+    assert_eq!(api.post("/config/reload", &json!({}))["changed"], false);
+    master.restart();
+    assert_eq!(id(&api.get("/config"), "revision"), third);
+    assert_eq!(run(), "good\n");
+    master.write_config(&config(2, "mended"));
+    assert_eq!(api.post("/config/reload", &json!({}))["changed"], true);
+    assert_eq!(run(), "mended\n");
+}

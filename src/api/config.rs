@@ -3,16 +3,17 @@
 use super::AppState;
 use super::auth::{Admin, Operator, Reader};
 use super::error::ApiError;
-use super::extract::{Asked, Sent};
+use super::extract::{Asked, At, Sent};
 use super::listing::{Listing, PageQuery};
 use super::moment::Moment;
 use crate::config::{self, FaultRecord, Faults, Severity, SourceFile, diff};
-use crate::revisions::{Applied, ApplyError};
+use crate::revisions::{Applied, ApplyError, RevisionError, RollbackError};
 use axum::Json;
 use axum::extract::State;
+use rouse_model::ConfigRevisionId;
 use rouse_model::config_revision::ConfigRevision;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +21,9 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(show))
         .routes(routes!(revisions))
+        .routes(routes!(revision))
+        .routes(routes!(compare))
+        .routes(routes!(rollback))
         .routes(routes!(check))
         .routes(routes!(plan))
         .routes(routes!(reload))
@@ -130,6 +134,34 @@ pub struct ReloadView {
     pub changes: Vec<ConfigChangeView>,
 }
 
+/// What differs between two applied configurations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiffView {
+    pub from: i64,
+    pub to: i64,
+    /// Their texts are the same, byte for byte.
+    pub same_text: bool,
+    pub changes: Vec<ConfigChangeView>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Pair {
+    /// A revision.
+    from: i64,
+    /// Another one; the one in force where it is not given.
+    #[serde(default)]
+    to: Option<i64>,
+}
+
+/// Which revision to go back to.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    revision: i64,
+}
+
 /// Files to check.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +191,49 @@ async fn revisions(
     let page = query.page()?;
     let rows = state.ctx.store.config_revisions(page).await?;
     Ok(Json(Listing::of(rows, page, |r| r.id.0, |r| Some(view(r, false)))))
+}
+
+/// An applied configuration, with its text
+#[utoipa::path(get, path = "/config/revisions/{id}", tag = "config", params(("id" = i64, Path)), responses((status = OK, body = ConfigView)))]
+async fn revision(
+    Reader(caller): Reader,
+    At(id): At<i64>,
+    State(state): State<AppState>,
+) -> Result<Json<ConfigView>, ApiError> {
+    caller.must_see_all()?;
+    let row = state.ctx.store.config_revision(ConfigRevisionId(id)).await?;
+    let row = row.ok_or_else(|| ApiError::not_found(format_args!("config revision {id}")))?;
+    Ok(Json(view(row, true)))
+}
+
+/// What differs between two applied configurations, object by object
+#[utoipa::path(get, path = "/config/diff", tag = "config", params(Pair), responses((status = OK, body = DiffView)))]
+async fn compare(
+    Reader(caller): Reader,
+    Asked(pair): Asked<Pair>,
+    State(state): State<AppState>,
+) -> Result<Json<DiffView>, ApiError> {
+    caller.must_see_all()?;
+    let revisions = &state.ctx.revisions;
+    let from = revisions.get(ConfigRevisionId(pair.from)).await.map_err(unreadable)?;
+    let to = match pair.to {
+        Some(to) => revisions.get(ConfigRevisionId(to)).await.map_err(unreadable)?,
+        None => state.ctx.config(),
+    };
+    Ok(Json(DiffView {
+        from: from.revision.0,
+        to: to.revision.0,
+        same_text: from.hash == to.hash,
+        changes: changes(&from.config, &to.config),
+    }))
+}
+
+fn unreadable(error: RevisionError) -> ApiError {
+    match error {
+        RevisionError::Missing(id) => ApiError::not_found(format_args!("config revision {id}")),
+        RevisionError::Read(_, error) => error.into(),
+        error @ RevisionError::Unreadable(..) => ApiError::conflict(error.to_string()),
+    }
 }
 
 fn view(revision: ConfigRevision, with_files: bool) -> ConfigView {
@@ -212,7 +287,34 @@ async fn plan(Operator(caller): Operator, State(state): State<AppState>) -> Resu
 async fn reload(Admin(caller): Admin, State(state): State<AppState>) -> Result<Json<ReloadView>, ApiError> {
     caller.must_see_all()?;
     let before = state.ctx.config();
-    let applied = state.ctx.revisions.reload(&caller.signature()).await.map_err(|error| match error {
+    let applied = state.ctx.revisions.reload(&caller.signature()).await.map_err(not_applied)?;
+    Ok(Json(done(&state, &before.config, applied)))
+}
+
+/// Put an older configuration in force again, as a new revision
+///
+/// It holds until the master's own file is changed: what is read again is compared with what was last read from that file.
+#[utoipa::path(post, path = "/config/rollback", tag = "config", request_body = Rollback, security(("token" = ["admin"])),
+    responses((status = OK, body = ReloadView)))]
+async fn rollback(
+    Admin(caller): Admin,
+    State(state): State<AppState>,
+    Sent(sent): Sent<Rollback>,
+) -> Result<Json<ReloadView>, ApiError> {
+    caller.must_see_all()?;
+    let before = state.ctx.config();
+    let to = ConfigRevisionId(sent.revision);
+    let applied = state.ctx.revisions.roll_back(to, &caller.signature()).await;
+    let applied = applied.map_err(|error| match error {
+        RollbackError::Missing(id) => ApiError::not_found(format_args!("config revision {id}")),
+        error @ RollbackError::Unreadable(..) => ApiError::conflict(crate::supervisor::chain(&error)),
+        RollbackError::Apply(error) => not_applied(error),
+    })?;
+    Ok(Json(done(&state, &before.config, applied)))
+}
+
+fn not_applied(error: ApplyError) -> ApiError {
+    match error {
         ApplyError::Faults(faults) => {
             let check = serde_json::to_value(CheckView::of(&faults)).unwrap_or_default();
             ApiError::invalid(format!("the configuration has {}; nothing was changed", faults.counts()))
@@ -220,7 +322,10 @@ async fn reload(Admin(caller): Admin, State(state): State<AppState>) -> Result<J
         }
         ApplyError::Read(error) => error.into(),
         ApplyError::Commit(error) => error.into(),
-    })?;
+    }
+}
+
+fn done(state: &AppState, before: &config::Config, applied: Applied) -> ReloadView {
     let (revision, changed) = match applied {
         Applied::Unchanged(revision) => (revision, false),
         Applied::Changed(revision) => {
@@ -229,7 +334,7 @@ async fn reload(Admin(caller): Admin, State(state): State<AppState>) -> Result<J
         }
     };
     let after = state.ctx.config();
-    Ok(Json(ReloadView { revision: revision.0, changed, changes: changes(&before.config, &after.config) }))
+    ReloadView { revision: revision.0, changed, changes: changes(before, &after.config) }
 }
 
 fn changes(old: &config::Config, new: &config::Config) -> Vec<ConfigChangeView> {

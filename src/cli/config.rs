@@ -1,6 +1,7 @@
 //! `rouse config`: `check` and `schema` need no master; the others ask it.
 
 mod check;
+mod history;
 mod reload;
 
 use super::connect::ConnectArgs;
@@ -22,6 +23,12 @@ pub(crate) enum Verb {
     Show,
     /// What a reload would change
     Plan(reload::PlanArgs),
+    /// Applied configurations, with who applied them and when
+    History(history::HistoryArgs),
+    /// What differs between two applied configurations
+    Diff(history::DiffArgs),
+    /// Put an older configuration in force again
+    Rollback(history::RollbackArgs),
 }
 
 pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Result<Exit, CliError> {
@@ -36,6 +43,9 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
             Ok(Exit::Success)
         }
         Verb::Reload => reload::run(&connect.client()?, out).await,
+        Verb::History(args) => history::run(&args, &connect.client()?, out).await,
+        Verb::Diff(args) => history::diff(&args, &connect.client()?, out).await,
+        Verb::Rollback(args) => history::roll_back(&args, &connect.client()?, out).await,
         Verb::Plan(args) => reload::plan(&args, &connect.client()?, out).await,
         Verb::Show => {
             let value = connect.client()?.get("/config", &Vec::new()).await?;

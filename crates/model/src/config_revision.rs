@@ -11,7 +11,7 @@ pub struct ConfigRevision {
     pub hash: String,
     /// The files, as JSON `[{name, text}]`.
     pub sources: String,
-    /// Who applied it: `start`, `SIGHUP`, `api (token admin)`.
+    /// Who applied it: `file (start)`, `file (api (token admin))`, `rollback to 3, api (token admin)`.
     pub author: String,
     pub effective: Timestamp,
 }

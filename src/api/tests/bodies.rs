@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::Value;
 
 /// All plain reads, with one of each kind.
-const READS: [(&str, &str); 32] = [
+const READS: [(&str, &str); 33] = [
     ("master", "/master"),
     ("projects", "/projects"),
     ("codebases", "/codebases"),
@@ -39,6 +39,7 @@ const READS: [(&str, &str); 32] = [
     ("pool", "/pools/here"),
     ("events", "/events/list?subject=worker/1&kind=worker_link,worker_wanted"),
     ("revisions", "/config/revisions"),
+    ("config_diff", "/config/diff?from=1"),
 ];
 
 /// What is random in each installation.
@@ -73,7 +74,8 @@ async fn every_read_of_the_document_is_among_them() {
     ];
     for (path, item) in &document.paths.paths {
         let Some(path) = path.strip_prefix(crate::api::BASE) else { continue };
-        let elsewhere = ["/openapi.json", "/tokens", "/config"].contains(&path) || streams.contains(&path);
+        let elsewhere = ["/openapi.json", "/tokens", "/config", "/config/revisions/{id}"].contains(&path)
+            || streams.contains(&path);
         if item.get.is_none() || elsewhere {
             continue;
         }
@@ -140,7 +142,7 @@ async fn a_token_of_one_project_sees_no_other() {
     ] {
         assert_eq!(get(path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
-    for path in ["/config", "/config/revisions"] {
+    for path in ["/config", "/config/revisions", "/config/revisions/1", "/config/diff?from=1"] {
         assert_eq!(get(path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
 }

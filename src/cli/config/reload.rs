@@ -16,18 +16,21 @@ pub(crate) struct PlanArgs {
 
 pub(super) async fn run(client: &Client, out: &mut Out) -> Result<Exit, CliError> {
     let value = client.post("/config/reload", &json!({})).await?;
-    out.show(value, |done: &ReloadView| {
-        let mut text = if done.changed {
-            format!("revision {} is in force\n", done.revision)
-        } else {
-            format!("the files are as they were; revision {} stays in force\n", done.revision)
-        };
-        for change in &done.changes {
-            text.push_str(&format!("{}\n", change.sentence));
-        }
-        text
-    })?;
+    out.show(value, |done: &ReloadView| outcome(done, "the files are as they were"))?;
     Ok(Exit::Success)
+}
+
+/// What is in force now and what that changed; `why_not` where it changed nothing.
+pub(super) fn outcome(done: &ReloadView, why_not: &str) -> String {
+    let mut text = if done.changed {
+        format!("revision {} is in force\n", done.revision)
+    } else {
+        format!("{why_not}; revision {} stays in force\n", done.revision)
+    };
+    for change in &done.changes {
+        text.push_str(&format!("{}\n", change.sentence));
+    }
+    text
 }
 
 pub(super) async fn plan(args: &PlanArgs, client: &Client, out: &mut Out) -> Result<Exit, CliError> {
