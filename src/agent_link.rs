@@ -11,6 +11,7 @@ mod session;
 
 use crate::accounts::Accounts;
 use crate::ctx::Ctx;
+use listener::Listener;
 use rouse_model::WorkerId;
 use rouse_model::worker::{Link, Phase, Worker, WorkerEvent};
 use std::collections::{HashMap, HashSet};
@@ -28,7 +29,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Keeps listeners in step with the workers that are live, until told to stop.
 pub async fn run(ctx: Arc<Ctx>, accounts: Arc<Accounts>, stop: CancellationToken) {
-    let mut listeners: HashMap<WorkerId, CancellationToken> = HashMap::new();
+    let mut listeners: HashMap<WorkerId, Listener> = HashMap::new();
     forget_old_sessions(&ctx).await;
     loop {
         if let Err(error) = converge(&ctx, &accounts, &mut listeners, &stop).await {
@@ -66,7 +67,7 @@ async fn forget_old_sessions(ctx: &Ctx) {
 async fn converge(
     ctx: &Arc<Ctx>,
     accounts: &Accounts,
-    listeners: &mut HashMap<WorkerId, CancellationToken>,
+    listeners: &mut HashMap<WorkerId, Listener>,
     stop: &CancellationToken,
 ) -> Result<(), rouse_store::ReadError> {
     let live = ctx.store.live_workers().await?;
@@ -75,11 +76,11 @@ async fn converge(
         .filter(|w| w.master == ctx.me && !matches!(w.phase, Phase::Requested { .. }))
         .map(|w| w.id)
         .collect();
-    listeners.retain(|id, token| {
-        if wanted.contains(id) && !token.is_cancelled() {
+    listeners.retain(|id, listener| {
+        if wanted.contains(id) && listener.is_found() {
             return true;
         }
-        token.cancel();
+        listener.stop.cancel();
         false
     });
     for worker in live.iter().filter(|w| wanted.contains(&w.id)) {
@@ -88,8 +89,8 @@ async fn converge(
         }
         let Some(dir) = link_dir(ctx, accounts, worker).await else { continue };
         match listener::open(ctx, worker.id, &dir, stop.child_token()) {
-            Ok(token) => {
-                listeners.insert(worker.id, token);
+            Ok(listener) => {
+                listeners.insert(worker.id, listener);
             }
             // Its folder is not made yet, or already removed: the next look tells.
             Err(error) => tracing::debug!(%error, worker = worker.name, "no listener yet"),

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct Options {
     pub config: PathBuf,
     pub state: PathBuf,
     pub database: Location,
+    /// Where logs and artifacts lie; one place for all masters of a database.
+    pub objects: PathBuf,
     pub listen: SocketAddr,
     pub name: String,
 }
@@ -51,6 +54,8 @@ pub struct Running {
     /// Where it listens, with the port that it got.
     pub address: SocketAddr,
     master: Master,
+    /// Another master has taken this one's place.
+    fenced: Arc<AtomicBool>,
     supervisor: Supervisor,
     accounts: Arc<Accounts>,
     _lock: nix::fcntl::Flock<std::fs::File>,
@@ -71,27 +76,20 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         .await
         .context("enter this master into the database")?;
     let key = InstallationKey::load_or_make(&options.state.join("installation.key"))?;
-    let revisions =
-        match Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &options.config).await {
-            Ok(revisions) => revisions,
-            Err(ApplyError::Faults(faults)) => {
-                eprintln!("{faults}");
-                anyhow::bail!("{} has faults", options.config.display());
-            }
-            Err(error) => return Err(error.into()),
-        };
+    let revisions = open_revisions(&store, &clock, &kinds, &options.config).await?;
     let installation = Installation {
         id: store.facts().installation.clone(),
         store_epoch: store.facts().store_epoch,
         agents: agents_folder()?,
         state: make_folder(&options.state.join("providers"))?,
+        many_masters: matches!(options.database, Location::Postgres(_)),
     };
     let accounts = Arc::new(Accounts::new(kinds, installation));
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("listen on {}; is another master running there? choose another with --listen", options.listen)
     })?;
     let address = listener.local_addr()?;
-    let objects = crate::objects::directory(&make_folder(&options.state.join("objects"))?)?;
+    let objects = crate::objects::directory(&make_folder(&options.objects)?)?;
     let active = revisions.subscribe();
     let mirrors = make_folder(&options.state.join("mirrors"))?;
     let url = active
@@ -112,6 +110,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
         clock,
         me: master.id,
+        machine,
         url,
         state: options.state.clone(),
         key,
@@ -125,7 +124,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     });
     ctx.roles.observe().await?;
     let mut supervisor = Supervisor::new(stop.clone());
-    start_loops(&ctx, &accounts, &master, &mut supervisor);
+    let fenced = Arc::new(AtomicBool::new(false));
+    start_loops(&ctx, &accounts, &master, &fenced, &mut supervisor);
     let app = crate::api::router(Arc::clone(&ctx), address, stop.clone()).await?;
     let served = stop.clone();
     supervisor.start("api", async move {
@@ -135,7 +135,23 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         }
     });
     tracing::info!(%address, name = master.name, term = master.term, "master is up");
-    Ok(Running { ctx, address, master, supervisor, accounts, _lock: lock })
+    Ok(Running { ctx, address, master, fenced, supervisor, accounts, _lock: lock })
+}
+
+async fn open_revisions(
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    kinds: &[Arc<dyn ProviderKind>],
+    config: &Path,
+) -> anyhow::Result<Revisions> {
+    match Revisions::open(store.clone(), Arc::clone(clock), kinds.to_vec(), config).await {
+        Ok(revisions) => Ok(revisions),
+        Err(ApplyError::Faults(faults)) => {
+            eprintln!("{faults}");
+            anyhow::bail!("{} has faults", config.display());
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where codebases are, by the configuration in force.
@@ -168,10 +184,18 @@ impl Repositories for Configured {
     }
 }
 
-fn start_loops(ctx: &Arc<Ctx>, accounts: &Arc<Accounts>, master: &Master, supervisor: &mut Supervisor) {
+fn start_loops(
+    ctx: &Arc<Ctx>,
+    accounts: &Arc<Accounts>,
+    master: &Master,
+    fenced: &Arc<AtomicBool>,
+    supervisor: &mut Supervisor,
+) {
     let stop = supervisor.stop_token();
     let secrets = Arc::new(crate::secrets::Secrets::default());
-    supervisor.start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), stop.clone()));
+    supervisor
+        .start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), Arc::clone(fenced), stop.clone()));
+    supervisor.start("peers", crate::peers::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
     let (logs, logs_stop) = (ctx.logs.clone(), stop.clone());
     supervisor.start("logs", async move { logs.run(logs_stop).await });
     supervisor.start("changes", crate::changes::run(Arc::clone(ctx), stop.clone()));
@@ -198,6 +222,11 @@ impl Running {
     /// The loop that ended unasked.
     pub async fn wait(mut self) -> anyhow::Result<()> {
         let ended = self.supervisor.wait().await;
+        if self.fenced.load(Ordering::Relaxed) {
+            anyhow::bail!(
+                "this master was away for longer than its lease, and another one has taken its place; start it again and it joins anew"
+            );
+        }
         // Another row would be worse than none: whoever fenced us owns it now.
         let mut master = self
             .ctx
@@ -267,7 +296,7 @@ impl Leftovers {
 }
 
 /// Moves this master's counter; a master that was fenced stops at once.
-async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, stop: CancellationToken) {
+async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, fenced: Arc<AtomicBool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -277,6 +306,7 @@ async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, stop: CancellationToken) {
             Ok(()) => {}
             Err(error @ (CommitError::Fenced { .. } | CommitError::Conflict { .. })) => {
                 tracing::error!(%error, "another master has taken this one's place; stopping");
+                fenced.store(true, Ordering::Relaxed);
                 stop.cancel();
                 return;
             }

@@ -7,10 +7,10 @@ mod seen;
 use crate::config::CodebaseConfig;
 use crate::ctx::{Active, Ctx, Hint};
 use look::Looked;
-use rouse_model::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_secs(5);
@@ -18,12 +18,14 @@ const TICK: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How often a look is repeated for a revision that somebody says was pushed: about half a minute in all.
 const MOST_TRIES: u32 = 6;
+/// So long, in ticks, a hint for another master's poller is kept: should that one be dead, its role comes here before that.
+const MOST_ELSEWHERE: u32 = 8;
 
 /// One codebase's poller, in this process.
 #[derive(Debug, Default)]
 struct Poller {
-    /// When the next look is due; `None`: now.
-    due: Option<Timestamp>,
+    /// When the next look is due; `None`: now. By a clock that nobody sets.
+    due: Option<Instant>,
     /// The configuration that `due` follows from: with another one, a look is due at once.
     config: Option<CodebaseConfig>,
     busy: bool,
@@ -31,6 +33,8 @@ struct Poller {
     /// Hints that no look has served yet, and how many have tried to.
     hints: Vec<Hint>,
     tries: u32,
+    /// Another master had the role when it was asked for last: it is asked for again.
+    elsewhere: bool,
 }
 
 type Pollers = Arc<Mutex<HashMap<String, Poller>>>;
@@ -40,14 +44,15 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
     let pollers = Pollers::default();
     loop {
         let active = ctx.config();
-        let mut next: Option<Timestamp> = None;
+        let mut next: Option<Instant> = None;
         for (name, codebase) in &active.config.codebases {
             match turn(&ctx, &pollers, name.as_str(), codebase) {
                 Turn::Look(hints) => start(&ctx, &active, &pollers, name.as_str(), codebase, hints, &stop),
                 Turn::Wait(due) => next = [next, due].into_iter().flatten().min(),
             }
         }
-        let wait = next.map_or(TICK, |at| at.since(ctx.now()).clamp(Duration::from_millis(5), TICK));
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let wait = next.map_or(TICK, |at| until(at).clamp(Duration::from_millis(5), TICK));
         tokio::select! {
             () = stop.cancelled() => return,
             () = ctx.nudges.changes.notified() => {}
@@ -60,7 +65,7 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 enum Turn {
     Look(Vec<Hint>),
     /// Until then; `None`: until somebody says something.
-    Wait(Option<Timestamp>),
+    Wait(Option<Instant>),
 }
 
 fn turn(ctx: &Ctx, pollers: &Pollers, name: &str, codebase: &CodebaseConfig) -> Turn {
@@ -72,9 +77,10 @@ fn turn(ctx: &Ctx, pollers: &Pollers, name: &str, codebase: &CodebaseConfig) -> 
     }
     let fresh = ctx.hurry.take(name);
     let changed = poller.config.as_ref() != Some(codebase);
-    let due = poller.due.is_none_or(|due| due <= ctx.now());
+    let due = poller.due.is_none_or(|due| due <= Instant::now());
     // Without polling, a look follows one that failed or was too early, and nothing else.
-    let waits = codebase.poll.is_some() || poller.failures > 0 || !poller.hints.is_empty();
+    let waits =
+        codebase.poll.is_some() || poller.failures > 0 || poller.elsewhere || !poller.hints.is_empty();
     if fresh.is_empty() && !changed && !(due && waits) {
         return Turn::Wait(poller.due.filter(|_| waits));
     }
@@ -108,7 +114,7 @@ fn start(
             let mut all = pollers.lock().expect("nothing panics while it is held");
             let poller = all.entry(name.clone()).or_default();
             poller.busy = false;
-            poller.due = Some(ctx.now() + poller.pause(&name, looked, every));
+            poller.due = Some(Instant::now() + poller.pause(&name, looked, every));
         }
         ctx.nudges.changes.notify_one();
     });
@@ -118,7 +124,16 @@ impl Poller {
     /// Takes in what a look came to, and gives the pause until the next one.
     fn pause(&mut self, name: &str, looked: Looked, every: Option<Duration>) -> Duration {
         let usual = every.unwrap_or(LONGEST_PAUSE);
+        let elsewhere = matches!(looked, Looked::Elsewhere { .. });
+        if std::mem::replace(&mut self.elsewhere, elsewhere) && !elsewhere {
+            self.tries = 0;
+        }
         match looked {
+            Looked::Elsewhere { hints } => {
+                self.tries += 1;
+                self.hints = if self.tries > MOST_ELSEWHERE { Vec::new() } else { hints };
+                TICK
+            }
             Looked::Failed { unserved } => {
                 self.failures += 1;
                 self.hints = unserved;

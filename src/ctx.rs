@@ -21,6 +21,8 @@ pub struct Ctx {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub me: MasterId,
+    /// The id of the machine that it runs on: some accounts belong to one.
+    pub machine: String,
     /// Public address, for links in messages.
     pub url: String,
     /// This master's own folder.
@@ -99,7 +101,7 @@ impl Nudges {
 
 /// Word from outside that a codebase has changed. Nothing of it is believed but that a look is due; a branch that it names is looked at
 /// even where it is not watched, and what is found there is untrusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hint {
     /// Who gave it; stands with the change sets that are found.
     pub by: String,
@@ -133,19 +135,28 @@ impl Hurry {
     }
 }
 
-/// The roles that this master holds or asks for.
+/// Another master of the installation, as it was seen last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub master: Master,
+    pub is_dead: bool,
+    /// For how long it has been watched saying nothing.
+    pub still: Duration,
+}
+
+/// The roles that this master holds or asks for, and the masters that it shares them with.
 #[derive(Debug)]
 pub struct Roles {
     store: Store,
     me: MasterId,
     observer: Observer,
-    dead: Mutex<Vec<Master>>,
+    peers: Mutex<Vec<Peer>>,
 }
 
 impl Roles {
     #[must_use]
     pub fn new(store: Store, me: MasterId, lease: Duration) -> Self {
-        Self { store, me, observer: Observer::new(lease), dead: Mutex::default() }
+        Self { store, me, observer: Observer::new(lease), peers: Mutex::default() }
     }
 
     /// Looks at the other masters' heartbeats; called at each of our own.
@@ -156,14 +167,33 @@ impl Roles {
         let others: Vec<Master> =
             self.store.masters().await?.into_iter().filter(|m| m.id != self.me).collect();
         let dead = self.observer.observe(&others, Instant::now());
-        *self.dead.lock().expect("nothing panics while it is held") = dead;
+        let peer = |master: Master| Peer {
+            is_dead: dead.iter().any(|m| m.id == master.id),
+            still: self.observer.still(master.id),
+            master,
+        };
+        let peers = others.into_iter().map(peer).collect();
+        *self.peers.lock().expect("nothing panics while it is held") = peers;
         Ok(())
     }
 
-    /// Masters that are dead, as far as this one can tell.
+    /// The other masters of the installation, as they were seen last.
     #[must_use]
-    pub fn dead(&self) -> Vec<Master> {
-        self.dead.lock().expect("nothing panics while it is held").clone()
+    pub fn peers(&self) -> Vec<Peer> {
+        self.peers.lock().expect("nothing panics while it is held").clone()
+    }
+
+    /// Whether another master is up, as far as this one can tell.
+    #[must_use]
+    pub fn is_living(&self, master: MasterId) -> bool {
+        let peers = self.peers.lock().expect("nothing panics while it is held");
+        peers.iter().any(|peer| peer.master.id == master && !peer.is_dead)
+    }
+
+    /// Whether any other master is up.
+    #[must_use]
+    pub fn has_company(&self) -> bool {
+        self.peers.lock().expect("nothing panics while it is held").iter().any(|peer| !peer.is_dead)
     }
 
     /// The proof that this master may act in a role now; `None` where another one does.
@@ -171,7 +201,9 @@ impl Roles {
     /// # Errors
     /// Where the store cannot be read or written.
     pub async fn hold(&self, role: &str, shard: &str) -> Result<Option<Role>, HoldError> {
-        let dead = self.dead();
+        let peers = self.peers();
+        let dead: Vec<Master> =
+            peers.into_iter().filter(|peer| peer.is_dead).map(|peer| peer.master).collect();
         self.store.hold(role, shard, self.me, &dead).await
     }
 }

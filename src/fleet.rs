@@ -116,10 +116,8 @@ impl Fleet {
         let now = ctx.now();
         let queue = ctx.store.queue(WINDOW).await?;
         self.end_cancelled(&queue, now).await?;
-        let waiting: Vec<Request> = queue
-            .into_iter()
-            .filter(|r| r.cancel.is_none() && r.not_before.is_none_or(|at| at <= now))
-            .collect();
+        let waiting: Vec<Request> =
+            queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
         let demand = self.demand(&active, waiting, &workers).await?;
         self.answers.forget_told();
         self.scale(&active, demand, &workers, &leases, now).await

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod logs;
 pub mod matching;
 pub mod objects;
+pub mod peers;
 pub mod render;
 pub mod requests;
 pub mod revisions;

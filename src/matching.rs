@@ -69,7 +69,7 @@ async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
         }
         let queue = ctx.store.queue(window).await?;
         let all = i64::try_from(queue.len()).unwrap_or(WINDOW) < window;
-        soon = queue.iter().filter_map(|r| r.not_before).filter(|at| *at > now).min();
+        soon = queue.iter().filter_map(|r| r.waits_until(now)).min();
         match_queue(ctx, &role, queue, &mut slots, now).await?;
         if all {
             break;
@@ -91,7 +91,7 @@ async fn match_queue(
     let mut pairs: HashMap<WorkerId, Vec<(Request, i64)>> = HashMap::new();
     let mut workers: HashMap<WorkerId, Worker> = HashMap::new();
     for request in queue {
-        if request.not_before.is_some_and(|at| at > now) || request.cancel.is_some() {
+        if request.waits_until(now).is_some() || request.cancel.is_some() {
             continue;
         }
         let Some(place) = place_for(&active, &request, slots) else { continue };
@@ -135,7 +135,8 @@ async fn claim_in_turn(
     Ok(())
 }
 
-/// Free slots of this master's attached workers, one entry for each.
+/// Free slots of attached workers, one entry for each: those of this master, whose sessions it sees, and those of other masters that are up, as
+/// their rows say. A build's driver lives where its agent's session is.
 async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, ReadError> {
     let workers = ctx.store.live_workers().await?;
     let mut taken: HashMap<WorkerId, Vec<i64>> = HashMap::new();
@@ -143,7 +144,14 @@ async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, Rea
         taken.entry(lease.worker).or_default().push(lease.slot);
     }
     let mut free = Vec::new();
-    for worker in workers.into_iter().filter(|w| w.takes_work(now) && ctx.switchboard.is_attached(w.id)) {
+    let is_attached = |worker: &Worker| {
+        if worker.master == ctx.me {
+            ctx.switchboard.is_attached(worker.id)
+        } else {
+            ctx.roles.is_living(worker.master)
+        }
+    };
+    for worker in workers.into_iter().filter(|w| w.takes_work(now) && is_attached(w)) {
         let busy = taken.remove(&worker.id).unwrap_or_default();
         for slot in (0..worker.slots).filter(|s| !busy.contains(s)) {
             free.push((worker.clone(), slot));
@@ -197,7 +205,7 @@ async fn claim(
         attempt,
         worker: Some(worker.id),
         slot,
-        master: ctx.me,
+        master: worker.master,
         config: active.revision,
         plan: plan.clone(),
         trust: request.trust,
@@ -215,7 +223,7 @@ async fn claim(
     };
     request.state = RequestState::Claimed;
     request.build = Some(id);
-    request.claimed_by = Some(ctx.me);
+    request.claimed_by = Some(worker.master);
     worker.builds_done += 1;
     worker.idle_since = None;
     let mut batch = Batch::new("build.claim");

@@ -14,6 +14,7 @@ mod killed;
 mod logs;
 mod lost;
 mod main_job;
+mod masters;
 mod reload;
 mod schedulers;
 mod secrets;

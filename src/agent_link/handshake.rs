@@ -13,9 +13,6 @@ use std::time::Duration;
 /// How long a connection may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The term of a worker's ownership. It is one for as long as a worker stays with the master that launched it.
-const TERM: i64 = 1;
-
 /// Somebody who proved to be the worker's agent.
 #[derive(Debug)]
 pub(super) struct Attached {
@@ -49,13 +46,14 @@ pub(super) async fn greet(
     session: u64,
 ) -> Result<Attached, HandshakeError> {
     let facts = door.ctx.store.facts();
+    let term = owned(door).await?.term;
     let nonce = hex::encode(rand::random::<[u8; 32]>());
     let challenge = Challenge {
         versions: vec![VERSION],
         nonce: nonce.clone(),
         installation: facts.installation.clone(),
         store_epoch: facts.store_epoch,
-        term: TERM,
+        term,
     };
     socket.send(Message::Text(encode(&ToAgent::Challenge(challenge)).into())).await?;
     let hello =
@@ -76,6 +74,17 @@ pub(super) async fn greet(
         other => other.into(),
     })?;
     Ok(Attached { worker: applied.worker, hello })
+}
+
+/// The worker's row, as long as this master owns it.
+async fn owned(door: &Door) -> Result<Worker, HandshakeError> {
+    let unknown = || refuse(RefusalCode::UnknownWorker, "no such worker here", false);
+    let worker = door.ctx.store.worker(door.worker).await?.ok_or_else(unknown)?;
+    if worker.master == door.ctx.me {
+        Ok(worker)
+    } else {
+        Err(refuse(RefusalCode::NotHere, "another master has taken this worker over", true))
+    }
 }
 
 async fn hear_hello(socket: &mut WebSocket) -> Result<Hello, HandshakeError> {
@@ -100,7 +109,7 @@ async fn check(door: &Door, hello: &Hello, nonce: &str) -> Result<(), HandshakeE
         return Err(refuse(RefusalCode::Version, format!("this master speaks version {VERSION}"), false));
     }
     let unknown = || refuse(RefusalCode::UnknownWorker, "no such worker here", false);
-    let worker = ctx.store.worker(door.worker).await?.ok_or_else(unknown)?;
+    let worker = owned(door).await?;
     if hello.worker_id != worker.id.0 || hello.worker != worker.name {
         return Err(unknown());
     }
@@ -144,7 +153,7 @@ pub(super) fn welcome(
         version: VERSION,
         session: i64::try_from(session).unwrap_or(i64::MAX),
         store_epoch: facts.store_epoch,
-        term: TERM,
+        term: attached.worker.term,
         durable,
         // Commands to run come from their builds' drivers, once they know of this session.
         run: vec![],

@@ -9,8 +9,8 @@ use axum::routing::get;
 use rouse_agent_protocol::{LINK_PATH, MAX_CONTROL_BYTES};
 use rouse_model::WorkerId;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -25,13 +25,45 @@ pub(super) struct Door {
     pub dir: Arc<Path>,
 }
 
+/// A listener that serves until its token is cancelled.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub stop: CancellationToken,
+    socket: Socket,
+}
+
+impl Listener {
+    /// Whether agents still find it: another master, or one that was and does not know it yet, may have put its own in this place.
+    pub(super) fn is_found(&self) -> bool {
+        !self.stop.is_cancelled() && self.socket.is_there()
+    }
+}
+
+/// A socket's file: which one at that path is ours.
+#[derive(Debug, Clone)]
+struct Socket {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl Socket {
+    fn of(path: PathBuf) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(&path)?;
+        Ok(Self { path, id: (found.dev(), found.ino()) })
+    }
+
+    fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id)
+    }
+}
+
 /// Binds the socket and serves it until the token is cancelled.
 pub(super) fn open(
     ctx: &Arc<Ctx>,
     worker: WorkerId,
     dir: &Path,
     stop: CancellationToken,
-) -> io::Result<CancellationToken> {
+) -> io::Result<Listener> {
     if !dir.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", dir.display())));
     }
@@ -44,6 +76,8 @@ pub(super) fn open(
     let listener = UnixListener::bind(&path)?;
     // Who may come here is decided by the folder; who he is, by his token and key.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    let socket = Socket::of(path)?;
+    let ours = socket.clone();
     let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Arc::from(dir) };
     let app = Router::new()
         .route(LINK_PATH, get(upgrade))
@@ -56,10 +90,12 @@ pub(super) fn open(
             tracing::warn!(%error, %worker, "an agent's listener failed");
         }
         served.cancel();
-        // The folder may be gone with the worker.
-        let _ = std::fs::remove_file(&path);
+        // The folder may be gone with the worker, and the worker to another master.
+        if ours.is_there() {
+            let _ = std::fs::remove_file(&ours.path);
+        }
     });
-    Ok(stop)
+    Ok(Listener { stop, socket })
 }
 
 async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {

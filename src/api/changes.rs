@@ -156,8 +156,8 @@ async fn post(
     let known = posted.revision.is_some() && head.is_some_and(|head| head.revision == posted.revision);
     if !known {
         let (branch, revision) = (posted.branch, posted.revision);
-        state.ctx.hurry.say(&posted.codebase, Hint { by: caller.signature(), branch, revision });
-        state.ctx.nudges.changes.notify_one();
+        let hint = Hint { by: caller.signature(), branch, revision };
+        crate::api::codebases::hurry(&state, &posted.codebase, config.project.as_str(), hint).await?;
     }
     let trust = if trusted { Trust::Trusted } else { Trust::Untrusted };
     Ok((StatusCode::ACCEPTED, Json(PostedView { codebase: posted.codebase, known, trust })))

@@ -11,7 +11,9 @@ use crate::ctx::Hint;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::source::CodebaseState;
+use rouse_store::Batch;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -100,10 +102,39 @@ async fn poll(
 ) -> Result<StatusCode, ApiError> {
     let active = state.ctx.config();
     let config = active.config.codebases.get(name.as_str()).filter(|c| caller.sees(c.project.as_str()));
-    config.ok_or_else(|| ApiError::not_found(format_args!("codebase `{name}`")))?;
-    state.ctx.hurry.say(&name, Hint { by: caller.signature(), branch: None, revision: None });
-    state.ctx.nudges.changes.notify_one();
+    if config.is_none() {
+        return Err(ApiError::not_found(format_args!("codebase `{name}`")));
+    }
+    let project = config.map_or("", |c| c.project.as_str());
+    let hint = Hint { by: caller.signature(), branch: None, revision: None };
+    hurry(&state, &name, project, hint).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Passes a hint on to the codebase's poller, on whichever master that is.
+pub(super) async fn hurry(
+    state: &AppState,
+    codebase: &str,
+    project: &str,
+    hint: Hint,
+) -> Result<(), ApiError> {
+    if state.ctx.roles.has_company() {
+        let mut batch = Batch::new("codebase.hint");
+        batch.event(NewEvent {
+            kind: EventKind::CodebaseHint,
+            version: 1,
+            subject: format!("codebase/{codebase}"),
+            project: project.to_owned(),
+            at: state.ctx.now(),
+            payload: serde_json::json!({
+                "by": hint.by, "branch": hint.branch, "revision": hint.revision, "master": state.ctx.me,
+            }),
+        });
+        state.ctx.store.commit(batch).await?;
+    }
+    state.ctx.hurry.say(codebase, hint);
+    state.ctx.nudges.changes.notify_one();
+    Ok(())
 }
 
 fn view(name: &str, config: &CodebaseConfig, state: Option<&CodebaseState>) -> CodebaseView {

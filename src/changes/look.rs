@@ -25,17 +25,26 @@ pub(super) enum LookError {
 /// What a look came to, with the hints that it could not serve.
 #[derive(Debug)]
 pub(super) enum Looked {
-    Well { unserved: Vec<Hint> },
-    Failed { unserved: Vec<Hint> },
+    Well {
+        unserved: Vec<Hint>,
+    },
+    Failed {
+        unserved: Vec<Hint>,
+    },
+    /// Another master's poller looks at it, and is told of the hints by the event log.
+    Elsewhere {
+        hints: Vec<Hint>,
+    },
 }
 
-/// Looks, and records how it went.
+/// Looks, where this master is the one to do so, and records how it went.
 pub(super) async fn look(ctx: &Ctx, active: &Active, name: &str, hints: Vec<Hint>) -> Looked {
     let Some((_, config)) = active.config.codebases.iter().find(|(n, _)| n.as_str() == name) else {
         return Looked::Well { unserved: Vec::new() };
     };
     let error = match try_look(ctx, config, name, &hints).await {
-        Ok(unserved) => return Looked::Well { unserved },
+        Ok(Some(unserved)) => return Looked::Well { unserved },
+        Ok(None) => return Looked::Elsewhere { hints },
         // Somebody else was quicker, and has seen what there was.
         Err(LookError::Commit(error)) if error.is_conflict() => return Looked::Well { unserved: hints },
         Err(error) => error,
@@ -60,8 +69,8 @@ async fn try_look(
     config: &CodebaseConfig,
     name: &str,
     hints: &[Hint],
-) -> Result<Vec<Hint>, LookError> {
-    let Some(role) = ctx.roles.hold("poller", name).await? else { return Ok(Vec::new()) };
+) -> Result<Option<Vec<Hint>>, LookError> {
+    let Some(role) = ctx.roles.hold("poller", name).await? else { return Ok(None) };
     let look = ctx.sources.look(name).await?;
     let state = ctx.store.codebase_state(name).await?;
     let url = config.git.to_string();
@@ -106,7 +115,7 @@ async fn try_look(
     if !at_first_sight {
         poller.note_success(state).await?;
     }
-    unserved(ctx, name, hints).await
+    unserved(ctx, name, hints).await.map(Some)
 }
 
 /// Refs that are there no more; and where others are watched than before, those that are not watched any more.

@@ -20,6 +20,9 @@ pub struct ServeArgs {
     /// A file for SQLite, or postgres://USER@HOST/NAME. Default: rouse.db in the state folder
     #[arg(long, env = "ROUSE_DATABASE", value_name = "URL|FILE")]
     pub database: Option<String>,
+    /// A folder for logs and artifacts, the same for all masters that share a database. Default: objects in the state folder
+    #[arg(long, env = "ROUSE_OBJECTS", value_name = "DIR")]
+    pub objects: Option<PathBuf>,
     /// Where the API listens; port 0 takes a free one
     #[arg(long, env = "ROUSE_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8010")]
     pub listen: SocketAddr,
@@ -58,6 +61,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
         database: args
             .database
             .map_or_else(|| Location::Sqlite(state.join("rouse.db")), |text| Location::parse(&text)),
+        objects: args.objects.unwrap_or_else(|| state.join("objects")),
         listen: args.listen,
         name: args.name.unwrap_or_else(machine_name),
         state,

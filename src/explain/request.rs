@@ -279,7 +279,7 @@ fn nobody_accepts(pools: &[PoolVerdict]) -> Reason {
 
 /// A failed launch or a set moment that keeps it from being matched now.
 fn held_by_failure(request: &Request, now: Timestamp) -> Option<Reason> {
-    let wait = request.not_before.filter(|moment| *moment > now).map(|moment| moment.since(now));
+    let wait = request.waits_until(now).map(|moment| moment.since(now));
     match (request.provision.failures.last(), wait) {
         (Some(failure), _) if !failure.class.is_transient() => {
             let code = if failure.class == FailureClass::Image {
@@ -412,9 +412,7 @@ fn ahead(snapshot: &Snapshot, offer: &Offer<'_>) -> usize {
         .queue
         .iter()
         .take_while(|other| other.id != snapshot.request.id)
-        .filter(|other| {
-            other.cancel.is_none() && other.not_before.is_none_or(|moment| moment <= snapshot.now)
-        })
+        .filter(|other| other.cancel.is_none() && other.waits_until(snapshot.now).is_none())
         .filter(|other| {
             snapshot.builders.get(&other.builder).is_some_and(|named| {
                 fits(&Requirement { pools: named, project: &other.project, trust: other.trust }, offer)

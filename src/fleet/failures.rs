@@ -5,7 +5,7 @@ use super::{Fleet, FleetError};
 use crate::config::BuilderConfig;
 use rouse_contract::ProviderError;
 use rouse_model::build::Build;
-use rouse_model::buildset::{LaunchFailure, Request};
+use rouse_model::buildset::{LONGEST_PAUSE, LaunchFailure, Request};
 use rouse_model::config_revision::PlanRow;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
@@ -98,7 +98,7 @@ async fn record(
         return give_up(fleet, &builder.plan, request, class, message).await;
     }
     let pause = retry_after.unwrap_or_else(|| Duration::from_secs(1 << failed_before.clamp(0, 6)));
-    request.not_before = Some(now + pause);
+    request.not_before = Some(now + pause.min(LONGEST_PAUSE));
     let mut batch = Batch::new("request.launch-failed");
     batch.update(request).event(crate::requests::request_event(EventKind::RequestChanged, request, now));
     match fleet.ctx.store.commit(batch).await {

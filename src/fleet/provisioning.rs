@@ -175,6 +175,7 @@ impl Fleet {
             config: active.revision,
             attempt: 1,
             master: self.ctx.me,
+            term: 1,
             slots: i64::from(pool.slots),
             max_builds: i64::from(pool.reuse.builds),
             builds_done: 0,

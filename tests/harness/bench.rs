@@ -75,6 +75,11 @@ pub struct Build {
 }
 
 impl Build {
+    /// As it was read.
+    pub fn of(api: &Api, detail: Value) -> Self {
+        Self { api: api.clone(), detail }
+    }
+
     pub fn id(&self) -> i64 {
         self.detail["id"].as_i64().expect("a build has a number")
     }

@@ -3,6 +3,7 @@
 use crate::property::Properties;
 use crate::{BuildId, BuildResult, BuildsetId, ConfigRevisionId, MasterId, RequestId, Timestamp, Trust};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Requests that were made together. `origin` is unique: whoever replays a cause after a crash finds its buildset made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,18 @@ pub struct Request {
     /// What matching remembers between ticks: the image refs resolved for this buildset, why it waits.
     pub provision: Provision,
     pub generation: i64,
+}
+
+/// No pause between two attempts is longer.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+impl Request {
+    /// Until when it is not to be matched; `None` where it may be now. A moment farther away than the longest pause was written under a clock
+    /// that has been set back since, and holds nobody up.
+    #[must_use]
+    pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.not_before.filter(|at| *at > now && at.since(now) <= LONGEST_PAUSE)
+    }
 }
 
 /// What was settled for a request before there was a worker.

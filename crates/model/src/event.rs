@@ -29,6 +29,8 @@ pub enum EventKind {
     WorkerWanted,
     ConfigApplied,
     CodebaseState,
+    /// Somebody says that there is something new in a codebase.
+    CodebaseHint,
     MasterState,
 }
 

@@ -112,6 +112,8 @@ pub struct Worker {
     pub attempt: i64,
     /// Whose driver is the only writer of its state.
     pub master: MasterId,
+    /// Rises when another master takes it over.
+    pub term: i64,
     pub slots: i64,
     /// Builds that it may serve in all.
     pub max_builds: i64,
@@ -246,6 +248,17 @@ impl Worker {
             Phase::Terminating { at, .. } => at.as_ref(),
             Phase::Requested { .. } | Phase::Launching { .. } | Phase::Gone { .. } => None,
         }
+    }
+
+    /// Of the master that takes it over from one that is dead. The agent, which had its session there, has the time to come that it has after
+    /// any other loss of its connection.
+    #[must_use]
+    pub fn adopted(&self, by: MasterId, now: Timestamp) -> Self {
+        let mut next = Self { master: by, term: self.term + 1, ..self.clone() };
+        if matches!(next.link, Link::Attached { .. }) {
+            next.link = Link::Silent { since: now };
+        }
+        next
     }
 
     /// The next value and the effects of an event.

@@ -3,8 +3,11 @@
 use crate::dialect::Dialect;
 
 /// All of them, in order; the number of one is its place, from 1.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_following.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_following.sql"),
+    include_str!("../migrations/0003_owners.sql"),
+];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.
 pub(crate) fn statements(number: usize, dialect: &Dialect) -> Vec<String> {

@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long a read waits for a connection, be it that all are taken or that the server is away.
 const ACQUIRE: Duration = Duration::from_secs(10);
+/// A master that is frozen within a transaction holds what others wait for, its own row among it: the server ends the session before a lease is over.
+const FROZEN: &str = "8s";
 /// Taken while migrating, so that two masters that start at once do not both do it.
 const MIGRATION_LOCK: i64 = 0x0072_6f75_7365;
 
@@ -34,6 +36,7 @@ impl Postgres {
     pub(crate) async fn open(url: &str, committed: Committed) -> Result<Self, OpenError> {
         let failed = |e: sqlx::Error| OpenError::Open { location: without_password(url), source: e.into() };
         let options: PgConnectOptions = url.parse().map_err(failed)?;
+        let options = options.options([("idle_in_transaction_session_timeout", FROZEN)]);
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(ACQUIRE)

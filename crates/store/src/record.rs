@@ -173,7 +173,7 @@ record!(Log => "logs" key(id) { id, build, step, name, bytes, lines, sealed, inl
 record!(LogSegment => "log_segments" key(log, seq) { log, seq, first_byte, bytes, first_line, lines, key });
 record!(Artifact => "artifacts" key(id) { id, build, step, set, path, bytes, sha256, key, created });
 record!(Worker => "workers" key(id) {
-    id, name, pool, provider, project, trust, spec_digest, spec, config, attempt, master, slots, max_builds, builds_done, wanted,
+    id, name, pool, provider, project, trust, spec_digest, spec, config, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
 } generation);
 record!(Lease => "leases" key(worker, slot) { worker, slot, build, since });

@@ -25,7 +25,14 @@ pub type RoleHeld = Role;
 #[derive(Debug)]
 pub struct Observer {
     lease: Duration,
-    seen: Mutex<HashMap<MasterId, (i64, Instant)>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<Instant>,
+    /// Each one's counter, and for how long it was watched standing still.
+    still: HashMap<MasterId, (i64, Duration)>,
 }
 
 impl Observer {
@@ -35,20 +42,40 @@ impl Observer {
         Self { lease, seen: Mutex::default() }
     }
 
-    /// Notes what stands in the rows now, and answers who is dead.
+    /// Notes what stands in the rows now, and answers who is dead. Between two looks no more than a third of a lease counts: who was away for
+    /// longer, frozen or without its database, was not watching, and those that it could not see may have been away with it.
     pub fn observe(&self, masters: &[Master], now: Instant) -> Vec<Master> {
         let mut seen = self.seen.lock().expect("nothing panics while it is held");
+        let watched = seen.last.map_or(Duration::ZERO, |last| now.duration_since(last)).min(self.lease / 3);
+        seen.last = Some(now);
         let mut dead = Vec::new();
         for master in masters {
-            let entry = seen.entry(master.id).or_insert((master.counter, now));
-            if entry.0 != master.counter {
-                *entry = (master.counter, now);
+            let (counter, still) = seen.still.entry(master.id).or_insert((master.counter, Duration::ZERO));
+            if *counter == master.counter {
+                *still += watched;
+            } else {
+                (*counter, *still) = (master.counter, Duration::ZERO);
             }
-            if master.stopped || now.duration_since(entry.1) >= self.lease {
+            if master.stopped || *still >= self.lease {
                 dead.push(master.clone());
             }
         }
         dead
+    }
+
+    /// For how long a master's counter has stood still under this observer's eyes.
+    #[must_use]
+    pub fn still(&self, master: MasterId) -> Duration {
+        let seen = self.seen.lock().expect("nothing panics while it is held");
+        seen.still.get(&master).map_or(Duration::ZERO, |(_, still)| *still)
+    }
+}
+
+impl Batch {
+    /// The master must still be as it was read: not come back, not fenced by another one.
+    pub fn expect_master(&mut self, master: &Master) -> &mut Self {
+        self.ops.push(guarded_update(master, (master.term, master.counter)));
+        self
     }
 }
 
@@ -129,6 +156,26 @@ impl Store {
         batch.ops.push(guarded_update(master, guard));
         batch.event(master_event(master, "stopped", now));
         self.commit(batch).await
+    }
+
+    /// Sees to it that a dead master writes nothing more, before its work is taken over; answers its row, on which the batches that take over
+    /// insist. `None` where it has moved since it was looked at.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub async fn fence_off(&self, gone: &Master, now: Timestamp) -> Result<Option<Master>, CommitError> {
+        if gone.stopped {
+            return Ok(Some(gone.clone()));
+        }
+        let fenced = Master { term: gone.term + 1, stopped: true, ..gone.clone() };
+        let mut batch = Batch::new("master.fence");
+        batch.ops.push(guarded_update(&fenced, (gone.term, gone.counter)));
+        batch.event(master_event(&fenced, "fenced", now));
+        match self.commit(batch).await {
+            Ok(()) => Ok(Some(fenced)),
+            Err(error) if error.is_conflict() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a role, or keeps it. `None` where another living master holds it.

@@ -48,6 +48,8 @@ macro_rules! conformance {
             masters::a_role_is_taken_over_from_the_dead_alone,
             masters::clocks_on_walls_prove_nothing,
             masters::two_that_fence_each_other_leave_one,
+            masters::who_was_away_judges_nobody,
+            masters::the_work_of_the_dead_is_taken_once,
             opening::many_open_a_fresh_database_at_once,
             opening::what_was_committed_outlives_every_handle,
             queue::the_queue_is_served_by_priority_then_age,

@@ -1,8 +1,9 @@
 //! A folder on this host for what workers and master share: link folders, work folders.
 //!
-//! Two things decide where it can be. A Unix socket's address has at most 107 bytes, so its folder must be short. And a worker under a user
-//! of its own must be able to pass through every folder above, which a state folder (0700) or `/root` does not allow. Where the account's
-//! state folder will not do, the folder is `/var/tmp/rouse-INSTALLATION-ACCOUNT`. It must not know what is put there.
+//! Three things decide where it can be. A Unix socket's address has at most 107 bytes, so its folder must be short. A worker under a user of its
+//! own must be able to pass through every folder above, which a state folder (0700) or `/root` does not allow. And where several masters share
+//! the installation, each of them on this host must find it, to take a dead one's workers over. Where the account's state folder will not do,
+//! the folder is `/var/tmp/rouse-INSTALLATION-ACCOUNT`. It must not know what is put there.
 
 use crate::Installation;
 use sha2::{Digest, Sha256};
@@ -37,7 +38,7 @@ impl Reach {
 pub fn choose(installation: &Installation, account: &str, reach: Reach, room: usize) -> PathBuf {
     let own = installation.state.join("run");
     let short = own.as_os_str().len() + room <= SOCKET_PATH_MAX;
-    if short && (reach == Reach::Master || passable(&installation.state)) {
+    if short && !installation.many_masters && (reach == Reach::Master || passable(&installation.state)) {
         return own;
     }
     Path::new("/var/tmp").join(name(installation, account))
@@ -111,6 +112,7 @@ mod tests {
             store_epoch: 1,
             agents: PathBuf::from("/nowhere"),
             state: state.into(),
+            many_masters: false,
         }
     }
 
@@ -121,6 +123,8 @@ mod tests {
         assert_eq!(choose(&inst, "local", Reach::Master, 30), here.path().join("run"));
         fs::set_permissions(here.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
         let outside = PathBuf::from("/var/tmp/rouse-12ab34cd-local");
+        let shared = Installation { many_masters: true, ..inst.clone() };
+        assert_eq!(choose(&shared, "local", Reach::Master, 30), outside);
         assert_eq!(choose(&inst, "local", Reach::AnyUser, 30), outside);
         fs::set_permissions(here.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
         let reachable = choose(&inst, "local", Reach::AnyUser, 30);

@@ -116,6 +116,8 @@ pub struct Installation {
     pub agents: PathBuf,
     /// A folder of the master's own for this account's files. Exists.
     pub state: PathBuf,
+    /// Other masters may share it: what lies on a host must be where each master of that host finds it.
+    pub many_masters: bool,
 }
 
 impl Installation {

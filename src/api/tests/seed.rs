@@ -172,6 +172,7 @@ fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         config: ConfigRevisionId(1),
         attempt: 1,
         master: MasterId(1),
+        term: 1,
         slots: 1,
         max_builds: 5,
         builds_done: 1,

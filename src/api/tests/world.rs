@@ -212,6 +212,7 @@ fn context(
         logs,
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
         me,
+        machine: "machine".into(),
         url: "http://127.0.0.1:8010".into(),
         key: InstallationKey::from_bytes([7; 32]),
         active: revisions.subscribe(),

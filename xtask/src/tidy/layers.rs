@@ -34,8 +34,18 @@ const SERVICES: &[&str] = &[
 ];
 
 /// Loops: they read the store and nudge; they never call each other.
-const LOOPS: &[&str] =
-    &["changes", "schedulers", "matching", "fleet", "agent_link", "builds", "reporters", "upkeep"];
+const LOOPS: &[&str] = &[
+    "changes",
+    "schedulers",
+    "matching",
+    "fleet",
+    "agent_link",
+    "builds",
+    "reporters",
+    "upkeep",
+    // docs/adr/0009
+    "peers",
+];
 
 /// Readers: they read everything, and only the readers to the right of them and the root call them.
 const READERS: &[&str] = &["explain", "simulate", "api", "cli"];

@@ -18,6 +18,7 @@ fn fresh() -> Worker {
         config: ConfigRevisionId(1),
         attempt: 1,
         master: MasterId(1),
+        term: 1,
         slots: 1,
         max_builds: 5,
         builds_done: 0,

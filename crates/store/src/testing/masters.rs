@@ -4,6 +4,7 @@ use super::{NOW, Subject, event, insert, samples, stored};
 use crate::{Batch, CommitError, Observer, Store};
 use rouse_model::master::Master;
 use rouse_model::{MasterId, Timestamp};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -80,6 +81,16 @@ pub async fn a_role_has_one_holder(subject: &dyn Subject) {
     assert!(store.hold("matcher", "b", *me, &[]).await.expect("roles can be asked for").is_some());
 }
 
+/// Looks second after second, as a master does, from where it looked last until `to`; what it sees then.
+fn watch(observer: &Observer, last: &Cell<Instant>, masters: &[Master], to: Instant) -> Vec<Master> {
+    while last.get() + SECOND < to {
+        last.set(last.get() + SECOND);
+        observer.observe(masters, last.get());
+    }
+    last.set(to);
+    observer.observe(masters, to)
+}
+
 /// Dead is whose counter has not moved for a lease of the observer's own clock.
 pub async fn a_role_is_taken_over_from_the_dead_alone(subject: &dyn Subject) {
     let (a, b) = (subject.open().await, subject.open().await);
@@ -87,9 +98,10 @@ pub async fn a_role_is_taken_over_from_the_dead_alone(subject: &dyn Subject) {
     let role =
         a.hold("poller", "app", one.id, &[]).await.expect("roles can be asked for").expect("it is free");
     let (observer, start) = (Observer::new(LEASE), Instant::now());
+    let last = Cell::new(start);
     let dead = async |at: Instant| -> Vec<Master> {
         let others: Vec<Master> = masters(&b).await.into_iter().filter(|m| m.id != two.id).collect();
-        observer.observe(&others, at)
+        watch(&observer, &last, &others, at)
     };
     let hold =
         async |dead: &[Master]| b.hold("poller", "app", two.id, dead).await.expect("roles can be asked for");
@@ -104,9 +116,9 @@ pub async fn a_role_is_taken_over_from_the_dead_alone(subject: &dyn Subject) {
     // It was only slow: what it says after it was judged is what counts.
     a.beat(&mut one).await.expect("nobody has fenced it");
     assert_eq!(hold(&gone).await, None, "it has moved since it was judged");
-    let gone = dead(start + LEASE * 4).await;
+    let gone = dead(start + LEASE * 2 + SECOND).await;
     assert_eq!(gone, vec![], "seen moving now");
-    let gone = dead(start + LEASE * 5).await;
+    let gone = dead(start + LEASE * 3 + SECOND).await;
     let taken = hold(&gone).await.expect("its holder is dead");
     assert_eq!((taken.master, taken.term), (two.id, role.term + 1));
     refused(&a, 1).await;
@@ -198,8 +210,9 @@ pub async fn clocks_on_walls_prove_nothing(subject: &dyn Subject) {
         all.push((own.enter(name, "machine", now).await.expect("a master can enter"), own));
     }
     let (observer, start) = (Observer::new(LEASE), Instant::now());
+    let last = Cell::new(start);
     let dead = async |at| -> Vec<MasterId> {
-        observer.observe(&masters(&store).await, at).iter().map(|m| m.id).collect()
+        watch(&observer, &last, &masters(&store).await, at).iter().map(|m| m.id).collect()
     };
     assert_eq!(dead(start).await, []);
     assert_eq!(dead(start + LEASE - SECOND).await, []);
@@ -211,4 +224,49 @@ pub async fn clocks_on_walls_prove_nothing(subject: &dyn Subject) {
     let beating: Vec<MasterId> = all.iter().map(|(m, _)| m.id).collect();
     assert_eq!(silent.len(), 1);
     assert!(!beating.contains(&silent[0]));
+}
+
+/// Whoever was away, frozen or without its database, has not watched the others meanwhile: they may have been away with it.
+pub async fn who_was_away_judges_nobody(subject: &dyn Subject) {
+    let (a, b) = (subject.open().await, subject.open().await);
+    let (_one, two) = (enter(&a, "one").await, enter(&b, "two").await);
+    let others: Vec<Master> = masters(&b).await.into_iter().filter(|m| m.id != two.id).collect();
+    let (observer, start) = (Observer::new(LEASE), Instant::now());
+    assert_eq!(observer.observe(&others, start), []);
+    let back = start + LEASE * 10;
+    assert_eq!(observer.observe(&others, back), [], "nobody was watched");
+    assert!(observer.still(others[0].id) < LEASE);
+    let seen: Vec<bool> =
+        (1..=15).map(|n| !observer.observe(&others, back + SECOND * n).is_empty()).collect();
+    assert_eq!((seen[0], seen[14]), (false, true), "a lease under its eyes, and nothing less: {seen:?}");
+}
+
+/// What a dead master had is taken over once, and only as long as it is dead.
+pub async fn the_work_of_the_dead_is_taken_once(subject: &dyn Subject) {
+    let (a, b, c) = (subject.open().await, subject.open().await, subject.open().await);
+    let (mut one, two) = (enter(&a, "one").await, enter(&b, "two").await);
+    let three = enter(&c, "three").await;
+    insert(&a, &samples::worker(1)).await;
+    let as_judged = one.clone();
+    a.beat(&mut one).await.expect("nobody has fenced it");
+    assert_eq!(b.fence_off(&as_judged, NOW).await.expect("it can be asked"), None, "it lives");
+    let fenced = b.fence_off(&one, NOW).await.expect("it can be asked").expect("it has not moved");
+    assert_eq!((fenced.term, fenced.stopped), (one.term + 1, true));
+    refused(&a, 1).await;
+    assert_eq!(c.fence_off(&fenced, NOW).await.expect("it can be asked"), Some(fenced.clone()));
+    let take = async |store: &Store, me: MasterId| {
+        let mut worker = samples::worker(1).adopted(me, NOW);
+        let mut batch = Batch::new("suite.adopt");
+        batch.expect_master(&fenced).update(&mut worker);
+        store.commit(batch).await
+    };
+    let (by_b, by_c) = tokio::join!(take(&b, two.id), take(&c, three.id));
+    assert!(by_b.is_ok() != by_c.is_ok(), "{by_b:?} {by_c:?}");
+    let owner = b.worker(rouse_model::WorkerId(1)).await.expect("it can be read").expect("it is there");
+    assert_eq!((owner.master, owner.term), (if by_b.is_ok() { two.id } else { three.id }, 2));
+    // Back again, it keeps what nobody has taken.
+    enter(&subject.open().await, "one").await;
+    let mut batch = Batch::new("suite.late");
+    batch.expect_master(&fenced).insert(&samples::buildset(2));
+    assert!(b.commit(batch).await.expect_err("it is back").is_conflict());
 }

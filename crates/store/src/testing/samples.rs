@@ -223,6 +223,7 @@ pub fn worker(id: i64) -> Worker {
         config: ConfigRevisionId(1),
         attempt: 1,
         master: MasterId(1),
+        term: 1,
         slots: 1,
         max_builds: 1,
         builds_done: 0,

@@ -72,8 +72,9 @@ impl Host {
     pub fn account(&self, id: &str, store_epoch: i64) -> Arc<dyn Provider> {
         let state = self.state.path().join(id);
         std::fs::create_dir_all(&state).expect("a state folder");
+        let agents = self.agents.clone();
         let installation =
-            Installation { id: id.to_owned(), store_epoch, agents: self.agents.clone(), state };
+            Installation { id: id.to_owned(), store_epoch, agents, state, many_masters: false };
         DockerKind.connect("docker", &json!({"host": self.host}), &installation).expect("connected")
     }
 

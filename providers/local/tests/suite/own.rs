@@ -283,6 +283,7 @@ async fn an_agent_that_is_not_there_is_the_masters_fault() {
         store_epoch: 1,
         agents: "/nowhere/agents".into(),
         state: host.state.join("state"),
+        many_masters: false,
     };
     std::fs::create_dir(&installation.state).expect("made");
     let mut hand = Hand::new(&host, Of::Ours).await;
