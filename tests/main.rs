@@ -1,6 +1,7 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
 mod changes;
+mod clocks;
 mod command_line;
 mod demo;
 mod docker;

@@ -17,6 +17,7 @@ use rouse_model::{BuildId, BuildResult};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often a driver looks at its build and worker by itself.
@@ -44,8 +45,9 @@ pub(super) fn start(ctx: &Arc<Ctx>, secrets: &Arc<Secrets>, build: Build, stop: 
 
 async fn drive(ctx: &Ctx, secrets: &Secrets, id: BuildId, mut mailbox: mpsc::Receiver<ToDriver>) {
     let mut failures = 0u32;
+    let mut ends = None;
     loop {
-        match drive_from_record(ctx, secrets, id, &mut mailbox).await {
+        match drive_from_record(ctx, secrets, id, &mut mailbox, &mut ends).await {
             Ok(()) => return,
             // Somebody wrote the same rows: what is on record decides.
             Err(DriveError::Commit(error)) if error.is_conflict() => {
@@ -69,8 +71,12 @@ async fn drive_from_record(
     secrets: &Secrets,
     id: BuildId,
     mailbox: &mut mpsc::Receiver<ToDriver>,
+    ends: &mut Option<Instant>,
 ) -> Result<(), DriveError> {
     let mut state = State::load(ctx, id).await?;
+    // As it was first seen: a wall clock that is set meanwhile moves it no more.
+    *ends = ends.or(state.ends);
+    state.ends = *ends;
     if state.build.finished.is_some() {
         return Ok(());
     }
@@ -83,7 +89,7 @@ async fn drive_from_record(
     }
     ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
     loop {
-        let wait = remaining(ctx, &state).unwrap_or(LOOK).min(LOOK);
+        let wait = remaining(&state).unwrap_or(LOOK).min(LOOK);
         let message = tokio::time::timeout(wait, mailbox.recv()).await;
         let event = match message {
             Ok(None) => return Ok(()),
@@ -125,7 +131,7 @@ async fn turn(
     name: &'static str,
     event: Event,
 ) -> Result<bool, DriveError> {
-    let mut turn = Turn::new(ctx, secrets, name, stopping(ctx, state));
+    let mut turn = Turn::new(ctx, secrets, name, stopping(state));
     match event {
         Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
         Event::Lost(end) => turn.lose(state, end).await?,
@@ -176,7 +182,7 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &State) -> Option<End> {
     if state.worker.incarnation.as_deref() != Some(command.incarnation.as_str()) {
         return None;
     }
-    if let Some((result, why)) = stopping(ctx, state)
+    if let Some((result, why)) = stopping(state)
         && state.is_stopped_by(result)
     {
         let id = wire::CommandId(command.id.0);
@@ -204,18 +210,17 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &State) -> Option<End> {
 }
 
 /// Whether the build is to stop, and as what.
-fn stopping(ctx: &Ctx, state: &State) -> Option<(BuildResult, String)> {
+fn stopping(state: &State) -> Option<(BuildResult, String)> {
     if let Some(why) = &state.build.cancel {
         return Some((BuildResult::Cancelled, why.clone()));
     }
     let limit = state.plan.timeout_s?;
-    let up = ctx.now() >= state.build.matched + Duration::from_secs(limit);
+    let up = state.ends.is_some_and(|end| end <= Instant::now());
     up.then(|| (BuildResult::Failure, format!("the build took longer than {limit} s")))
 }
 
-fn remaining(ctx: &Ctx, state: &State) -> Option<Duration> {
-    let limit = state.plan.timeout_s?;
-    let left = (state.build.matched + Duration::from_secs(limit)).since(ctx.now());
+fn remaining(state: &State) -> Option<Duration> {
+    let left = state.ends?.saturating_duration_since(Instant::now());
     // Once it is up there is nothing to wait for but the usual look.
     (!left.is_zero()).then(|| left.max(Duration::from_millis(10)))
 }
@@ -228,7 +233,7 @@ async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError>
     if let Some(end) = lost(state) {
         return Ok(Some(Event::Lost(end)));
     }
-    if let Some((result, reason)) = stopping(ctx, state) {
+    if let Some((result, reason)) = stopping(state) {
         match state.outstanding() {
             Some(_) if !state.is_stopped_by(result) => {}
             Some(command) => {

@@ -12,6 +12,8 @@ use rouse_model::worker::Worker;
 use rouse_model::{BuildId, BuildResult};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Why a build cannot be driven now.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub(super) struct State {
     pub scope: Scope,
     pub steps: Vec<Step>,
     pub commands: Vec<Command>,
+    /// When its time is up, on this process's own clock.
+    pub ends: Option<Instant>,
 }
 
 impl State {
@@ -64,6 +68,10 @@ impl State {
         scope.worker = Some(worker_scope(&worker));
         let steps = store.steps(id).await?;
         let commands = store.commands(id).await?;
+        let ends = plan.timeout_s.map(Duration::from_secs).map(|limit| {
+            let left = (build.matched + limit).since(ctx.now()).min(limit);
+            Instant::now() + left
+        });
         Ok(Self {
             build,
             plan,
@@ -74,6 +82,7 @@ impl State {
             scope,
             steps,
             commands,
+            ends,
         })
     }
 

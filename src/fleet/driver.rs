@@ -6,13 +6,15 @@ use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
 use rouse_agent_protocol::{Endpoint, JoinDocument, VERSION};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
-use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
+use rouse_model::{Timestamp, WorkerId};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Between looks at an instance that needs nothing.
 const LOOK: Duration = Duration::from_secs(10);
@@ -32,10 +34,23 @@ enum Step {
     Done,
 }
 
+/// Moments that are on record, on a clock that nobody sets, from when this process first saw them.
+#[derive(Debug, Default)]
+struct Moments(HashMap<Timestamp, Instant>);
+
+impl Moments {
+    /// How long it is until a moment, at first sight at most `most`.
+    fn until(&mut self, at: Timestamp, now: Timestamp, most: Duration) -> Duration {
+        let seen = self.0.entry(at).or_insert_with(|| Instant::now() + at.since(now).min(most));
+        seen.saturating_duration_since(Instant::now())
+    }
+}
+
 /// Drives one worker until it is gone.
 pub(super) async fn drive(fleet: &Arc<Fleet>, id: WorkerId, nudge: &Notify) {
+    let mut moments = Moments::default();
     loop {
-        let wait = match turn(fleet, id).await {
+        let wait = match turn(fleet, id, &mut moments).await {
             Ok(Step::Done) => return,
             Ok(Step::Again) => continue,
             Ok(Step::Wait(wait)) => wait,
@@ -51,7 +66,7 @@ pub(super) async fn drive(fleet: &Arc<Fleet>, id: WorkerId, nudge: &Notify) {
     }
 }
 
-async fn turn(fleet: &Arc<Fleet>, id: WorkerId) -> Result<Step, FleetError> {
+async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result<Step, FleetError> {
     let Some(worker) = fleet.ctx.store.worker(id).await? else { return Ok(Step::Done) };
     if let Wanted::End { .. } = worker.wanted {
         return end(fleet, &worker).await;
@@ -66,10 +81,13 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId) -> Result<Step, FleetError> {
             apply(fleet, id, "worker.launch", WorkerEvent::LaunchIssued { deadline }).await?;
             Ok(Step::Again)
         }
-        Phase::Launching { deadline, .. } => launch(fleet, &worker, *deadline).await,
+        Phase::Launching { deadline, .. } => {
+            let left = moments.until(*deadline, fleet.ctx.now(), deadlines(fleet, &worker).0);
+            launch(fleet, &worker, left).await
+        }
         Phase::Booting { deadline, at } => {
-            let now = fleet.ctx.now();
-            if now >= *deadline {
+            let left = moments.until(*deadline, fleet.ctx.now(), deadlines(fleet, &worker).1);
+            if left.is_zero() {
                 let message = "its agent did not attach in time".to_owned();
                 return died(fleet, &worker, at, CauseCode::Deadline, FailureClass::Boot, message).await;
             }
@@ -78,9 +96,9 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId) -> Result<Step, FleetError> {
             {
                 return Ok(step);
             }
-            Ok(Step::Wait(deadline.since(now).min(LOOK)))
+            Ok(Step::Wait(left.min(LOOK)))
         }
-        Phase::Up { at } => up(fleet, &worker, at).await,
+        Phase::Up { at } => up(fleet, &worker, at, moments).await,
         Phase::Gone { .. } => Ok(Step::Done),
         Phase::Terminating { .. } => end(fleet, &worker).await,
         // Not reached yet: no provider parks.
@@ -88,7 +106,12 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId) -> Result<Step, FleetError> {
     }
 }
 
-async fn up(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Result<Step, FleetError> {
+async fn up(
+    fleet: &Arc<Fleet>,
+    worker: &Worker,
+    at: &ProviderRef,
+    moments: &mut Moments,
+) -> Result<Step, FleetError> {
     let now = fleet.ctx.now();
     let silent = matches!(worker.link, Link::Silent { .. });
     if (fleet.is_suspected(worker.id) || silent)
@@ -97,12 +120,12 @@ async fn up(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Result<Ste
         return Ok(step);
     }
     if let Link::Silent { since } = worker.link {
-        let silent = now.since(since);
-        if silent >= GRACE {
+        let left = moments.until(since + GRACE, now, GRACE);
+        if left.is_zero() {
             apply(fleet, worker.id, "worker.lost", WorkerEvent::GraceOver).await?;
             return Ok(Step::Again);
         }
-        return Ok(Step::Wait((GRACE.saturating_sub(silent)).min(LOOK)));
+        return Ok(Step::Wait(left.min(LOOK)));
     }
     if let Wanted::Hold { until, .. } = worker.wanted
         && now >= until
@@ -133,11 +156,7 @@ async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderErro
     fleet.accounts.get(&active.config, &worker.provider)
 }
 
-async fn launch(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    deadline: rouse_model::Timestamp,
-) -> Result<Step, FleetError> {
+async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<Step, FleetError> {
     let call = {
         let (fleet, worker) = (Arc::clone(fleet), worker.clone());
         async move { try_launch(&fleet, &worker).await }
@@ -158,7 +177,7 @@ async fn launch(
         LaunchOutcome::Pending => return Ok(Step::Wait(RETRY)),
         // The token makes asking again safe: it is the very lookup.
         LaunchOutcome::Unknown { reason } => {
-            if fleet.ctx.now() < deadline {
+            if !left.is_zero() {
                 tracing::debug!(
                     worker = worker.name,
                     reason,

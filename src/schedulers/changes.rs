@@ -12,6 +12,7 @@ use rouse_model::source::{Change, ChangeSet};
 use rouse_model::{ChangeSetId, Timestamp, Trust};
 use rouse_store::Batch;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The number of the last event that was taken.
 const CURSOR: &str = "events";
@@ -48,7 +49,7 @@ impl Turn<'_> {
                 None => self.ctx.store.commit(batch).await?,
             }
         }
-        let next = self.strike(&mut memory).await?;
+        let next = self.strike(changes.settle.0, &mut memory).await?;
         Ok(if more { Some(self.now) } else { next })
     }
 
@@ -83,12 +84,13 @@ impl Turn<'_> {
     }
 
     /// Builds what has been quiet for long enough; answers when the next one will have been.
-    async fn strike(&self, memory: &mut Memory) -> Result<Option<Timestamp>, TurnError> {
+    async fn strike(&self, settle: Duration, memory: &mut Memory) -> Result<Option<Timestamp>, TurnError> {
         let mut next = None;
         for key in memory.keys(TIMER) {
             let Some(timer): Option<Timer> = memory.get(&key)? else { continue };
             let due = Timestamp(timer.due);
-            if due > self.now {
+            // Farther away than it can be, it was set under a clock that has been set back since.
+            if due > self.now && due.since(self.now) <= settle {
                 next = [next, Some(due)].into_iter().flatten().min();
                 continue;
             }

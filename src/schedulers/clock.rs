@@ -10,14 +10,24 @@ use rouse_store::{Batch, Page};
 use std::time::Duration;
 
 const LAST: &str = "last";
+/// How often strokes have begun anew since the clock was set back: with it, what strikes a second time under one name is another one.
+const ANEW: &str = "anew";
+/// Clocks that are kept in step are set back by less.
+const SLACK: Duration = Duration::from_secs(1);
 /// A moment that is later than this when it is looked at passed while no master was up.
 const LATE: Duration = Duration::from_secs(90);
+/// A clock that is set back by more than this was wrong before, and what it said then counts no more.
+const CORRECTED: Duration = Duration::from_secs(3 * 3600);
 
 impl Turn<'_> {
     pub(super) async fn every(&self, every: Every) -> Result<Option<Timestamp>, TurnError> {
         let mut memory = self.memory().await?;
         let last = self.last(&mut memory).await?;
         let due = last + every.period.0;
+        if last.since(self.now) > SLACK {
+            self.begin_anew(&mut memory).await?;
+            return Ok(Some(self.now + every.period.0));
+        }
         if due > self.now {
             return Ok(Some(due));
         }
@@ -30,7 +40,11 @@ impl Turn<'_> {
 
     pub(super) async fn cron(&self, cron: &Cron) -> Result<Option<Timestamp>, TurnError> {
         let mut memory = self.memory().await?;
-        let last = self.last(&mut memory).await?;
+        let mut last = self.last(&mut memory).await?;
+        if strikes_anew(cron, last, self.now) {
+            self.begin_anew(&mut memory).await?;
+            last = self.now;
+        }
         let Some(mut struck) = next_after(cron, last) else { return Ok(None) };
         if struck > self.now {
             return Ok(Some(struck));
@@ -54,6 +68,17 @@ impl Turn<'_> {
         Ok(since)
     }
 
+    /// From now on, under a clock that was set back, strokes are others than those that had the same names before.
+    async fn begin_anew(&self, memory: &mut Memory) -> Result<(), TurnError> {
+        let anew = memory.get::<i64>(ANEW)?.unwrap_or(0) + 1;
+        let mut batch = Batch::new("scheduler.anew");
+        memory.set(&mut batch, ANEW, &anew);
+        memory.set(&mut batch, LAST, &self.now.0);
+        self.ctx.store.commit(batch).await?;
+        tracing::warn!(scheduler = self.name, "the clock was set back since this scheduler struck last");
+        Ok(())
+    }
+
     async fn strike_at(
         &self,
         memory: &mut Memory,
@@ -68,10 +93,11 @@ impl Turn<'_> {
             self.ctx.store.commit(batch).await?;
             return Ok(());
         }
+        let anew = memory.get::<i64>(ANEW)?.map_or_else(String::new, |anew| format!("/{anew}"));
         let shown =
             DateTime::<Utc>::from_timestamp_micros(at.0).map(|t| t.format("%Y-%m-%d %H:%M UTC").to_string());
         let wish = Wish {
-            origin: format!("{}/at/{}", self.name, at.0 / 1_000_000),
+            origin: format!("{}/at/{}{anew}", self.name, at.0 / 1_000_000),
             scheduler: Some(self.name.to_owned()),
             reason: format!("scheduled for {}", shown.unwrap_or_default()),
             owner: None,
@@ -111,6 +137,16 @@ impl Turn<'_> {
     }
 }
 
+/// Whether the clock was set back since the last stroke in a way that must not be waited out. What strikes in every hour goes by the new time at once;
+/// what strikes at a written time has struck, unless the clock was plainly wrong.
+fn strikes_anew(cron: &Cron, last: Timestamp, now: Timestamp) -> bool {
+    let ahead = last.since(now);
+    let text = cron.expression.as_str().trim();
+    let in_every_hour =
+        text.starts_with("@hourly") || text.split_whitespace().take(2).any(|field| field.contains('*'));
+    ahead > CORRECTED || (ahead > LATE && in_every_hour)
+}
+
 /// The next moment of a cron expression strictly after another, in its own time zone: on the night that has an hour twice it strikes once,
 /// on the one that lacks it at its end.
 fn next_after(cron: &Cron, after: Timestamp) -> Option<Timestamp> {
@@ -118,3 +154,6 @@ fn next_after(cron: &Cron, after: Timestamp) -> Option<Timestamp> {
     let next = cron.expression.cron.find_next_occurrence(&after, false).ok()?;
     Some(Timestamp(next.timestamp_micros()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,13 @@ const GIT: Need = Need { program: "git", packages: &["git"] };
 const CC: Need = Need { program: "cc", packages: &["gcc"] };
 const LIBC: Need = Need { program: "/usr/include/stdlib.h", packages: &["libc6-dev"] };
 
+/// Sets one process's clock.
+const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"
+} else {
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+};
+
 /// To compile the master and the agent, and for the project's sample repository.
 pub const DEMO: &[Need] = &[GIT, CC, LIBC];
 
@@ -36,6 +43,7 @@ pub const TEST: &[Need] = &[
     Need { program: "initdb", packages: &["postgresql"] },
     Need { program: "psql", packages: &["postgresql-client"] },
     Need { program: "busybox", packages: &["busybox-static"] },
+    Need { program: FAKETIME, packages: &["libfaketime"] },
     Need { program: "setpriv", packages: &["util-linux"] },
     Need { program: "tar", packages: &["tar"] },
 ];
