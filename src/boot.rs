@@ -1,7 +1,7 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
 use crate::accounts::Accounts;
-use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock};
+use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock, Trouble};
 use crate::fleet::Fleet;
 use crate::keys::InstallationKey;
 use crate::revisions::{Applied, ApplyError, Revisions};
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two heartbeats of this master.
 const BEAT: Duration = Duration::from_secs(2);
+/// Between two looks for trouble to tell of.
+const TROUBLES: Duration = Duration::from_secs(1);
 /// A master that has not moved for so long is dead to the others.
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -106,8 +108,9 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
             configured(active.clone()),
             crate::sources::Limits::default(),
         )?,
-        logs: crate::logs::Logs::new(store.clone(), Arc::clone(&objects), crate::logs::Limits::default()),
-        artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
+        logs: crate::logs::Logs::new(store.clone(), objects.clone(), crate::logs::Limits::default()),
+        artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
+        objects,
         clock,
         me: master.id,
         machine,
@@ -206,6 +209,7 @@ fn start_loops(
     supervisor.start("builds", crate::builds::run(Arc::clone(ctx), secrets, stop.clone()));
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
+    supervisor.start("troubles", tell_troubles(Arc::clone(ctx), stop.clone()));
     supervisor.start("reload", reload_on_signal(Arc::clone(ctx), stop));
 }
 
@@ -304,6 +308,7 @@ async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, fenced: Arc<AtomicBool>, s
         }
         match ctx.store.beat(&mut master).await {
             Ok(()) => {}
+            Err(CommitError::Conflict { .. }) if is_still_ours(&ctx, &mut master).await => {}
             Err(error @ (CommitError::Fenced { .. } | CommitError::Conflict { .. })) => {
                 tracing::error!(%error, "another master has taken this one's place; stopping");
                 fenced.store(true, Ordering::Relaxed);
@@ -312,12 +317,51 @@ async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, fenced: Arc<AtomicBool>, s
             }
             Err(error) => {
                 master.counter -= 1;
-                tracing::warn!(%error, "no heartbeat could be written");
+                tracing::debug!(error = crate::supervisor::chain(&error), "no heartbeat could be written");
+                // Whoever cannot write cannot tell whether others could.
+                continue;
             }
         }
         if let Err(error) = ctx.roles.observe().await {
             tracing::warn!(%error, "the other masters could not be looked at");
         }
+    }
+}
+
+/// A beat that the database took and never answered has moved the counter under our own term: then we go on from there. Where the row cannot be
+/// read, the next beat tells.
+async fn is_still_ours(ctx: &Ctx, master: &mut Master) -> bool {
+    let Ok(all) = ctx.store.masters().await else {
+        master.counter -= 1;
+        return true;
+    };
+    match all.into_iter().find(|row| row.id == master.id) {
+        Some(row) if row.term == master.term && !row.stopped => {
+            *master = row;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Says in the log what keeps this master from working, once when it begins and once when it is over. The heartbeat's writes find it out where
+/// nobody else writes.
+async fn tell_troubles(ctx: Arc<Ctx>, stop: CancellationToken) {
+    let mut told: Vec<Trouble> = Vec::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TROUBLES) => {}
+        }
+        let now = ctx.troubles();
+        for trouble in now.iter().filter(|t| !told.iter().any(|o| (o.part, o.kind) == (t.part, t.kind))) {
+            tracing::warn!(part = trouble.part, "not ready: {}", trouble.message);
+        }
+        for over in told.iter().filter(|o| !now.iter().any(|t| t.part == o.part)) {
+            let seconds = over.since.elapsed().as_secs();
+            tracing::info!(part = over.part, "the trouble with the {} is over, after {seconds} s", over.part);
+        }
+        told = now;
     }
 }
 

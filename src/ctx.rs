@@ -2,6 +2,8 @@
 //!
 //! It owns nothing but handles. What is true stands in the store; a nudge carries no data.
 
+mod trouble;
+
 use crate::config::Config;
 use crate::keys::InstallationKey;
 use crate::switchboard::Switchboard;
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+
+pub use trouble::Trouble;
 
 /// Shared by all parts of one master.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Ctx {
     pub sources: crate::sources::Sources,
     pub logs: crate::logs::Logs,
     pub artifacts: crate::artifacts::Artifacts,
+    /// Where the bytes of logs and artifacts lie, for what its disk has to say.
+    pub objects: Arc<crate::objects::Objects>,
 }
 
 impl Ctx {

@@ -1,11 +1,21 @@
 //! Where the bytes of logs and artifacts lie: an object store. This module opens the one that needs nothing, a directory; what is in it is
-//! its callers' affair.
+//! its callers' affair. It remembers when a disk was full, so that somebody can say so.
 
-use object_store::ObjectStore;
+pub mod disk;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as Answer, UploadPart,
+};
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Why a directory cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +41,144 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// Where the directory cannot be made or opened.
-pub fn directory(path: &Path) -> Result<Arc<dyn ObjectStore>, ObjectsError> {
+pub fn directory(path: &Path) -> Result<Arc<Objects>, ObjectsError> {
     std::fs::create_dir_all(path).map_err(|source| ObjectsError::Make { path: path.to_owned(), source })?;
     remove_abandoned(path, SystemTime::now());
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| ObjectsError::Open { path: path.to_owned(), source })?;
-    Ok(Arc::new(store.with_fsync(true)))
+    Ok(Arc::new(Objects { inner: store.with_fsync(true), folder: path.to_owned(), full: Arc::default() }))
+}
+
+/// A directory as an object store, and what is known of its disk.
+#[derive(Debug)]
+pub struct Objects {
+    inner: LocalFileSystem,
+    folder: PathBuf,
+    full: Arc<Mutex<Option<Full>>>,
+}
+
+/// Something did not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    pub since: Instant,
+    /// Its bytes.
+    pub wanted: u64,
+}
+
+impl Objects {
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the last thing to be written did not fit, and would still not fit now.
+    #[must_use]
+    pub fn full(&self) -> Option<Full> {
+        let mut full = self.full.lock().expect("nothing panics while it is held");
+        // Nobody may have tried since there is room again.
+        let fits = |full: &Full| disk::room(&self.folder).is_some_and(|room| room.free > full.wanted);
+        if full.as_ref().is_some_and(fits) {
+            *full = None;
+        }
+        *full
+    }
+}
+
+/// Notes how a write of so many bytes went.
+fn note<T>(full: &Mutex<Option<Full>>, wanted: usize, done: Answer<T>) -> Answer<T> {
+    let mut full = full.lock().expect("nothing panics while it is held");
+    match &done {
+        // A small thing may fit where a large one does not.
+        Ok(_) if full.is_some_and(|full| wanted as u64 >= full.wanted.max(1)) => *full = None,
+        Ok(_) => {}
+        Err(error) if is_full(error) => {
+            let since = full.map_or_else(Instant::now, |before| before.since);
+            *full = Some(Full { since, wanted: wanted as u64 });
+        }
+        Err(_) => {}
+    }
+    done
+}
+
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Objects {
+    async fn put_opts(&self, location: &Key, payload: PutPayload, opts: PutOptions) -> Answer<PutResult> {
+        let wanted = payload.content_length();
+        note(&self.full, wanted, self.inner.put_opts(location, payload, opts).await)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Key,
+        opts: PutMultipartOptions,
+    ) -> Answer<Box<dyn MultipartUpload>> {
+        let begun = self.inner.put_multipart_opts(location, opts).await;
+        let inner = note(&self.full, 0, begun)?;
+        Ok(Box::new(Parts { inner, full: Arc::clone(&self.full) }))
+    }
+
+    async fn get_opts(&self, location: &Key, options: GetOptions) -> Answer<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Answer<Key>>) -> BoxStream<'static, Answer<Key>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Answer<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> Answer<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Key, to: &Key, options: CopyOptions) -> Answer<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// An object that comes in parts.
+#[derive(Debug)]
+struct Parts {
+    inner: Box<dyn MultipartUpload>,
+    full: Arc<Mutex<Option<Full>>>,
+}
+
+#[async_trait]
+impl MultipartUpload for Parts {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (wanted, full) = (data.content_length(), Arc::clone(&self.full));
+        let part = self.inner.put_part(data);
+        Box::pin(async move { note(&full, wanted, part.await) })
+    }
+
+    async fn complete(&mut self) -> Answer<PutResult> {
+        let done = self.inner.complete().await;
+        note(&self.full, 0, done)
+    }
+
+    async fn abort(&mut self) -> Answer<()> {
+        self.inner.abort().await
+    }
 }
 
 /// A file in the making has the name that it will have, `#` and a number; no object of ours has a `#` in its name.

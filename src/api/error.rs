@@ -12,6 +12,9 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::{OpenApi, Ref};
 use utoipa::{Modify, ToSchema};
 
+/// Seconds after which it may be worth another try.
+const RETRY_AFTER: &str = "2";
+
 /// What kind of thing went wrong; stable, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -99,14 +102,32 @@ impl ApiError {
 
     /// The master's own fault: logged here, where it is handled, and told without its particulars.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            text = format!("{text}: {source}");
-            cause = source.source();
+        if let Some(away) = Self::if_away(error) {
+            return away;
         }
-        tracing::error!(error = text, "an API call failed");
+        tracing::error!(error = crate::supervisor::chain(error), "an API call failed");
         Self::new(ErrorCode::Internal, "the master failed to answer; its log says more")
+    }
+
+    /// Nothing of what was asked for has been done, and the same may be asked again. The log tells once why, and not for each call.
+    fn away(error: &(dyn std::error::Error + 'static), message: &str) -> Self {
+        tracing::debug!(error = crate::supervisor::chain(error), "an API call was turned away");
+        Self::new(ErrorCode::Unavailable, message).help("try again; `/readyz` says why")
+    }
+
+    /// Where a database that is away is at the bottom of it.
+    fn if_away(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(at) = cause {
+            if at.downcast_ref::<ReadError>().is_some_and(ReadError::is_away) {
+                return Some(Self::away(error, "the database cannot be read now"));
+            }
+            if matches!(at.downcast_ref::<CommitError>(), Some(CommitError::Unavailable { .. })) {
+                return Some(Self::away(error, "the database cannot be written now"));
+            }
+            cause = at.source();
+        }
+        None
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -135,12 +156,7 @@ impl From<CommitError> for ApiError {
             CommitError::Fenced { .. } => {
                 Self::new(ErrorCode::Unavailable, "another master has taken over from this one")
             }
-            CommitError::Unavailable { .. } => {
-                let told = Self::internal(&error);
-                drop(told);
-                Self::new(ErrorCode::Unavailable, "the database cannot be written now").help("try again")
-            }
-            CommitError::Constraint { .. } => Self::internal(&error),
+            CommitError::Unavailable { .. } | CommitError::Constraint { .. } => Self::internal(&error),
         }
     }
 }
@@ -151,6 +167,9 @@ impl IntoResponse for ApiError {
         let mut response = (StatusCode::from(code), Json(ErrorEnvelope { error: *self.0 })).into_response();
         if code == ErrorCode::Unauthenticated {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if code == ErrorCode::Unavailable {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response
     }

@@ -15,12 +15,14 @@ mod roles;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trouble;
 pub mod value;
 
 pub use batch::{Batch, Op};
 pub use reads::Page;
 pub use record::Record;
 pub use roles::{HoldError, Identity, Observer, RoleHeld};
+pub use trouble::{Trouble, Why};
 
 use crate::value::{Malformed, Value};
 use async_trait::async_trait;
@@ -28,7 +30,7 @@ use rouse_model::TypedId;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -94,6 +96,14 @@ pub enum ReadError {
     Database(#[from] DatabaseError),
     #[error("understand what the database holds")]
     Malformed(#[from] Malformed),
+}
+
+impl ReadError {
+    /// The database is away, and may be back at the next try.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Database(error) if trouble::is_away(error))
+    }
 }
 
 /// Why a store could not be opened.
@@ -164,6 +174,8 @@ struct Inner {
     block_lock: tokio::sync::Mutex<()>,
     committed: Committed,
     failpoint: failpoint::Failpoint,
+    condition: trouble::Condition,
+    file: Option<PathBuf>,
     facts: Facts,
 }
 
@@ -187,10 +199,18 @@ impl Store {
             Location::Sqlite(path) => Box::new(sqlite::Sqlite::open(path, Arc::clone(&committed)).await?),
             Location::Postgres(url) => Box::new(postgres::Postgres::open(url, Arc::clone(&committed)).await?),
         };
-        Self::over(backend, committed).await
+        let file = match location {
+            Location::Sqlite(path) => Some(path.clone()),
+            Location::Postgres(_) => None,
+        };
+        Self::over(backend, committed, file).await
     }
 
-    async fn over(backend: Box<dyn Backend>, committed: Committed) -> Result<Self, OpenError> {
+    async fn over(
+        backend: Box<dyn Backend>,
+        committed: Committed,
+        file: Option<PathBuf>,
+    ) -> Result<Self, OpenError> {
         let facts = read_facts(&*backend).await?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -199,6 +219,8 @@ impl Store {
                 block_lock: tokio::sync::Mutex::default(),
                 committed,
                 failpoint: failpoint::Failpoint::from_environment(),
+                condition: trouble::Condition::default(),
+                file,
                 facts,
             }),
         })
@@ -209,6 +231,12 @@ impl Store {
         &self.inner.facts
     }
 
+    /// The database's own file, where it is one of this machine.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.inner.file.as_deref()
+    }
+
     /// Makes a batch true, durably, or leaves everything as it was.
     ///
     /// # Errors
@@ -217,12 +245,21 @@ impl Store {
         let name = batch.name;
         let after = std::mem::take(&mut batch.after);
         self.inner.failpoint.before(name);
-        self.inner.backend.commit(batch).await?;
+        let waiting = self.inner.condition.begin();
+        let done = self.inner.backend.commit(batch).await;
+        waiting.end(&done);
+        done?;
         self.inner.failpoint.after(name);
         for then in after {
             (then.0)();
         }
         Ok(())
+    }
+
+    /// Why nothing can be written now, where that is so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.inner.condition.now()
     }
 
     /// Changes whenever events that this process committed can be read, some milliseconds after the commit where somebody has to number them.

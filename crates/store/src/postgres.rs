@@ -16,10 +16,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use writer::is_of_database;
+
 /// How long a read waits for a connection, be it that all are taken or that the server is away.
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// A master that is frozen within a transaction holds what others wait for, its own row among it: the server ends the session before a lease is over.
 const FROZEN: &str = "8s";
+/// How long a read may take, once it has a connection, before that is taken for dead.
+const READ: Duration = Duration::from_secs(60);
 /// Taken while migrating, so that two masters that start at once do not both do it.
 const MIGRATION_LOCK: i64 = 0x0072_6f75_7365;
 
@@ -115,8 +119,13 @@ impl Backend for Postgres {
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
         let query = params.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-        let rows = query.fetch_all(&self.pool).await?;
-        rows.iter().map(cells).collect()
+        let mut connection = self.pool.acquire().await?;
+        let Ok(rows) = tokio::time::timeout(READ, query.fetch_all(&mut *connection)).await else {
+            // Whoever came next would wait for the same answer.
+            drop(connection.detach());
+            return Err(writer::silent("answered a read").into());
+        };
+        rows?.iter().map(cells).collect()
     }
 
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError> {

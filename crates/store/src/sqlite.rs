@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Job, Reply, Writer};
 
+pub(crate) use writer::is_of_database;
+
 /// How long another process (a backup, somebody's shell) may hold the database before a write answers that it cannot be done now.
 const BUSY: Duration = Duration::from_secs(5);
 

@@ -198,7 +198,7 @@ fn context(
     state: PathBuf,
 ) -> (Arc<Ctx>, tokio_util::sync::DropGuard) {
     let objects = crate::objects::directory(&state.join("objects")).unwrap();
-    let logs = crate::logs::Logs::new(store.clone(), Arc::clone(&objects), crate::logs::Limits::default());
+    let logs = crate::logs::Logs::new(store.clone(), objects.clone(), crate::logs::Limits::default());
     let repositories = crate::boot::configured(revisions.subscribe());
     let sources =
         crate::sources::Sources::open(state.join("mirrors"), repositories, crate::sources::Limits::default())
@@ -210,7 +210,8 @@ fn context(
         roles: Roles::new(store.clone(), me, Duration::from_secs(15)),
         sources,
         logs,
-        artifacts: crate::artifacts::Artifacts::new(store.clone(), objects, Arc::clone(&clock)),
+        artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
+        objects,
         me,
         machine: "machine".into(),
         url: "http://127.0.0.1:8010".into(),

@@ -177,7 +177,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
         .unwrap_or_else(|_| Err(silent("let anybody in")))
 }
 
-fn silent(what: &str) -> sqlx::Error {
+pub(super) fn silent(what: &str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(
         std::io::ErrorKind::TimedOut,
         format!("the server has not {what} in time"),
@@ -293,11 +293,19 @@ impl Failure {
 }
 
 /// What any other batch would meet as well: no connection, no rights, no room, a server that stops or stands by.
-fn is_of_database(error: &sqlx::Error) -> bool {
+pub(crate) fn is_of_database(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
         Some(db) => db.code().is_none_or(|code| {
             ["08", "25", "28", "42501", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
         }),
-        None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+        ),
     }
 }

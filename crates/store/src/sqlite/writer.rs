@@ -210,7 +210,7 @@ impl Failure {
 }
 
 /// What any other job would meet as well.
-fn is_of_database(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_of_database(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
         NotADatabase, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,

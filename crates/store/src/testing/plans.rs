@@ -47,7 +47,7 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     let asked = Arc::new(Mutex::new(Vec::new()));
     let recording = Recording { inner: subject.open().await, asked: Arc::clone(&asked) };
     let committed: Committed = Arc::new(watch::Sender::new(0));
-    let store = Store::over(Box::new(recording), committed).await.expect("it is open already");
+    let store = Store::over(Box::new(recording), committed, None).await.expect("it is open already");
     asked.lock().expect("nothing panics while it is held").clear();
     store.queue(100).await?;
     store.queue_length().await?;
