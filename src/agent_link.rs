@@ -17,7 +17,7 @@ use rouse_model::worker::{Link, Phase, Worker, WorkerEvent};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Each side says something at least so often.
@@ -30,10 +30,14 @@ const TICK: Duration = Duration::from_secs(5);
 /// Keeps listeners in step with the workers that are live, until told to stop.
 pub async fn run(ctx: Arc<Ctx>, accounts: Arc<Accounts>, stop: CancellationToken) {
     let mut listeners: HashMap<WorkerId, Listener> = HashMap::new();
+    let mut unknown = HashMap::new();
     forget_old_sessions(&ctx).await;
     loop {
         if let Err(error) = converge(&ctx, &accounts, &mut listeners, &stop).await {
             tracing::warn!(%error, "agents' listeners could not be brought in step; trying again");
+        }
+        if let Err(error) = close_unknown_sessions(&ctx, &mut unknown).await {
+            tracing::debug!(%error, "sessions could not be compared with the record");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -62,6 +66,33 @@ async fn forget_old_sessions(ctx: &Ctx) {
             }
         }
     }
+}
+
+/// A session's end that could not be recorded, as the database was away: without it the worker would count as attached for ever. One that has
+/// just begun is on record before it is known here, so a session must be unknown twice, at least a tick apart.
+async fn close_unknown_sessions(
+    ctx: &Ctx,
+    unknown: &mut HashMap<WorkerId, (String, Instant)>,
+) -> Result<(), rouse_store::ReadError> {
+    let live = ctx.store.live_workers().await?;
+    let mut seen = HashMap::new();
+    for worker in live.iter().filter(|w| w.master == ctx.me && !ctx.switchboard.is_attached(w.id)) {
+        let Link::Attached { session, .. } = &worker.link else { continue };
+        let since = match unknown.get(&worker.id) {
+            Some((known, since)) if known == session => *since,
+            _ => Instant::now(),
+        };
+        seen.insert(worker.id, (session.clone(), since));
+        if since.elapsed() < TICK {
+            continue;
+        }
+        let event = WorkerEvent::Detached { session: session.clone() };
+        if let Err(error) = crate::workers::apply(ctx, worker.id, "worker.silent", &event, |_, _| {}).await {
+            tracing::debug!(%error, worker = worker.name, "a session that is over could not be closed");
+        }
+    }
+    *unknown = seen;
+    Ok(())
 }
 
 async fn converge(

@@ -19,6 +19,7 @@ use rouse_model::logs::Artifact;
 use rouse_model::{ArtifactId, BuildId, StepId};
 use rouse_store::{Batch, CommitError, ReadError, Store};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One file at most.
 const MAX_BYTES: u64 = 10 << 30;
@@ -28,6 +29,9 @@ const MAX_FILES: usize = 10_000;
 const MAX_PATH: usize = 1_024;
 /// What is read into memory at once.
 const MAX_SMALL: i64 = 1 << 20;
+/// How long a file that has arrived waits for its row, less than an agent waits for an answer; and how often that is tried.
+const RECORD: Duration = Duration::from_secs(45);
+const RECORD_AGAIN: Duration = Duration::from_millis(500);
 /// Sets that the master keeps for itself begin with this, and are shown to nobody.
 pub const HIDDEN: char = '.';
 
@@ -59,6 +63,19 @@ pub enum ReceiveError {
     Read(#[from] ReadError),
     #[error("record the file")]
     Commit(#[from] CommitError),
+}
+
+impl ReceiveError {
+    /// A store is away: the same may succeed once it is back.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Broken(_) | Self::Objects(object_store::Error::NotFound { .. }) => false,
+            Self::Objects(_) => true,
+            Self::Read(error) => error.is_away(),
+            Self::Commit(error) => matches!(error, CommitError::Unavailable { .. }),
+        }
+    }
 }
 
 /// The artifact service; clones share it.
@@ -111,8 +128,26 @@ impl Artifacts {
             key,
             created: self.clock.now(),
         };
-        self.record(&artifact, &build.project).await?;
+        self.record_patiently(&artifact, &build.project).await?;
         Ok(artifact)
+    }
+
+    /// The bytes are here, perhaps many: a database that is away for a while is waited for. Where it stays away they go, as the sender will send
+    /// them again.
+    async fn record_patiently(&self, artifact: &Artifact, project: &str) -> Result<(), ReceiveError> {
+        let late = tokio::time::Instant::now() + RECORD;
+        loop {
+            match self.record(artifact, project).await {
+                Err(error) if error.is_away() && tokio::time::Instant::now() < late => {
+                    tokio::time::sleep(RECORD_AGAIN).await;
+                }
+                Err(error) if error.is_away() => {
+                    let _ = self.objects.delete(&Key::from(artifact.key.as_str())).await;
+                    return Err(error);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// How many bytes there are of a file whose sender broke off.

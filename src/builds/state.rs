@@ -30,6 +30,8 @@ pub(super) enum DriveError {
     Config(#[from] crate::revisions::RevisionError),
     #[error("the build's log cannot be closed")]
     Log(#[from] crate::logs::LogError),
+    #[error("what the build has sent cannot be read")]
+    Artifact(#[from] crate::artifacts::ReceiveError),
 }
 
 /// One build, as it stands.

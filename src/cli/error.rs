@@ -61,6 +61,15 @@ impl CliError {
         Self::Usage { message: message.into(), help: None }
     }
 
+    /// The master is away or not ready: the same may succeed a little later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Transport(_) => true,
+            Self::Api(body) => body.code == ErrorCode::Unavailable,
+            _ => false,
+        }
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Api(body) => match body.code {

@@ -77,12 +77,13 @@ impl Backoff {
 
     /// Waits where trying again may help; gives the error back where it does not.
     pub(super) async fn wait(&mut self, error: CliError, out: &Out) -> Result<(), CliError> {
-        let may_pass = matches!(error, CliError::Connect { .. } | CliError::Transport(_));
-        if !may_pass || self.tries >= Self::TRIES {
+        if !error.may_pass() || self.tries >= Self::TRIES {
             return Err(error);
         }
         if self.tries == 0 {
-            out.note(&format!("{DIM}connection lost; trying again{DIM:#}"));
+            let what =
+                if matches!(error, CliError::Api(_)) { "the master is not ready" } else { "connection lost" };
+            out.note(&format!("{DIM}{what}; trying again{DIM:#}"));
         }
         self.pause().await;
         Ok(())
@@ -98,6 +99,16 @@ impl Backoff {
 async fn now(client: &Client) -> Result<i64, CliError> {
     let master: MasterView = client.view("/master").await?;
     Ok(master.newest_event)
+}
+
+/// The same of a master that may have to be waited for.
+async fn now_or_later(client: &Client, backoff: &mut Backoff, out: &Out) -> Result<i64, CliError> {
+    loop {
+        match now(client).await {
+            Ok(place) => return Ok(place),
+            Err(error) => backoff.wait(error, out).await?,
+        }
+    }
 }
 
 /// Waits for the next event about these things.
@@ -120,7 +131,7 @@ impl<'a> Bell<'a> {
             match self.client.events("/events", &query, Some(&self.place.to_string())).await {
                 Ok(stream) => self.stream = Some(stream),
                 // The look that follows says what is wrong.
-                Err(CliError::Connect { .. } | CliError::Transport(_)) => return Ok(()),
+                Err(error) if error.may_pass() => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -171,8 +182,8 @@ pub(super) async fn something_happens(
 /// A build to its end, its steps told on stderr as they end.
 pub(super) async fn build(client: &Client, id: i64, out: &Out) -> Result<BuildDetail, CliError> {
     let mut told: HashSet<i64> = HashSet::new();
-    let mut place = now(client).await?;
     let mut backoff = Backoff::default();
+    let mut place = now_or_later(client, &mut backoff, out).await?;
     let mut begun = false;
     loop {
         let detail: BuildDetail = match client.view(&format!("/builds/{id}")).await {
@@ -213,7 +224,7 @@ pub(super) async fn request(client: &Client, id: i64, out: &Out) -> Result<Exit,
     let mut said = String::new();
     let mut watched: HashSet<i64> = HashSet::new();
     let mut backoff = Backoff::default();
-    let mut place = now(client).await?;
+    let mut place = now_or_later(client, &mut backoff, out).await?;
     loop {
         let request: RequestView = match client.get(&format!("/requests/{id}"), &Vec::new()).await {
             Ok(value) => as_view(value)?,

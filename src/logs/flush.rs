@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// While a log grows, speed counts for more than size.
 const LIVE_LEVEL: i32 = 1;
+/// Between two tries, where the store is away or full.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Compressing more than this is not done between two other things.
 const BLOCKING: usize = 64 * 1024;
 /// An encoded tail is a little longer than its bytes; output in tiny frames may make it much longer, and then it is no tail for a row.
@@ -75,7 +77,7 @@ impl Logs {
                 Err(error) => {
                     tracing::warn!(log = %entry.id, error = %crate::supervisor::chain(&error), "output could not be stored yet");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(30));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
