@@ -9,6 +9,7 @@ use super::{HEARTBEAT, QUIET};
 use crate::logs::{AgentClock, Progress};
 use crate::switchboard::{ToDriver, ToSession};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
     CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame,
@@ -49,6 +50,7 @@ pub(super) async fn serve(door: Door, mut socket: WebSocket) {
     let mut open = Session {
         door: door.clone(),
         held: HashMap::new(),
+        late: HashMap::new(),
         builds: HashMap::new(),
         progress: Progress::default(),
         clock,
@@ -64,10 +66,21 @@ pub(super) async fn serve(door: Door, mut socket: WebSocket) {
     }
 }
 
+/// An agent that takes nothing any more is cut off.
+async fn send(write: &mut SplitSink<WebSocket, Message>, said: &ToAgent) -> Result<(), &'static str> {
+    match tokio::time::timeout(QUIET, write.send(Message::Text(encode(said).into()))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("the connection broke"),
+        Err(_) => Err("the agent takes nothing"),
+    }
+}
+
 struct Session {
     door: Door,
     /// Finished and not forgotten.
     held: HashMap<CommandId, Outcome>,
+    /// Finished while there was no connection; the rest of their output is still to come.
+    late: HashMap<CommandId, Outcome>,
     /// Which build a command belongs to.
     builds: HashMap<CommandId, BuildId>,
     /// Where the log service says how far each stream is durable.
@@ -120,9 +133,13 @@ impl Session {
                                 return reason;
                             }
                         },
-                        Some(Ok(Message::Binary(bytes))) => match self.take_output(bytes).await {
-                            Ok(Some(said)) => said,
-                            Ok(None) => continue,
+                        Some(Ok(Message::Binary(bytes))) => match self.take_in(bytes, &mut write).await {
+                            Ok(taken) => {
+                                // It may have said more meanwhile, which nobody has read yet.
+                                heard = Instant::now();
+                                let Some(said) = taken else { continue };
+                                said
+                            }
                             Err(reason) => {
                                 let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
                                 let _ = write.send(Message::Close(Some(frame))).await;
@@ -148,10 +165,33 @@ impl Session {
                     ToAgent::Heartbeat {}
                 }
             };
-            if write.send(Message::Text(encode(&said).into())).await.is_err() {
-                return "the connection broke";
+            if let Err(reason) = send(&mut write, &said).await {
+                return reason;
             }
         }
+    }
+
+    /// Takes output in. It may have to wait for room, for as long as a disk is full: meanwhile the agent hears that we are here.
+    async fn take_in(
+        &mut self,
+        bytes: bytes::Bytes,
+        write: &mut SplitSink<WebSocket, Message>,
+    ) -> Result<Option<ToAgent>, &'static str> {
+        let stop = self.door.stop.clone();
+        let taken = {
+            let taking = self.take_output(bytes);
+            tokio::pin!(taking);
+            loop {
+                tokio::select! {
+                    biased;
+                    taken = &mut taking => break taken?,
+                    () = stop.cancelled() => return Err("the listener closed"),
+                    () = tokio::time::sleep(HEARTBEAT) => send(write, &ToAgent::Heartbeat {}).await?,
+                }
+            }
+        };
+        self.hand_over_late().await?;
+        Ok(taken)
     }
 
     /// Compares what the agent has with what is on record: how far streams are known, and which commands are over.
@@ -167,7 +207,7 @@ impl Session {
                 Some(row) if row.state == RowState::Wanted && row.worker == self.door.worker => {
                     self.builds.insert(report.id, row.build);
                     if let CommandState::Finished(outcome) = &report.state {
-                        self.held.insert(report.id, (**outcome).clone());
+                        self.late.insert(report.id, (**outcome).clone());
                     }
                 }
                 _ => forget.push(report.id),
@@ -179,7 +219,45 @@ impl Session {
             // A log that is closed or unknown wants no more of it.
             durable.push(Durable { stream: stream.stream, to: to.unwrap_or(stream.to) });
         }
+        // An outcome is believed once all of its output is here. Of what the agent does not have any more, nothing will come.
+        let unsent = |id: StreamId| attached.hello.streams.iter().any(|s| s.stream == id && s.from < s.to);
+        for (id, outcome) in std::mem::take(&mut self.late) {
+            let comes = outcome.streams.iter().any(|end| unsent(end.stream));
+            if comes && !self.has_all_of(&outcome).await? {
+                self.late.insert(id, outcome);
+            } else {
+                self.held.insert(id, outcome);
+            }
+        }
         Ok((durable, forget))
+    }
+
+    /// Whether all output that an outcome speaks of has come in.
+    async fn has_all_of(&self, outcome: &Outcome) -> Result<bool, crate::logs::LogError> {
+        for end in &outcome.streams {
+            if self.door.ctx.logs.received(LogId(end.stream.0)).await? < end.to {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Outcomes that came before their output, as far as that is here now.
+    async fn hand_over_late(&mut self) -> Result<(), &'static str> {
+        for (command, outcome) in std::mem::take(&mut self.late) {
+            let whole = self.has_all_of(&outcome).await.map_err(|error| {
+                tracing::warn!(%error, worker = %self.door.worker, "a log could not be looked at");
+                "output could not be taken"
+            })?;
+            if !whole {
+                self.late.insert(command, outcome);
+            } else if let Some(build) = self.builds.get(&command) {
+                self.held.insert(command, outcome.clone());
+                let outcome = Box::new(outcome);
+                self.door.ctx.switchboard.to_driver(*build, ToDriver::Finished { command, outcome });
+            }
+        }
+        Ok(())
     }
 
     async fn hear(&mut self, text: &str) -> Result<(), &'static str> {
@@ -253,6 +331,7 @@ impl Session {
             ToSession::Forget(commands) => {
                 for command in &commands {
                     self.held.remove(command);
+                    self.late.remove(command);
                     self.builds.remove(command);
                 }
                 Some(ToAgent::Forget { commands })
