@@ -1,6 +1,7 @@
 //! From what an agent answered to how a step ended.
 
-use rouse_agent_protocol::{FailureClass as AgentClass, Outcome, OutcomeKind};
+use crate::objects::disk::words as words_of_size;
+use rouse_agent_protocol::{FailureClass as AgentClass, NoRoom, Outcome, OutcomeKind};
 use rouse_model::BuildResult;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::PlannedStep;
@@ -45,17 +46,30 @@ pub(super) fn of_run(outcome: &Outcome, planned: &PlannedStep) -> End {
     if outcome.leftovers > 0 {
         end.summary.push_str(&format!("; {} left-over processes killed", outcome.leftovers));
     }
-    end
+    blame_disk(end, outcome)
+}
+
+/// A disk that is full is the infrastructure's, whoever filled it: others write there, too.
+fn blame_disk(end: End, outcome: &Outcome) -> End {
+    let Some(NoRoom { path, free, size }) = &outcome.no_room else { return end };
+    if end.result != BuildResult::Failure {
+        return end;
+    }
+    let (free, size) = (words_of_size(*free), words_of_size(*size));
+    let summary =
+        format!("the worker's file system is full, {free} of {size} are free ({path}): {}", end.summary);
+    End { result: BuildResult::Retry, class: Some(FailureClass::AgentLost), summary }
 }
 
 /// What went wrong, where something did, with a command that moves files or runs a helper.
 pub(super) fn trouble(outcome: &Outcome) -> Option<End> {
-    match &outcome.kind {
+    let end = match &outcome.kind {
         OutcomeKind::Exited { code: 0 } => None,
         OutcomeKind::Exited { code } => Some(End::failure(format!("exit {code}"))),
         OutcomeKind::Signalled { signal } => Some(End::failure(format!("killed by signal {signal}"))),
         other => trouble_of(other),
-    }
+    };
+    end.map(|end| blame_disk(end, outcome))
 }
 
 /// The exit code by which a checkout says that the source could not be fetched: the revision is known to be there, so it is nobody's code that

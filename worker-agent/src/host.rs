@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rouse_agent_protocol::Endpoint;
 
+use crate::disk::Disk;
 use crate::oom::OomCounter;
 use crate::process::{Reaper, base_environment};
 
@@ -21,6 +22,7 @@ pub struct Host {
     pub base_environment: Vec<(OsString, OsString)>,
     pub reaper: Arc<Reaper>,
     pub oom: OomCounter,
+    pub disk: Disk,
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -34,6 +36,7 @@ impl Host {
         Ok(Self {
             base_environment: base_environment(std::env::vars_os(), &work_dir),
             worker,
+            disk: Disk::of(&work_dir),
             work_dir,
             private,
             reaper: Reaper::start()?,

@@ -3,6 +3,7 @@
 mod agent;
 mod clock;
 mod control;
+mod disk;
 mod facts;
 mod files;
 mod host;

@@ -80,6 +80,10 @@ fn perform(
         }
     };
     done.oom_killed = host.oom.count() > oom_before;
+    done.no_room = match failed(&done.kind) {
+        true => done.no_room.or_else(|| host.disk.full()),
+        false => None,
+    };
     mask(&mut done.kind, &masks);
     done
 }
@@ -90,6 +94,7 @@ fn ran(ended: Result<process::Ended, RunError>, started: (u64, i64)) -> Outcome 
             max_rss_bytes: Some(ended.exit.max_rss_bytes),
             cpu_us: Some(ended.exit.cpu_us),
             leftovers: ended.leftovers,
+            no_room: ended.no_room,
             ..outcome(ended.kind, started)
         },
         Err(RunError::CouldNotStart(message)) => outcome(OutcomeKind::CouldNotStart { message }, started),
@@ -97,6 +102,21 @@ fn ran(ended: Result<process::Ended, RunError>, started: (u64, i64)) -> Outcome 
             let message = format!("the agent could not {step}: {source}");
             outcome(OutcomeKind::Failed { message, class: FailureClass::Infrastructure }, started)
         }
+    }
+}
+
+/// In a way that a full disk may have to do with.
+fn failed(kind: &OutcomeKind) -> bool {
+    match kind {
+        OutcomeKind::Exited { code } => *code != 0,
+        OutcomeKind::Signalled { .. } | OutcomeKind::CouldNotStart { .. } | OutcomeKind::Failed { .. } => {
+            true
+        }
+        OutcomeKind::TimedOut { .. }
+        | OutcomeKind::Silent { .. }
+        | OutcomeKind::Stopped { .. }
+        | OutcomeKind::PathsDone { .. }
+        | OutcomeKind::Transferred { .. } => false,
     }
 }
 

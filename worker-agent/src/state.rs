@@ -296,5 +296,6 @@ pub fn outcome(kind: OutcomeKind, (started_us, started_wall_us): (u64, i64)) -> 
         cpu_us: None,
         oom_killed: false,
         leftovers: 0,
+        no_room: None,
     }
 }

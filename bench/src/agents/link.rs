@@ -224,6 +224,7 @@ impl Link {
             cpu_us: None,
             oom_killed: false,
             leftovers: 0,
+            no_room: None,
         }
     }
 

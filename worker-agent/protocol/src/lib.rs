@@ -29,7 +29,7 @@ pub use message::{
     kinds_to_master,
 };
 pub use outcome::{
-    Entry, EntryKind, FailureClass, Listing, Outcome, OutcomeKind, StreamEnd, TransferredFile,
+    Entry, EntryKind, FailureClass, Listing, NoRoom, Outcome, OutcomeKind, StreamEnd, TransferredFile,
 };
 pub use signing::signing_bytes;
 

@@ -29,6 +29,19 @@ pub struct Outcome {
     /// Processes that the command left behind and the agent killed.
     #[serde(default)]
     pub leftovers: u32,
+    /// A file system that commands write to was full while this one ran, or when it ended, and it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_room: Option<NoRoom>,
+}
+
+/// A full file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoRoom {
+    /// Something on it: the work directory, the directory for temporary files.
+    pub path: String,
+    /// Bytes that commands could still write, and all that it has.
+    pub free: u64,
+    pub size: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rouse_agent_protocol::masking::Masks;
-use rouse_agent_protocol::{Channel, Command, Kill, OutcomeKind, Program, Run};
+use rouse_agent_protocol::{Channel, Command, Kill, NoRoom, OutcomeKind, Program, Run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use thiserror::Error;
@@ -20,6 +20,7 @@ use super::spawn::{Spawn, Stdio, spawn};
 use super::tree::{Process, Tree};
 use crate::clock::duration;
 use crate::control::{Control, Exit, ExitStatus};
+use crate::disk::Watch;
 use crate::host::{Host, TemporaryFile};
 use crate::pool::Scratch;
 use crate::state::Shared;
@@ -57,6 +58,8 @@ pub struct Ended {
     pub kind: OutcomeKind,
     pub exit: Exit,
     pub leftovers: u32,
+    /// Where the work directory's file system was seen full.
+    pub no_room: Option<NoRoom>,
 }
 
 fn machine(step: &'static str) -> impl Fn(io::Error) -> RunError {
@@ -99,6 +102,7 @@ pub fn run(
         silent: run.silence_s.map(|s| now + duration(s)),
         ladder: None,
         blocked: false,
+        disk: Watch::new(&host.disk),
     };
     Ok(supervisor.supervise())
 }
@@ -215,6 +219,7 @@ struct Supervisor<'a> {
     silent: Option<Instant>,
     ladder: Option<Ladder>,
     blocked: bool,
+    disk: Watch<'a>,
 }
 
 impl Supervisor<'_> {
@@ -227,7 +232,7 @@ impl Supervisor<'_> {
             (None, ExitStatus::Code(code)) => OutcomeKind::Exited { code },
             (None, ExitStatus::Signal(signal)) => OutcomeKind::Signalled { signal },
         };
-        Ended { kind, exit, leftovers }
+        Ended { kind, exit, leftovers, no_room: self.disk.end() }
     }
 
     fn until_exit(&mut self) -> Exit {
@@ -236,6 +241,7 @@ impl Supervisor<'_> {
                 return exit;
             }
             let now = Instant::now();
+            self.disk.look(now);
             match &mut self.ladder {
                 None => self.ladder = self.reason_to_end(now).map(|why| Ladder::new(why, self.run.kill, now)),
                 Some(ladder) if ladder.next <= now => {
