@@ -3,7 +3,9 @@
 mod changes;
 mod clocks;
 mod command_line;
+mod database_away;
 mod demo;
+mod disk_full;
 mod docker;
 mod explaining;
 mod fleet;

@@ -14,6 +14,8 @@ pub enum Database {
     #[default]
     File,
     Postgres(Arc<Fresh>),
+    /// Where somebody else sees to it.
+    At(String),
 }
 
 impl Database {
@@ -30,6 +32,7 @@ impl Database {
         match self {
             Self::File => None,
             Self::Postgres(fresh) => Some(fresh.url()),
+            Self::At(url) => Some(url.clone()),
         }
     }
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::api::Api;
+use super::mount::{self, Mount};
 use super::{Database, Docker, Leftovers, wait};
 
 /// The binary that is shipped, with the agent beside it.
@@ -28,6 +29,10 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Further flags of `rouse serve`.
     pub flags: Vec<String>,
+    /// A copy of the binary, with other agents beside it; the shipped one where it is not given.
+    pub binary: Option<PathBuf>,
+    /// File systems of a few megabytes that the master and its workers see, and nobody else.
+    pub mounts: Vec<Mount>,
 }
 
 /// Runs until it is stopped, killed or dropped. Dropping takes away what its workers left, too.
@@ -86,7 +91,8 @@ impl Master {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(ROUSE);
+        let binary = self.options.binary.as_deref().unwrap_or(Path::new(ROUSE));
+        let mut command = mount::within(&self.options.mounts, binary);
         command.arg("serve").arg("--config").arg(self.config_file()).arg("--state").arg(self.state());
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--name", self.name()]);
         if let Some(url) = self.options.database.url() {
@@ -214,7 +220,7 @@ impl Drop for Master {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
     listener.local_addr().expect("a port has an address").port()
 }

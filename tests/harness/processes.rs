@@ -30,6 +30,23 @@ pub fn all() -> impl Iterator<Item = Seen> {
     })
 }
 
+/// Live processes whose parent is this one.
+pub fn children(parent: i32) -> Vec<i32> {
+    all().map(|seen| seen.pid).filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = String::from_utf8_lossy(&read(pid, "stat")).into_owned();
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// Bytes of memory that a process has now.
+pub fn resident(pid: i32) -> u64 {
+    let status = String::from_utf8_lossy(&read(pid, "status")).into_owned();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 /// Whether a process is there and not a zombie.
 pub fn is_alive(pid: i32) -> bool {
     let stat = String::from_utf8_lossy(&read(pid, "stat")).into_owned();
