@@ -109,7 +109,7 @@ impl Artifacts {
             build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
         let mut taking = self.begin_or_go_on(&incoming).await?;
         let (id, key, bytes, sha256) = match taking.take(&incoming, body).await {
-            Ok(()) => taking.finish(&incoming).await?,
+            Ok(()) => self.store.deed("artifact.put", taking.finish(&incoming)).await?,
             // Kept for a while, should the sender come back.
             Err(error @ ReceiveError::Broken(_)) => return Err(error),
             Err(error) => {

@@ -3,7 +3,7 @@
 use super::look::{LookError, trust_of};
 use crate::config::CodebaseConfig;
 use crate::ctx::Ctx;
-use crate::sources::History;
+use crate::sources::{History, SourceError};
 use rouse_model::Timestamp;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::master::Role;
@@ -39,11 +39,7 @@ impl Poller<'_> {
             .filter(|(branch, _)| self.config.first.as_ref().is_some_and(|first| first.matches(branch)))
             .map(|(b, t)| (b.clone(), t.clone()))
             .collect();
-        let fetched = if wanted.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.ctx.sources.fetch(self.name, &wanted).await?
-        };
+        let fetched = if wanted.is_empty() { BTreeMap::new() } else { self.fetch(&wanted).await? };
         let now = self.ctx.now();
         let mut batch = Batch::new("change.first-look");
         batch.expect_role(self.role);
@@ -67,13 +63,17 @@ impl Poller<'_> {
         heads: &BTreeMap<String, Head>,
     ) -> Result<(), LookError> {
         let known: Vec<String> = heads.values().filter_map(|h| h.revision.clone()).collect();
-        for (branch, tip) in self.ctx.sources.fetch(self.name, moved).await? {
+        for (branch, tip) in self.fetch(moved).await? {
             let head = heads.get(&branch).cloned();
             if head.as_ref().and_then(|h| h.revision.as_ref()) != Some(&tip) {
                 self.branch_moved(&branch, &tip, head, &known).await?;
             }
         }
         Ok(())
+    }
+
+    async fn fetch(&self, refs: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, SourceError> {
+        self.ctx.store.deed("git.fetch", self.ctx.sources.fetch(self.name, refs)).await
     }
 
     async fn branch_moved(

@@ -229,7 +229,8 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
         fleet.ctx.nudges.agent_link.notify_one();
     }
     let item = LaunchItem { tag, join, expires: worker.expires };
-    let mut outcomes = account.provider.launch(&spec, std::slice::from_ref(&item)).await;
+    let launch = account.provider.launch(&spec, std::slice::from_ref(&item));
+    let mut outcomes = fleet.ctx.store.deed("provider.launch", launch).await;
     outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
 }
 
@@ -336,7 +337,10 @@ async fn end(fleet: &Arc<Fleet>, worker: &Worker) -> Result<Step, FleetError> {
         return Ok(Step::Again);
     }
     let gone = match account(fleet, worker).await {
-        Ok(account) => take_away(&account, worker, &crate::keys::tag(fleet.ctx.store.facts(), worker)).await,
+        Ok(account) => {
+            let tag = crate::keys::tag(fleet.ctx.store.facts(), worker);
+            fleet.ctx.store.deed("provider.terminate", take_away(&account, worker, &tag)).await
+        }
         Err(error) => Err(error),
     };
     match gone {

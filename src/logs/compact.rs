@@ -176,7 +176,7 @@ impl Compaction<'_> {
         // The generation keeps it apart from every key that was in use before.
         let key = format!("{}.g{}", self.logs.key(self.row.id, from, end), self.row.generation);
         let object = std::mem::take(&mut self.builder).finish();
-        self.logs.inner.objects.put(&Path::from(key.as_str()), object.into()).await?;
+        self.logs.put("log.put-compacted", &key, object).await?;
         if let Some(before) = self.made.last_mut() {
             before.lines = first_line - before.first_line;
         }

@@ -166,7 +166,7 @@ impl Logs {
         }
         let key = self.key(row.id, first_byte, end);
         let object = compressed(block).await?;
-        self.inner.objects.put(&Path::from(key.as_str()), object.into()).await?;
+        self.put("log.put", &key, object).await?;
         let segment = LogSegment {
             log: row.id,
             seq: next_seq,
@@ -177,6 +177,12 @@ impl Logs {
             key,
         };
         Ok(Written { row, segment: Some(segment), splitter, end })
+    }
+
+    pub(super) async fn put(&self, deed: &'static str, key: &str, object: Bytes) -> Result<(), LogError> {
+        let key = Path::from(key);
+        self.inner.store.deed(deed, self.inner.objects.put(&key, object.into())).await?;
+        Ok(())
     }
 
     /// The same bytes have the same key, so an attempt that is made twice leaves one object.

@@ -46,7 +46,7 @@ impl Api {
     }
 
     pub fn try_get(&self, path: &str) -> Result<Value, Refused> {
-        self.call(Method::GET, path, None)
+        self.call(Method::GET, path, None, None)
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Value {
@@ -54,17 +54,32 @@ impl Api {
     }
 
     pub fn try_post(&self, path: &str, body: &Value) -> Result<Value, Refused> {
-        self.call(Method::POST, path, Some(body))
+        self.call(Method::POST, path, Some(body), None)
+    }
+
+    /// With a key by which the same call made again does nothing more.
+    pub fn try_post_once(&self, path: &str, body: &Value, key: &str) -> Result<Value, Refused> {
+        self.call(Method::POST, path, Some(body), Some(key))
     }
 
     pub fn delete(&self, path: &str) -> Value {
-        self.call(Method::DELETE, path, None).unwrap_or_else(|refused| panic!("DELETE {path}: {refused:?}"))
+        self.call(Method::DELETE, path, None, None)
+            .unwrap_or_else(|refused| panic!("DELETE {path}: {refused:?}"))
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refused> {
+    fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Value, Refused> {
         let mut request = self.http.request(method, self.address(path)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         // A master that has just been killed refuses the connection: no status at all.
         let response = request

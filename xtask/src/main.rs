@@ -42,6 +42,9 @@ enum Verb {
     Test {
         /// Only what has this in its name
         filter: Option<String>,
+        /// All that usually only a part is taken of: the whole kill matrix on both databases, and 200 random moments on each
+        #[arg(long)]
+        soak: bool,
     },
     /// Checks what a reader relies on: the table of arrows, generated files, links, examples, licences
     Tidy,
@@ -78,7 +81,7 @@ fn run(verb: Verb) -> Result<bool> {
     let workspace = Workspace::load()?;
     match verb {
         Verb::Demo { arguments } => demo::run(&workspace, &arguments),
-        Verb::Test { filter } => test::run(&workspace, filter.as_deref(), &Interrupt::install()?),
+        Verb::Test { filter, soak } => test::run(&workspace, filter.as_deref(), soak, &Interrupt::install()?),
         Verb::Tidy => tidy::run(&workspace, &Interrupt::install()?),
         Verb::Agent => agent::run(&workspace, &Interrupt::install()?),
         Verb::Generate => generated::write(&workspace, &Interrupt::install()?),

@@ -14,11 +14,12 @@ use crate::back_ends::{self, BackEnds};
 use crate::process::{self, Interrupt};
 use crate::workspace::Workspace;
 use crate::{agent, packages, tidy};
+use binaries::Surroundings;
 pub use tally::Tally;
 
-pub fn run(workspace: &Workspace, filter: Option<&str>, interrupt: &Interrupt) -> Result<bool> {
+pub fn run(workspace: &Workspace, filter: Option<&str>, soak: bool, interrupt: &Interrupt) -> Result<bool> {
     let mut tally = Tally::new(filter);
-    let result = run_all(workspace, filter, interrupt, &mut tally);
+    let result = run_all(workspace, filter, soak, interrupt, &mut tally);
     if let Err(error) = result {
         if error.is::<process::Interrupted>() {
             return Err(error);
@@ -31,6 +32,7 @@ pub fn run(workspace: &Workspace, filter: Option<&str>, interrupt: &Interrupt) -
 fn run_all(
     workspace: &Workspace,
     filter: Option<&str>,
+    soak: bool,
     interrupt: &Interrupt,
     tally: &mut Tally,
 ) -> Result<()> {
@@ -55,7 +57,8 @@ fn run_all(
             tally.fail(&format!("back end {}", missing.what), &missing.why);
         }
     }
-    binaries::run(workspace, &built, &back_ends, interrupt, tally)?;
+    let surroundings = Surroundings { back_ends: &back_ends, soak };
+    binaries::run(workspace, &built, &surroundings, interrupt, tally)?;
     tally.skip(back_ends.skips());
     // A filtered run tells of leftovers too: they are the filtered tests' own.
     let left = back_ends.stop();

@@ -1,7 +1,8 @@
-//! One hook before and after each commit, for tests that kill a master there. Read from the environment once, at start.
+//! One hook before and after each commit, and each deed outside of the database that has a name, for tests that kill a master there. Read from
+//! the environment once, at start.
 //!
-//! `ROUSE_FAILPOINT=NAME:before|after[:N]` ends the process, as `kill -9` would, at the N-th commit of that name (1 by default);
-//! `ROUSE_COMMIT_TRACE=FILE` appends each committed batch's name to a file, so that a test learns which there are.
+//! `ROUSE_FAILPOINT=NAME:before|after[:N]` ends the process, as `kill -9` would, at the N-th commit or deed of that name (1 by default);
+//! `ROUSE_COMMIT_TRACE=FILE` appends the name of each that is over to a file, so that a test learns which there are.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -35,23 +36,23 @@ impl Failpoint {
         Self { armed, trace }
     }
 
-    pub(crate) fn before(&self, batch: &str) {
-        self.strike(batch, false);
+    pub(crate) fn before(&self, name: &str) {
+        self.strike(name, false);
     }
 
-    pub(crate) fn after(&self, batch: &str) {
+    pub(crate) fn after(&self, name: &str) {
         if let Some(trace) = &self.trace {
             let mut file = trace.lock().expect("a trace's writer does not panic");
-            if let Err(error) = writeln!(file, "{batch}") {
+            if let Err(error) = writeln!(file, "{name}") {
                 tracing::warn!(%error, "the commit trace cannot be written");
             }
         }
-        self.strike(batch, true);
+        self.strike(name, true);
     }
 
-    fn strike(&self, batch: &str, after: bool) {
+    fn strike(&self, name: &str, after: bool) {
         if let Some(armed) = &self.armed
-            && armed.name == batch
+            && armed.name == name
             && armed.after == after
             && armed.seen.fetch_add(1, Ordering::Relaxed) + 1 == armed.at
         {

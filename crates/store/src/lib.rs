@@ -262,6 +262,14 @@ impl Store {
         self.inner.condition.now()
     }
 
+    /// A deed beside the database that a commit precedes or follows, with the hooks around it that commits have: tests kill a master there, too.
+    pub async fn deed<T>(&self, name: &'static str, deed: impl Future<Output = T>) -> T {
+        self.inner.failpoint.before(name);
+        let answer = deed.await;
+        self.inner.failpoint.after(name);
+        answer
+    }
+
     /// Changes whenever events that this process committed can be read, some milliseconds after the commit where somebody has to number them.
     /// Other masters' commits are found by looking.
     #[must_use]

@@ -1,6 +1,7 @@
 //! Builds the test binaries of the workspace, runs each under a deadline, and reads their results.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,29 @@ use crate::workspace::{Workspace, array};
 
 /// A binary in which no test ends for so long is hung. A single scenario takes far less.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// The same where a single test may go through hundreds of cases.
+const SOAKING: Duration = Duration::from_secs(2 * 3600);
+
+/// What the tests of a run find around them.
+pub struct Surroundings<'a> {
+    pub back_ends: &'a BackEnds,
+    /// All is asked for that is usually a part.
+    pub soak: bool,
+}
+
+impl Surroundings<'_> {
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut environment = self.back_ends.environment();
+        environment.extend(self.soak.then(|| ("ROUSE_TEST_SOAK", "1".into())));
+        environment
+    }
+
+    fn silence(&self) -> Duration {
+        let given = std::env::var("ROUSE_TEST_DEADLINE").ok().and_then(|seconds| seconds.parse().ok());
+        given.map_or(if self.soak { SOAKING } else { SILENCE }, Duration::from_secs)
+    }
+}
 
 /// One test binary, as cargo named it.
 pub struct Binary {
@@ -70,47 +94,47 @@ fn read_artifact(line: &str) -> Option<Binary> {
 pub fn run(
     workspace: &Workspace,
     binaries: &[Binary],
-    back_ends: &BackEnds,
+    surroundings: &Surroundings,
     interrupt: &Interrupt,
     tally: &mut Tally,
 ) -> Result<()> {
     for binary in binaries {
-        let names = list(binary, back_ends, tally.filter())?;
+        let names = list(binary, surroundings, tally.filter())?;
         if names.is_empty() {
             continue;
         }
         println!("\n{} ({} tests)", binary.name, names.len());
-        let mut command = command(binary, back_ends);
+        let mut command = command(binary, surroundings);
         command.args(tally.filter());
-        run_one(&binary.name, &mut command, names, back_ends, interrupt, tally)?;
+        run_one(&binary.name, &mut command, names, surroundings, interrupt, tally)?;
     }
-    doc_tests(workspace, back_ends, interrupt, tally)
+    doc_tests(workspace, surroundings, interrupt, tally)
 }
 
 /// Examples in documentation comments; cargo alone knows how to run them.
 fn doc_tests(
     workspace: &Workspace,
-    back_ends: &BackEnds,
+    surroundings: &Surroundings,
     interrupt: &Interrupt,
     tally: &mut Tally,
 ) -> Result<()> {
     println!("\nexamples in documentation");
     let mut command = workspace.cargo();
     command.args(["test", "--workspace", "--locked", "--doc", "--no-fail-fast", "--"]);
-    command.args(tally.filter()).envs(back_ends.environment());
-    run_one("examples in documentation", &mut command, BTreeSet::new(), back_ends, interrupt, tally)
+    command.args(tally.filter()).envs(surroundings.environment());
+    run_one("examples in documentation", &mut command, BTreeSet::new(), surroundings, interrupt, tally)
 }
 
-fn command(binary: &Binary, back_ends: &BackEnds) -> Command {
+fn command(binary: &Binary, surroundings: &Surroundings) -> Command {
     let mut command = Command::new(&binary.file);
-    command.current_dir(&binary.dir).env("CARGO_MANIFEST_DIR", &binary.dir).envs(back_ends.environment());
+    command.current_dir(&binary.dir).env("CARGO_MANIFEST_DIR", &binary.dir).envs(surroundings.environment());
     // A snapshot that differs is a failure, never a new file.
     command.env("INSTA_UPDATE", "no");
     command
 }
 
-fn list(binary: &Binary, back_ends: &BackEnds, filter: Option<&str>) -> Result<BTreeSet<String>> {
-    let mut command = command(binary, back_ends);
+fn list(binary: &Binary, surroundings: &Surroundings, filter: Option<&str>) -> Result<BTreeSet<String>> {
+    let mut command = command(binary, surroundings);
     command.args(["--list", "--format", "terse"]).args(filter).stdin(Stdio::null());
     let text = process::output(&mut command).with_context(|| format!("the tests of {}", binary.name))?;
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_string).collect())
@@ -120,12 +144,12 @@ fn run_one(
     name: &str,
     command: &mut Command,
     names: BTreeSet<String>,
-    back_ends: &BackEnds,
+    surroundings: &Surroundings,
     interrupt: &Interrupt,
     tally: &mut Tally,
 ) -> Result<()> {
     let mut results = Results::expecting(names);
-    let ended = process::stream(command, silence(), interrupt, |channel, line| {
+    let ended = process::stream(command, surroundings.silence(), interrupt, |channel, line| {
         match channel {
             Channel::Out if says_nothing(line) => {}
             Channel::Out => println!("{line}"),
@@ -138,7 +162,7 @@ fn run_one(
         println!("failed: {name}: {failure}");
     }
     tally.add(results.passed, failures.into_iter().map(|failure| format!("{name}: {failure}")));
-    let left = back_ends.reap_processes_of_tests();
+    let left = surroundings.back_ends.reap_processes_of_tests();
     if !left.is_empty() {
         tally.fail(&format!("{name}: no process is left over"), &left.join("\n"));
     }
@@ -150,11 +174,6 @@ fn says_nothing(line: &str) -> bool {
     line.is_empty()
         || line == "running 0 tests"
         || line.starts_with("test result: ok. 0 passed; 0 failed; 0 ignored;")
-}
-
-fn silence() -> Duration {
-    let given = std::env::var("ROUSE_TEST_DEADLINE").ok().and_then(|seconds| seconds.parse().ok());
-    given.map_or(SILENCE, Duration::from_secs)
 }
 
 /// What libtest has told so far about one binary, or about several that cargo runs in a row.
