@@ -1,10 +1,12 @@
 //! Containers as workers: the agent in any image, what the options do, and what goes wrong, said where the user looks.
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::builds::{explained, printed, run, run_green, start};
 use crate::harness::docker::{File, Image};
-use crate::harness::{Docker, Master, Options, Scratch, wait};
+use crate::harness::{Docker, Master, Options, Scratch, processes, wait};
 
 fn options(docker: &Docker) -> Options {
     Options { docker: Some(docker.clone()), ..Options::default() }
@@ -49,14 +51,15 @@ fn any_image_will_do() {
          root: {{docker: {{image: '{user}', pull: never, network: none, user: '0'}}}}\n  \
          foreign: {{docker: {{image: '{foreign}', pull: never, network: none}}}}\n  \
          cached: {{docker: {{image: '{user}', pull: never, network: none, mounts: [{{source: '{host}/{{{{ props.cache }}}}', target: /cache, allow: ['{host}']}}]}}}}\n  \
-         small: {{docker: {{image: '{user}', pull: never, network: none, memory: 24 MiB}}}}\n\
+         small: {{docker: {{image: '{user}', pull: never, network: none, user: '0', memory: 24 MiB}}}}\n\
          builders:\n  bare: {{pool: bare, steps: [{{run: [/echo, \"it's $HOME\"]}}]}}\n  \
          script: {{pool: bare, steps: [{{run: 'echo hello'}}]}}\n  \
          rich: {{pool: rich, properties: {{greeting: hello}}, steps: [{{run: 'id -u; echo $OF_IMAGE $OF_POOL $OF_ENTRYPOINT $OF_COMMAND; cat /host/given; touch file && echo written; touch /etc/x || echo kept; touch /host/x || echo kept; wc -l < /proc/net/route; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null || true; until [ -e /host/seen ]; do sleep 0.05; done'}}]}}\n  \
          root: {{pool: root, steps: [{{run: 'id -u'}}]}}\n  \
          foreign: {{pool: foreign, steps: [{{run: [/echo, hello]}}]}}\n  \
          cached: {{pool: cached, properties: {{cache: mine}}, steps: [{{run: 'cat /cache/whose'}}]}}\n  \
-         hungry: {{pool: small, steps: [{{run: 'tail /dev/zero'}}]}}\n",
+         hungry: {{pool: small, steps: [{{run: 'tail /dev/zero'}}]}}\n  \
+         greedy: {{pool: small, steps: [{{run: 'echo 1000 > /proc/$PPID/oom_score_adj; tail /dev/zero'}}]}}\n",
         bare = bare_image.name(),
         user = user_image.name(),
         host = host.display(),
@@ -98,8 +101,13 @@ fn any_image_will_do() {
     assert!(summary(&build).contains("is not to be mounted"), "{build:#}");
     // Its own memory limit is the user's: red, not tried again.
     let build = run(&api, "hungry", json!({}));
-    assert_eq!((&build["result"], &build["attempt"]), (&json!("failure"), &json!(1)), "{build:#}");
-    assert!(summary(&build).contains("memory"), "{build:#}");
+    // So is it where the kernel picks the agent instead.
+    let attempts = [build, run(&api, "greedy", json!({}))];
+    for build in attempts {
+        let seen = (&build["result"], &build["class"], &build["attempt"]);
+        assert_eq!(seen, (&json!("failure"), &json!("user"), &json!(1)), "{build:#}");
+        assert!(summary(&build).contains("ran out of memory"), "{build:#}");
+    }
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
     let _ = docker.try_run(&["image", "rm", &foreign]);
 }
@@ -186,24 +194,57 @@ fn a_container_killed_under_a_build_is_nobodys_red() {
     let image = docker.busybox(&[]);
     let scratch = Scratch::new();
     let seen = scratch.folder("seen");
+    let twice = |name: &str| {
+        format!(
+            "{{like: base, steps: [{{run: 'echo x >> /seen/{name}; [ $(wc -l < /seen/{name}) = 2 ] || sleep 300'}}]}}"
+        )
+    };
     let config = format!(
         "version: 1\npools:\n  boxes: {{docker: {{image: '{}', pull: never, network: none, mounts: [{{source: '{}', target: /seen}}]}}}}\n\
-         builders:\n  base: {{template: true, pool: boxes}}\n  \
-         retried: {{like: base, steps: [{{run: 'echo x >> /seen/retried; [ $(wc -l < /seen/retried) = 2 ] || sleep 300'}}]}}\n  \
+         builders:\n  base: {{template: true, pool: boxes}}\n  retried: {}\n  first: {}\n  group: {}\n  \
          failed: {{like: base, on_lost: fail, steps: [{{run: 'echo x >> /seen/failed; sleep 300'}}]}}\n",
         image.name(),
-        seen.display()
+        seen.display(),
+        twice("retried"),
+        twice("first"),
+        twice("group"),
     );
     let master = Master::start(scratch.path(), &config, options(&docker));
     let api = master.api();
-    for (builder, result, attempts) in [("retried", "success", 2), ("failed", "exception", 1)] {
+    let kills: [(&str, Kill, &str, i64); 4] = [
+        ("retried", kill_by_daemon, "success", 2),
+        ("failed", kill_by_daemon, "exception", 1),
+        ("first", kill_first_process, "success", 2),
+        ("group", kill_group_of_step, "success", 2),
+    ];
+    for (builder, kill, result, attempts) in kills {
         let request = start(&api, builder, json!({}));
         wait::until_true("the step to run", wait::A_BUILD, || seen.join(builder).exists());
-        docker.run(&["kill", &container_of(&api, &docker, "boxes")]);
+        kill(&docker, &container_of(&api, &docker, "boxes"));
         let build = api.until_built(request);
         assert_eq!((&build["result"], &build["attempt"]), (&json!(result), &json!(attempts)), "{build:#}");
         let first = api.list(&format!("/builds?request={request}")).pop().expect("a first build");
         assert!(summary(&first).contains("killed by signal 9"), "{first:#}");
     }
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
+}
+
+type Kill = fn(&Docker, &str);
+
+fn kill_by_daemon(docker: &Docker, container: &str) {
+    docker.run(&["kill", container]);
+}
+
+/// From the host, past the daemon.
+fn kill_first_process(docker: &Docker, container: &str) {
+    let pid = docker.run(&["container", "inspect", "--format", "{{.State.Pid}}", container]);
+    processes::kill9(pid.trim().parse().expect("a number"));
+}
+
+fn kill_group_of_step(docker: &Docker, container: &str) {
+    let listed = docker.run(&["top", container, "-eo", "pid,pgid,args"]);
+    let of_step =
+        listed.lines().find(|line| line.trim_end().ends_with("sleep 300")).expect("the step sleeps");
+    let group = of_step.split_whitespace().nth(1).and_then(|group| group.parse().ok()).expect("a number");
+    killpg(Pid::from_raw(group), Signal::SIGKILL).expect("it runs");
 }

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgid};
 use serde_json::Value;
 
 use crate::harness::{Bench, Build, Options, Scratch, processes, wait};
@@ -13,22 +15,38 @@ fn config(folder: &str) -> String {
             "run: 'echo ran >> {folder}/{name}; if [ \"$(wc -l < {folder}/{name})\" -le {times} ]; then kill -9 $PPID; sleep 600; fi'"
         )
     };
+    let shot = |name: &str, more: &str| {
+        format!(
+            "  {name}:\n    steps:\n      - {{name: work, {more}run: 'echo ran >> {folder}/{name}; echo $$ > {folder}/{name}.pid; [ \"$(wc -l < {folder}/{name})\" = 2 ] || sleep 600'}}\n"
+        )
+    };
     format!(
-        "pools:\n  here: {{local: {{}}, max: 4}}\nbuilders:\n  retried:\n    retries: 2\n    steps:\n      - {{name: work, {}}}\n      \
+        "pools:\n  here: {{local: {{}}, max: 7}}\nbuilders:\n  retried:\n    retries: 2\n    steps:\n      - {{name: work, {}}}\n      \
          - {{name: after, run: 'echo after'}}\n  failed:\n    on_lost: fail\n    steps:\n      - {{name: work, {}}}\n      \
          - {{name: clean, run: 'true', always: true}}\n  unrepeatable:\n    steps:\n      - {{name: sign, repeatable: false, {}}}\n  \
          signed:\n    steps:\n      - {{name: sign, repeatable: false, run: 'echo signed >> {folder}/signed'}}\n      \
-         - {{name: work, {}}}\n  spent:\n    retries: 1\n    steps:\n      - {{name: work, {}}}\n",
+         - {{name: work, {}}}\n  spent:\n    retries: 1\n    steps:\n      - {{name: work, {}}}\n{}{}",
         dies("retried", 1),
         dies("failed", 9),
         dies("unrepeatable", 9),
         dies("later", 9),
         dies("spent", 9),
+        shot("shot", ""),
+        shot("shot-once", "repeatable: false, "),
     )
 }
 
 fn lines(folder: &std::path::Path, name: &str) -> usize {
     std::fs::read_to_string(folder.join(name)).unwrap_or_default().lines().count()
+}
+
+/// Kills all that a step runs, but not its agent.
+fn kill_group_of_step(file: &std::path::Path) {
+    let pid = wait::until("the step to run", wait::A_BUILD, || {
+        std::fs::read_to_string(file).unwrap_or_default().trim().parse().ok()
+    });
+    let group = getpgid(Some(Pid::from_raw(pid))).expect("it runs");
+    killpg(group, Signal::SIGKILL).expect("it runs");
 }
 
 fn never_red(build: &Build) {
@@ -41,15 +59,19 @@ fn a_build_whose_agent_is_killed_is_tried_again_only_where_it_may_be() {
     let scratch = Scratch::new();
     let outside = scratch.folder("outside");
     // Each worker has a user of its own.
-    for name in ["retried", "failed", "unrepeatable", "signed", "later", "spent"] {
+    let files = ["retried", "failed", "unrepeatable", "signed", "later", "spent"];
+    for name in files.into_iter().chain(["shot", "shot.pid", "shot-once", "shot-once.pid"]) {
         let file = outside.join(name);
         std::fs::write(&file, "").unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
     }
     let config = config(outside.to_str().unwrap());
     let bench = Bench::within(scratch, &config, Options::default());
-    let names = ["retried", "failed", "unrepeatable", "signed", "spent"];
-    let [retried, failed, unrepeatable, signed, spent] = names.map(|name| bench.start(name));
+    let names = ["retried", "failed", "unrepeatable", "signed", "spent", "shot", "shot-once"];
+    let [retried, failed, unrepeatable, signed, spent, shot, shot_once] = names.map(|name| bench.start(name));
+    for name in ["shot", "shot-once"] {
+        kill_group_of_step(&outside.join(format!("{name}.pid")));
+    }
 
     let done = bench.ended(retried);
     done.must_be("success");
@@ -91,6 +113,20 @@ fn a_build_whose_agent_is_killed_is_tried_again_only_where_it_may_be() {
     never_red(&spent);
     assert!(spent.summary().contains("given up after 2 attempts"), "{}", spent.summary());
     assert_eq!(lines(&outside, "spent"), 2);
+    // The agent lives; what it ran was killed by somebody else.
+    let done = bench.ended(shot);
+    done.must_be("success");
+    assert_eq!((done.detail["attempt"].as_i64(), lines(&outside, "shot")), (Some(2), 2));
+    let attempts = bench.api.list(&format!("/builds?request={shot}"));
+    let first = bench.build(attempts[1]["id"].as_i64().unwrap());
+    first.must_be("retry");
+    never_red(&first);
+    let page = bench.cli(&["build", "show", &first.id().to_string()]);
+    assert!(page.contains("killed by signal 9 from outside the build"), "{page}");
+    let shot_once = bench.ended(shot_once);
+    shot_once.must_be("exception");
+    assert!(shot_once.summary().contains("`work` is not repeatable"), "{}", shot_once.summary());
+    assert_eq!(lines(&outside, "shot-once"), 1);
     let left = |seen: &processes::Seen| seen.command == "sleep 600" && mentions(seen, &outside);
     wait::until_true("what the killed agents left to be gone", wait::SOON, || {
         !processes::all().any(|seen| left(&seen))

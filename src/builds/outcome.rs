@@ -37,11 +37,12 @@ pub(super) fn of_run(outcome: &Outcome, planned: &PlannedStep) -> End {
         OutcomeKind::Signalled { signal } if outcome.oom_killed => {
             End::failure(format!("killed by signal {signal}: the build ran out of memory"))
         }
+        OutcomeKind::Signalled { signal: SIGKILL } => killed_from_outside(),
         OutcomeKind::Signalled { signal } => End::failure(format!("killed by signal {signal}")),
         other => trouble_of(other).unwrap_or_else(|| End::success("ok".into())),
     };
     if outcome.oom_killed && end.result == BuildResult::Failure && !end.summary.contains("memory") {
-        end.summary.push_str("; the kernel killed a process for want of memory");
+        end.summary.push_str("; the build ran out of memory");
     }
     if outcome.leftovers > 0 {
         end.summary.push_str(&format!("; {} left-over processes killed", outcome.leftovers));
@@ -61,11 +62,24 @@ fn blame_disk(end: End, outcome: &Outcome) -> End {
     End { result: BuildResult::Retry, class: Some(FailureClass::AgentLost), summary }
 }
 
+/// A step's own process does not die of this by itself, and neither its agent nor its memory limit has sent it.
+const SIGKILL: i32 = 9;
+
+/// By a person, by a host that wants its memory back, with what surrounds the worker: not by what is built.
+fn killed_from_outside() -> End {
+    End {
+        result: BuildResult::Retry,
+        class: Some(FailureClass::AgentLost),
+        summary: format!("killed by signal {SIGKILL} from outside the build"),
+    }
+}
+
 /// What went wrong, where something did, with a command that moves files or runs a helper.
 pub(super) fn trouble(outcome: &Outcome) -> Option<End> {
     let end = match &outcome.kind {
         OutcomeKind::Exited { code: 0 } => None,
         OutcomeKind::Exited { code } => Some(End::failure(format!("exit {code}"))),
+        OutcomeKind::Signalled { signal: SIGKILL } if !outcome.oom_killed => Some(killed_from_outside()),
         OutcomeKind::Signalled { signal } => Some(End::failure(format!("killed by signal {signal}"))),
         other => trouble_of(other),
     };
