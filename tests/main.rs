@@ -3,6 +3,7 @@
 mod changes;
 mod clocks;
 mod command_line;
+mod daemon_away;
 mod database_away;
 mod demo;
 mod disk_full;

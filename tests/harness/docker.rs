@@ -56,6 +56,11 @@ impl Docker {
         Some(Self { host: back_ends::docker_host()? })
     }
 
+    /// Another one, by its address.
+    pub fn at(host: &str) -> Self {
+        Self { host: host.to_owned() }
+    }
+
     /// For the master's environment or config: `unix://…`.
     pub fn host(&self) -> &str {
         &self.host
@@ -76,6 +81,10 @@ impl Docker {
         } else {
             Err(String::from_utf8_lossy(&output.stderr).trim().to_string())
         }
+    }
+
+    pub fn answers(&self) -> bool {
+        self.try_run(&["version", "--format", "{{.Server.Version}}"]).is_ok()
     }
 
     fn command(&self) -> Command {

@@ -96,7 +96,8 @@ impl Leftovers {
         for seen in self.processes() {
             processes::kill9(seen.pid);
         }
-        if let Some(docker) = &self.docker {
+        // One that a failed scenario has left dead holds nothing that could disturb others.
+        if let Some(docker) = self.docker.as_ref().filter(|docker| docker.answers()) {
             // In the order of the kinds: a volume goes after the container that uses it.
             for object in self.objects() {
                 docker.remove(&object);
