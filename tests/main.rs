@@ -3,6 +3,7 @@
 mod changes;
 mod clocks;
 mod command_line;
+mod cut;
 mod daemon_away;
 mod database_away;
 mod demo;

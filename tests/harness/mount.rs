@@ -15,6 +15,15 @@ pub struct Mount {
     pub megabytes: u32,
 }
 
+/// Whether file systems can be mounted here. If not, the skip has been recorded.
+pub fn possible() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        rouse_testkit::back_ends::skip("needs root, to mount a small file system");
+    }
+    root
+}
+
 /// A program that sees these mounts. It is the very process that is started, whatever stands before it.
 pub fn within(mounts: &[Mount], program: &Path) -> Command {
     if mounts.is_empty() {

@@ -45,6 +45,8 @@ pub const TEST: &[Need] = &[
     Need { program: "busybox", packages: &["busybox-static"] },
     Need { program: FAKETIME, packages: &["libfaketime"] },
     Need { program: "setpriv", packages: &["util-linux"] },
+    Need { program: "unshare", packages: &["util-linux"] },
+    Need { program: "mount", packages: &["mount"] },
     Need { program: "tar", packages: &["tar"] },
 ];
 
