@@ -230,11 +230,15 @@ impl Worker {
     /// May be given a build at `now` if a slot is free.
     #[must_use]
     pub fn takes_work(&self, now: Timestamp) -> bool {
+        self.is_steady() && self.builds_done < self.max_builds && now < self.expires
+    }
+
+    /// Up, attached and to go on: nothing about it waits for anybody.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
         matches!(self.wanted, Wanted::Run)
             && matches!(self.phase, Phase::Up { .. })
             && matches!(self.link, Link::Attached { .. })
-            && self.builds_done < self.max_builds
-            && now < self.expires
     }
 
     #[must_use]

@@ -33,11 +33,15 @@ pub enum Op {
         table: &'static Table,
         values: Vec<Value>,
     },
-    /// Replaces the row under the values' key; `expected` is the generation that it must have.
+    /// Replaces what may change of a row: its columns of [`Table::updated`], then the generation that it must have.
     Update {
         table: &'static Table,
-        values: Vec<Value>,
-        expected: Option<i64>,
+        params: Vec<Value>,
+    },
+    /// The row must stand under its key with this generation.
+    Expect {
+        table: &'static Table,
+        params: Vec<Value>,
     },
     /// The row must be there.
     Delete {
@@ -87,11 +91,18 @@ impl Op {
                 params: Cow::Borrowed(values),
                 one_row: true,
             },
-            Self::Update { table, values, expected } => {
-                let mut params = values.clone();
-                params.extend(expected.map(Value::I64));
-                Statement { table: table.name, sql: &table.update, params: Cow::Owned(params), one_row: true }
-            }
+            Self::Update { table, params } => Statement {
+                table: table.name,
+                sql: &table.update,
+                params: Cow::Borrowed(params),
+                one_row: true,
+            },
+            Self::Expect { table, params } => Statement {
+                table: table.name,
+                sql: &table.expect,
+                params: Cow::Borrowed(params),
+                one_row: true,
+            },
             Self::Delete { table, key } => {
                 Statement { table: table.name, sql: &table.delete, params: Cow::Borrowed(key), one_row: true }
             }
@@ -165,13 +176,24 @@ impl Batch {
             *generation += 1;
             *generation - 1
         });
-        self.ops.push(Op::Update { table: R::table(), values: record.values(), expected });
+        let table = R::table();
+        let mut params: Vec<Value> = table.updated.iter().map(|column| record.value(*column)).collect();
+        params.extend(expected.map(Value::I64));
+        self.ops.push(Op::Update { table, params });
+        self
+    }
+
+    /// The row must stand as it was read; it is left alone. For a record with a generation.
+    pub fn expect<R: Record>(&mut self, record: &mut R) -> &mut Self {
+        let table = R::table();
+        let mut params: Vec<Value> = table.key.iter().map(|column| record.value(*column)).collect();
+        params.extend(record.generation().map(|generation| Value::I64(*generation)));
+        self.ops.push(Op::Expect { table, params });
         self
     }
 
     pub fn delete<R: Record>(&mut self, record: &R) -> &mut Self {
-        let values = record.values();
-        let key = R::table().key.iter().map(|n| values[*n].clone()).collect();
+        let key = R::table().key.iter().map(|column| record.value(*column)).collect();
         self.ops.push(Op::Delete { table: R::table(), key });
         self
     }

@@ -32,7 +32,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Where the state lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,12 +146,21 @@ pub enum DatabaseError {
 }
 
 pub(crate) type Row = Vec<Value>;
+/// What the writer will say of a batch.
+pub(crate) type Answer = oneshot::Receiver<Result<(), CommitError>>;
 
 /// What a database must do for the store.
 #[async_trait]
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
+    /// Takes its place among those that wait to be written; batches become true in the order in which they came, or not at all.
+    async fn submit(&self, batch: Batch) -> Result<Answer, CommitError>;
+    /// A batch with events has become true.
+    fn announce(&self);
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError>;
+    /// The same for a few rows that an index leads to, where a database has a shorter way to them.
+    async fn few(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
+        self.query(sql, params).await
+    }
     /// Takes `count` ids of a kind; answers the first.
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError>;
     /// From now on each write is checked against this master's term.
@@ -174,7 +183,7 @@ struct Inner {
     block_lock: tokio::sync::Mutex<()>,
     committed: Committed,
     failpoint: failpoint::Failpoint,
-    condition: trouble::Condition,
+    condition: Arc<trouble::Condition>,
     file: Option<PathBuf>,
     facts: Facts,
 }
@@ -186,6 +195,41 @@ pub struct Facts {
     pub installation: String,
     /// Rises when a backup is restored.
     pub store_epoch: i64,
+}
+
+/// A batch on its way to the disk.
+#[derive(Debug)]
+pub struct Submitted {
+    store: Store,
+    name: &'static str,
+    has_events: bool,
+    after: Vec<batch::After>,
+    answer: Answer,
+    waiting: trouble::Waiting,
+}
+
+impl Submitted {
+    /// The second half of [`Store::commit`].
+    ///
+    /// # Errors
+    /// See [`CommitError`]; in each case nothing of the batch is there.
+    pub async fn committed(self) -> Result<(), CommitError> {
+        let done = self.answer.await.unwrap_or_else(|_| Err(writer_has_ended(self.name)));
+        self.waiting.end(&done);
+        done?;
+        if self.has_events {
+            self.store.inner.backend.announce();
+        }
+        self.store.inner.failpoint.after(self.name);
+        for then in self.after {
+            (then.0)();
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn writer_has_ended(batch: &'static str) -> CommitError {
+    CommitError::Unavailable { batch, source: DatabaseError::Other("the store's writer has ended".into()) }
 }
 
 impl Store {
@@ -219,7 +263,7 @@ impl Store {
                 block_lock: tokio::sync::Mutex::default(),
                 committed,
                 failpoint: failpoint::Failpoint::from_environment(),
-                condition: trouble::Condition::default(),
+                condition: Arc::default(),
                 file,
                 facts,
             }),
@@ -241,19 +285,22 @@ impl Store {
     ///
     /// # Errors
     /// See [`CommitError`]; in each case nothing of the batch is there.
-    pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
-        let name = batch.name;
+    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.submit(batch).await?.committed().await
+    }
+
+    /// The first half of [`Store::commit`]: the batch has its place in the order of all. One that is submitted later, and expects what this one
+    /// writes, need not wait until it is durable: it becomes true after this one, and not without it.
+    ///
+    /// # Errors
+    /// Where the writer has ended.
+    pub async fn submit(&self, mut batch: Batch) -> Result<Submitted, CommitError> {
+        let (name, has_events) = (batch.name, !batch.events.is_empty());
         let after = std::mem::take(&mut batch.after);
         self.inner.failpoint.before(name);
         let waiting = self.inner.condition.begin();
-        let done = self.inner.backend.commit(batch).await;
-        waiting.end(&done);
-        done?;
-        self.inner.failpoint.after(name);
-        for then in after {
-            (then.0)();
-        }
-        Ok(())
+        let answer = self.inner.backend.submit(batch).await?;
+        Ok(Submitted { store: self.clone(), name, has_events, after, answer, waiting })
     }
 
     /// Why nothing can be written now, where that is so.
@@ -324,10 +371,16 @@ impl Store {
         tail: &str,
         params: Vec<Value>,
     ) -> Result<Vec<R>, ReadError> {
-        let table = R::table();
-        let sql = format!("SELECT {} FROM {} {tail}", table.list, table.name);
-        let rows = self.query(&sql, params).await?;
-        rows.into_iter().map(|row| R::from_values(row).map_err(ReadError::from)).collect()
+        records(self.query(&all_of::<R>(tail), params).await?)
+    }
+
+    /// The same for rows of which there are mostly few, and an index that leads to them.
+    pub(crate) async fn select_few<R: Record>(
+        &self,
+        tail: &str,
+        params: Vec<Value>,
+    ) -> Result<Vec<R>, ReadError> {
+        records(self.inner.backend.few(&all_of::<R>(tail), params).await.map_err(ReadError::from)?)
     }
 
     /// The rows whose column has one of these values.
@@ -349,8 +402,17 @@ impl Store {
         tail: &str,
         params: Vec<Value>,
     ) -> Result<Option<R>, ReadError> {
-        Ok(self.select(tail, params).await?.pop())
+        Ok(self.select_few(tail, params).await?.pop())
     }
+}
+
+fn all_of<R: Record>(tail: &str) -> String {
+    let table = R::table();
+    format!("SELECT {} FROM {} {tail}", table.list, table.name)
+}
+
+fn records<R: Record>(rows: Vec<Row>) -> Result<Vec<R>, ReadError> {
+    rows.into_iter().map(|row| R::from_values(row).map_err(ReadError::from)).collect()
 }
 
 /// Few of what a person counts, many of what nobody sees.

@@ -1,13 +1,17 @@
 //! PostgreSQL. One task owns the writing connection and runs folded transactions, another numbers the events that they left; reads go
 //! through a pool.
 
+mod joined;
 mod sequencer;
 mod writer;
 
 use crate::batch::Batch;
 use crate::dialect::{POSTGRES, RESERVE};
 use crate::value::{Type, Value};
-use crate::{Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row, migrate};
+use crate::{
+    Answer, Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row, migrate,
+    writer_has_ended,
+};
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow, Postgres as Db};
 use sqlx::query::Query;
@@ -100,21 +104,16 @@ async fn bring_up_to_date(pool: &PgPool) -> Result<(), OpenError> {
 
 #[async_trait]
 impl Backend for Postgres {
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn submit(&self, batch: Batch) -> Result<Answer, CommitError> {
         let name = batch.name;
-        let gone = || CommitError::Unavailable {
-            batch: name,
-            source: DatabaseError::Other("the store's writer has ended".into()),
-        };
         let (reply, answer) = oneshot::channel();
-        let has_events = !batch.events.is_empty();
-        self.jobs.send((batch, reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())??;
-        if has_events {
-            // Full means that it is about to look anyway.
-            let _ = self.unnumbered.try_send(());
-        }
-        Ok(())
+        self.jobs.send((batch, reply)).await.map_err(|_| writer_has_ended(name))?;
+        Ok(answer)
+    }
+
+    fn announce(&self) {
+        // Full means that it is about to look anyway.
+        let _ = self.unnumbered.try_send(());
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {

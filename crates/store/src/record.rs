@@ -32,43 +32,52 @@ pub struct Table {
     pub insert: Sql,
     pub insert_or_ignore: Sql,
     pub upsert: Sql,
-    /// All columns but the key's; the parameters are the columns in order, then the expected generation where there is one.
+    /// All columns that may change, found by the key.
     pub update: Sql,
+    /// The columns that are an update's parameters, in order; the expected generation follows them where there is one.
+    pub updated: Vec<usize>,
+    /// Leaves the row as it is; the parameters are the key and the generation that it must have.
+    pub expect: Sql,
     pub delete: Sql,
 }
 
 impl Table {
-    pub(crate) fn new(name: &'static str, columns: &'static [&'static str], key: &[&str]) -> Self {
+    /// What is `fixed` is written once: an update leaves those columns alone, and with them every index that is made of nothing else.
+    pub(crate) fn new(
+        name: &'static str,
+        columns: &'static [&'static str],
+        key: &[&str],
+        fixed: &[&str],
+    ) -> Self {
         let at = |wanted: &str| columns.iter().position(|c| *c == wanted);
-        let key: Vec<usize> = key.iter().map(|k| at(k).expect("a record's key names its columns")).collect();
+        let places = |names: &[&str]| -> Vec<usize> {
+            names.iter().map(|name| at(name).expect("a record's lists name its columns")).collect()
+        };
+        let (key, fixed) = (places(key), places(fixed));
         let generation = at("generation");
         let list = columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(", ");
         let marks = (1..=columns.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let insert = format!("INSERT INTO {name} ({list}) VALUES ({marks})");
-        let sets = columns
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| !key.contains(n))
-            .map(|(n, c)| format!("{} = ${}", quote(c), n + 1))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let by_key = key
-            .iter()
-            .map(|n| format!("{} = ${}", quote(columns[*n]), n + 1))
-            .collect::<Vec<_>>()
-            .join(" AND ");
-        let guard = generation.map_or(String::new(), |_| format!(" AND generation = ${}", columns.len() + 1));
+        let changing: Vec<usize> =
+            (0..columns.len()).filter(|n| !key.contains(n) && !fixed.contains(n)).collect();
+        let equals = |places: &[usize], from: usize| -> Vec<String> {
+            places
+                .iter()
+                .zip(from + 1..)
+                .map(|(n, mark)| format!("{} = ${mark}", quote(columns[*n])))
+                .collect()
+        };
+        let sets = equals(&changing, 0).join(", ");
+        let by_key = equals(&key, changing.len()).join(" AND ");
+        let updated: Vec<usize> = changing.iter().chain(&key).copied().collect();
+        let guard = generation.map_or(String::new(), |_| format!(" AND generation = ${}", updated.len() + 1));
         let keys = key.iter().map(|n| quote(columns[*n])).collect::<Vec<_>>().join(", ");
         let taken = (0..columns.len())
             .filter(|n| !key.contains(n))
             .map(|n| format!("{0} = excluded.{0}", quote(columns[n])))
             .collect::<Vec<_>>()
             .join(", ");
-        let delete_by = key
-            .iter()
-            .enumerate()
-            .map(|(i, n)| format!("{} = ${}", quote(columns[*n]), i + 1))
-            .collect::<Vec<_>>();
+        let delete_by = equals(&key, 0);
         Self {
             name,
             columns,
@@ -76,6 +85,12 @@ impl Table {
             upsert: Sql::new(format!("{insert} ON CONFLICT ({keys}) DO UPDATE SET {taken}")),
             insert: Sql::new(insert),
             update: Sql::new(format!("UPDATE {name} SET {sets} WHERE {by_key}{guard}")),
+            updated,
+            expect: Sql::new(format!(
+                "UPDATE {name} SET generation = generation WHERE {} AND generation = ${}",
+                equals(&key, 0).join(" AND "),
+                key.len() + 1
+            )),
             delete: Sql::new(format!("DELETE FROM {name} WHERE {}", delete_by.join(" AND "))),
             key,
             generation,
@@ -91,7 +106,11 @@ fn quote(column: &str) -> String {
 /// A type that is a row.
 pub trait Record: Sized {
     fn table() -> &'static Table;
-    fn values(&self) -> Vec<Value>;
+    /// The cell of the column at this place.
+    fn value(&self, column: usize) -> Value;
+    fn values(&self) -> Vec<Value> {
+        (0..Self::table().columns.len()).map(|column| self.value(column)).collect()
+    }
     /// # Errors
     /// Where a cell does not hold what its column must.
     fn from_values(values: Vec<Value>) -> Result<Self, Malformed>;
@@ -99,26 +118,37 @@ pub trait Record: Sized {
     fn generation(&mut self) -> Option<&mut i64>;
 }
 
+/// What a cell holds. How it looks is written out only where that is not what it should be.
+pub(crate) fn taken<T: Field>(
+    table: &'static str,
+    column: &'static str,
+    cell: Option<Value>,
+) -> Result<T, Malformed> {
+    let malformed = |found: String| Malformed { table, column, found };
+    T::take(cell.ok_or_else(|| malformed("nothing".into()))?).map_err(|cell| malformed(format!("{cell:?}")))
+}
+
 macro_rules! record {
     (@generation $self:ident generation) => { Some(&mut $self.generation) };
-    ($type:ty => $table:literal key($($key:ident),+) { $($column:ident),+ $(,)? } $($generation:ident)?) => {
+    ($type:ty => $table:literal key($($key:ident),+) $(fixed($($fixed:ident),+))? { $($column:ident),+ $(,)? }
+     $($generation:ident)?) => {
         impl Record for $type {
             fn table() -> &'static Table {
-                static TABLE: LazyLock<Table> =
-                    LazyLock::new(|| Table::new($table, &[$(stringify!($column)),+], &[$(stringify!($key)),+]));
+                static TABLE: LazyLock<Table> = LazyLock::new(|| {
+                    Table::new(
+                        $table, &[$(stringify!($column)),+], &[$(stringify!($key)),+], &[$($(stringify!($fixed)),+)?],
+                    )
+                });
                 &TABLE
             }
-            fn values(&self) -> Vec<Value> {
-                vec![$(self.$column.put()),+]
+            fn value(&self, column: usize) -> Value {
+                const CELLS: &[fn(&$type) -> Value] = &[$(|record| record.$column.put()),+];
+                CELLS[column](self)
             }
             fn from_values(values: Vec<Value>) -> Result<Self, Malformed> {
                 let mut cells = values.into_iter();
                 Ok(Self {
-                    $($column: {
-                        let cell = cells.next();
-                        let found = format!("{cell:?}");
-                        cell.and_then(Field::take).ok_or(Malformed { table: $table, column: stringify!($column), found })?
-                    }),+
+                    $($column: taken($table, stringify!($column), cells.next())?),+
                 })
             }
             fn generation(&mut self) -> Option<&mut i64> {
@@ -152,27 +182,34 @@ record!(ChangeSet => "change_sets" key(id) {
 });
 record!(Change => "changes" key(id) { id, change_set, codebase, branch, revision, author, message, files, authored_at });
 record!(SchedulerState => "scheduler_states" key(scheduler, key) { scheduler, key, value, generation } generation);
-record!(Buildset => "buildsets" key(id) {
+record!(Buildset => "buildsets" key(id)
+    fixed(origin, project, scheduler, reason, owner, properties, trust, parent, created) {
     id, origin, project, scheduler, reason, owner, properties, trust, parent, created, done, result, generation
 } generation);
 record!(SourceStamp => "source_stamps" key(buildset, codebase) { buildset, codebase, branch, revision, change_set, trust });
-record!(Request => "requests" key(id) {
+record!(Request => "requests" key(id)
+    fixed(buildset, builder, project, created, trust) {
     id, buildset, builder, project, state, priority, created, not_before, attempts, trust, cancel, build, claimed_by, result, done,
     config, provision, generation
 } generation);
-record!(Build => "builds" key(id) {
+record!(Build => "builds" key(id)
+    fixed(request, buildset, builder, project, attempt, worker, slot, config, plan, trust, requested, matched) {
     id, request, buildset, builder, project, attempt, worker, slot, master, config, plan, trust, summary, cancel, result, class,
     requested, provisioned_from, matched, running_from, finishing_from, finished, generation
 } generation);
 record!(BuildProperty => "build_properties" key(build, name) { build, name, property });
-record!(Step => "steps" key(id) { id, build, seq, name, result, class, summary, started, finished, memory, generation } generation);
-record!(Command => "commands" key(id) {
+record!(Step => "steps" key(id)
+    fixed(build, seq, name, started) { id, build, seq, name, result, class, summary, started, finished, memory, generation } generation);
+record!(Command => "commands" key(id)
+    fixed(build, step, seq, worker, incarnation, log, action) {
     id, build, step, seq, worker, incarnation, log, state, action, outcome, stop, generation
 } generation);
-record!(Log => "logs" key(id) { id, build, step, name, bytes, lines, sealed, inline, note, created, generation } generation);
+record!(Log => "logs" key(id)
+    fixed(build, step, name, created) { id, build, step, name, bytes, lines, sealed, inline, note, created, generation } generation);
 record!(LogSegment => "log_segments" key(log, seq) { log, seq, first_byte, bytes, first_line, lines, key });
 record!(Artifact => "artifacts" key(id) { id, build, step, set, path, bytes, sha256, key, created });
-record!(Worker => "workers" key(id) {
+record!(Worker => "workers" key(id)
+    fixed(name, pool, provider, project, trust, spec_digest, spec, config, attempt, slots, max_builds, requested) {
     id, name, pool, provider, project, trust, spec_digest, spec, config, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
 } generation);

@@ -7,7 +7,9 @@ mod writer;
 
 use crate::batch::Batch;
 use crate::value::Value;
-use crate::{Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row};
+use crate::{
+    Answer, Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row, writer_has_ended,
+};
 use async_trait::async_trait;
 use reader::Readers;
 use std::path::Path;
@@ -52,34 +54,39 @@ impl Sqlite {
         Ok(Self { jobs, readers: Arc::new(readers), identity, committed })
     }
 
-    async fn ask<T>(&self, batch: &'static str, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, CommitError> {
-        let gone = || CommitError::Unavailable {
-            batch,
-            source: DatabaseError::Other("the store's writer has ended".into()),
-        };
+    async fn ask<T>(
+        &self,
+        batch: &'static str,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<oneshot::Receiver<Result<T, CommitError>>, CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.jobs.send(job(reply)).await.map_err(|_| writer_has_ended(batch))?;
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl Backend for Sqlite {
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        let has_events = !batch.events.is_empty();
-        self.ask(batch.name, |reply| Job::Commit(batch, reply)).await?;
-        if has_events {
-            self.committed.send_modify(|n| *n = n.wrapping_add(1));
-        }
-        Ok(())
+    async fn submit(&self, batch: Batch) -> Result<Answer, CommitError> {
+        self.ask(batch.name, |reply| Job::Commit(batch, reply)).await
+    }
+
+    fn announce(&self) {
+        self.committed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
         self.readers.query(sql, params).await
     }
 
+    async fn few(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
+        self.readers.few(sql, params).await
+    }
+
     async fn reserve(&self, kind: &'static str, count: i64) -> Result<i64, CommitError> {
-        self.ask("ids.reserve", |reply| Job::Reserve(kind, count, reply)).await
+        let name = "ids.reserve";
+        let answer = self.ask(name, |reply| Job::Reserve(kind, count, reply)).await?;
+        answer.await.map_err(|_| writer_has_ended(name))?
     }
 
     fn fence(&self, identity: Identity) {

@@ -38,6 +38,7 @@ macro_rules! conformance {
             events::what_happened_to_a_worker_is_found_by_its_name,
             folding::a_broken_batch_fails_alone,
             folding::increments_of_many_are_all_counted,
+            folding::what_expects_a_batch_on_its_way_is_true_after_it_or_not_at_all,
             folding::what_follows_a_commit_happens_only_if_it_held,
             ids::ids_are_given_once_whoever_asks,
             masters::a_batch_of_an_old_role_conflicts,
@@ -59,6 +60,7 @@ macro_rules! conformance {
             records::a_taken_key_breaks_the_whole_batch,
             records::every_type_comes_back_as_it_was,
             records::the_first_or_the_last_writer_stands_as_asked,
+            records::what_is_written_once_stays,
             records::words_are_ordered_by_their_bytes,
         }
     };

@@ -4,7 +4,7 @@
 
 use crate::{CommitError, DatabaseError};
 use std::error::Error;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A write that was not answered for so long is waited for in vain.
@@ -48,13 +48,14 @@ impl Condition {
     }
 
     /// A write begins.
-    pub(crate) fn begin(&self) -> Waiting<'_> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Waiting {
         let mut state = self.lock();
         if state.waiting == 0 {
             state.moved = Some(Instant::now());
         }
         state.waiting += 1;
-        Waiting { condition: self }
+        drop(state);
+        Waiting { condition: Arc::clone(self) }
     }
 
     pub(crate) fn now(&self) -> Option<Trouble> {
@@ -69,11 +70,11 @@ impl Condition {
 
 /// A write that is not answered yet.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    condition: &'a Condition,
+pub(crate) struct Waiting {
+    condition: Arc<Condition>,
 }
 
-impl Waiting<'_> {
+impl Waiting {
     pub(crate) fn end<T>(self, done: &Result<T, CommitError>) {
         let mut state = self.condition.lock();
         let now = Instant::now();
@@ -88,7 +89,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.condition.lock().waiting -= 1;
     }

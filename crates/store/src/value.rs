@@ -7,7 +7,7 @@ use rouse_model::property::{Properties, Property};
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildResult, Timestamp, Trust};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 /// A column's type; `NULL` must name it, since PostgreSQL wants every parameter typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub struct Malformed {
 pub trait Field: Sized {
     const TYPE: Type;
     fn put(&self) -> Value;
-    /// `None` where the cell holds something else.
-    fn take(value: Value) -> Option<Self>;
+    /// Gives the cell back where it holds something else.
+    fn take(value: Value) -> Result<Self, Value>;
 }
 
 impl Field for i64 {
@@ -65,8 +65,8 @@ impl Field for i64 {
     fn put(&self) -> Value {
         Value::I64(*self)
     }
-    fn take(value: Value) -> Option<Self> {
-        if let Value::I64(v) = value { Some(v) } else { None }
+    fn take(value: Value) -> Result<Self, Value> {
+        if let Value::I64(v) = value { Ok(v) } else { Err(value) }
     }
 }
 
@@ -75,7 +75,7 @@ impl Field for bool {
     fn put(&self) -> Value {
         Value::I64(i64::from(*self))
     }
-    fn take(value: Value) -> Option<Self> {
+    fn take(value: Value) -> Result<Self, Value> {
         i64::take(value).map(|v| v != 0)
     }
 }
@@ -85,8 +85,8 @@ impl Field for String {
     fn put(&self) -> Value {
         Value::Text(without_nul(self))
     }
-    fn take(value: Value) -> Option<Self> {
-        if let Value::Text(v) = value { Some(v) } else { None }
+    fn take(value: Value) -> Result<Self, Value> {
+        if let Value::Text(v) = value { Ok(v) } else { Err(value) }
     }
 }
 
@@ -95,8 +95,8 @@ impl Field for Vec<u8> {
     fn put(&self) -> Value {
         Value::Bytes(self.clone())
     }
-    fn take(value: Value) -> Option<Self> {
-        if let Value::Bytes(v) = value { Some(v) } else { None }
+    fn take(value: Value) -> Result<Self, Value> {
+        if let Value::Bytes(v) = value { Ok(v) } else { Err(value) }
     }
 }
 
@@ -105,8 +105,8 @@ impl<T: Field> Field for Option<T> {
     fn put(&self) -> Value {
         self.as_ref().map_or(Value::Null(T::TYPE), Field::put)
     }
-    fn take(value: Value) -> Option<Self> {
-        if matches!(value, Value::Null(_)) { Some(None) } else { T::take(value).map(Some) }
+    fn take(value: Value) -> Result<Self, Value> {
+        if matches!(value, Value::Null(_)) { Ok(None) } else { T::take(value).map(Some) }
     }
 }
 
@@ -115,7 +115,7 @@ impl Field for Timestamp {
     fn put(&self) -> Value {
         Value::I64(self.0)
     }
-    fn take(value: Value) -> Option<Self> {
+    fn take(value: Value) -> Result<Self, Value> {
         i64::take(value).map(Self)
     }
 }
@@ -125,8 +125,9 @@ impl Field for BuildResult {
     fn put(&self) -> Value {
         Value::I64(*self as i64)
     }
-    fn take(value: Value) -> Option<Self> {
-        i64::take(value).and_then(Self::from_number)
+    fn take(value: Value) -> Result<Self, Value> {
+        let number = i64::take(value)?;
+        Self::from_number(number).ok_or(Value::I64(number))
     }
 }
 
@@ -135,7 +136,7 @@ macro_rules! id_fields {
         impl Field for rouse_model::$name {
             const TYPE: Type = Type::I64;
             fn put(&self) -> Value { Value::I64(self.0) }
-            fn take(value: Value) -> Option<Self> { i64::take(value).map(Self) }
+            fn take(value: Value) -> Result<Self, Value> { i64::take(value).map(Self) }
         }
     )*};
 }
@@ -149,8 +150,10 @@ fn word<T: Serialize>(value: &T) -> Value {
     }
 }
 
-fn from_word<T: DeserializeOwned>(value: Value) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(String::take(value)?)).ok()
+fn from_word<T: DeserializeOwned>(value: Value) -> Result<T, Value> {
+    let word = String::take(value)?;
+    let read: Result<T, serde::de::value::Error> = T::deserialize(word.as_str().into_deserializer());
+    read.map_err(|_| Value::Text(word))
 }
 
 macro_rules! word_fields {
@@ -158,7 +161,7 @@ macro_rules! word_fields {
         impl Field for $name {
             const TYPE: Type = Type::Text;
             fn put(&self) -> Value { word(self) }
-            fn take(value: Value) -> Option<Self> { from_word(value) }
+            fn take(value: Value) -> Result<Self, Value> { from_word(value) }
         }
     )*};
 }
@@ -171,7 +174,10 @@ macro_rules! json_fields {
             fn put(&self) -> Value {
                 Value::Text(serde_json::to_string(self).expect("the model's values have string keys and finite numbers only"))
             }
-            fn take(value: Value) -> Option<Self> { serde_json::from_str(&String::take(value)?).ok() }
+            fn take(value: Value) -> Result<Self, Value> {
+                let text = String::take(value)?;
+                serde_json::from_str(&text).map_err(|_| Value::Text(text))
+            }
         }
     )*};
 }

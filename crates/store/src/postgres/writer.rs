@@ -1,13 +1,13 @@
 //! The task that writes: it folds what waits into one transaction on a connection of its own, and answers once that is durable.
 
 use super::bind;
-use crate::batch::{Batch, event_values};
+use super::joined::{self, Shapes};
+use crate::batch::{Batch, Op, Statement, event_values};
 use crate::dialect::{BEGIN, BEGIN_ALONE, INSERT_EVENTS};
-use crate::record::Sql;
 use crate::value::Value;
 use crate::{CommitError, DatabaseError, Identity};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,8 @@ const TRANSACTION: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 /// How often, and how long apart, the server is asked what became of a commit that it never answered.
 const ASK: (usize, Duration) = (60, Duration::from_millis(500));
+/// How many statements the server keeps prepared; batches are of fewer shapes.
+const STATEMENTS: usize = 400;
 
 pub(super) type Waiting = (Batch, oneshot::Sender<Result<(), CommitError>>);
 
@@ -41,11 +43,14 @@ pub(super) struct Writer {
     fence: Arc<Mutex<Option<Identity>>>,
     /// The transaction whose commit was sent and not answered yet.
     in_doubt: Option<String>,
+    /// `None` while each operation is a statement of its own.
+    shapes: Option<Shapes>,
 }
 
 impl Writer {
     pub(super) fn new(options: PgConnectOptions, fence: Arc<Mutex<Option<Identity>>>) -> Self {
-        Self { options, connection: None, fence, in_doubt: None }
+        let options = options.statement_cache_capacity(STATEMENTS);
+        Self { options, connection: None, fence, in_doubt: None, shapes: Some(Shapes::default()) }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
@@ -71,8 +76,9 @@ impl Writer {
                     }
                 }
                 Err(Failure::Batch(_, error)) if part.len() == 1 => {
+                    let error = self.exactly(&part, error).await;
                     if let Some((_, reply)) = part.pop() {
-                        let _ = reply.send(Err(error));
+                        let _ = reply.send(error);
                     }
                 }
                 Err(Failure::Batch(at, _)) => {
@@ -80,6 +86,24 @@ impl Writer {
                     let broken = part.split_off(at);
                     parts.extend([after, broken, part].into_iter().filter(|p| !p.is_empty()));
                 }
+            }
+        }
+    }
+
+    /// Which rule a batch has broken first, where its operations were done together: it is tried once more, one operation after the other.
+    async fn exactly(&mut self, part: &[Waiting], error: CommitError) -> Result<(), CommitError> {
+        if !error.is_duplicate() {
+            return Err(error);
+        }
+        let shapes = self.shapes.take();
+        let done = self.patiently(part).await;
+        self.shapes = shapes;
+        match done {
+            Ok(()) => Ok(()),
+            Err(Failure::Batch(_, error)) => Err(error),
+            Err(Failure::Database(source) | Failure::Passing(source)) => {
+                let batch = part.first().map_or("", |(batch, _)| batch.name);
+                Err(CommitError::Unavailable { batch, source: source.into() })
             }
         }
     }
@@ -121,7 +145,7 @@ impl Writer {
             none => none.insert(connect(&self.options).await.map_err(Failure::Database)?),
         };
         let mut tx = connection.begin_with(begin).await.map_err(|e| Failure::of(0, "begin", e))?;
-        match run_all(&mut tx, identity, part).await {
+        match run_all(&mut tx, identity, part, &mut self.shapes).await {
             Ok(transaction) => {
                 self.in_doubt = Some(transaction);
                 let done = tx.commit().await;
@@ -189,15 +213,25 @@ async fn run_all(
     tx: &mut PgConnection,
     identity: Option<Identity>,
     part: &[Waiting],
+    shapes: &mut Option<Shapes>,
 ) -> Result<String, Failure> {
     let name = part.first().map_or("", |(batch, _)| batch.name);
     let transaction = check_fence(tx, identity, name).await?;
     for (at, (batch, _)) in part.iter().enumerate() {
-        for op in &batch.ops {
-            let statement = op.statement();
-            let touched =
-                execute(tx, (at, batch.name), statement.table, statement.sql, &statement.params).await?;
-            if statement.one_row && touched != 1 {
+        let groups = match shapes {
+            Some(_) => joined::groups(&batch.ops),
+            None => batch.ops.chunks(1).collect(),
+        };
+        for group in groups {
+            let statements: Vec<Statement<'_>> = group.iter().map(Op::statement).collect();
+            let touched = match (&statements[..], &mut *shapes) {
+                (several @ [_, _, ..], Some(shapes)) => {
+                    execute_joined(tx, (at, batch.name), several, shapes).await?
+                }
+                (one, _) => execute_each(tx, (at, batch.name), one).await?,
+            };
+            let lost = |(statement, touched): &(&Statement<'_>, u64)| statement.one_row && *touched != 1;
+            if let Some((statement, _)) = statements.iter().zip(touched).find(lost) {
                 let lost = CommitError::Conflict { batch: batch.name, table: statement.table };
                 return Err(Failure::Batch(at, lost));
             }
@@ -261,23 +295,44 @@ async fn check_fence(
     }
 }
 
-async fn execute(
+/// How many rows each has touched.
+async fn execute_each(
     tx: &mut PgConnection,
     (at, batch): (usize, &'static str),
-    table: &'static str,
-    sql: &'static Sql,
-    params: &[Value],
-) -> Result<u64, Failure> {
-    let query = params.iter().cloned().fold(sqlx::query(sql.dollar.as_str()), bind);
-    match query.execute(tx).await {
-        Ok(done) => Ok(done.rows_affected()),
-        Err(error) => Err(match error.as_database_error() {
-            Some(db) if db.code().is_some_and(|c| c.starts_with("23")) => {
-                let message = db.message().to_owned();
-                Failure::Batch(at, CommitError::Constraint { batch, table, message })
-            }
-            _ => Failure::of(at, batch, error),
-        }),
+    statements: &[Statement<'_>],
+) -> Result<Vec<u64>, Failure> {
+    let mut touched = Vec::with_capacity(statements.len());
+    for statement in statements {
+        let query = statement.params.iter().cloned().fold(sqlx::query(statement.sql.dollar.as_str()), bind);
+        let done = query.execute(&mut *tx).await;
+        touched.push(done.map_err(|e| refused(e, (at, batch), statement.table))?.rows_affected());
+    }
+    Ok(touched)
+}
+
+/// The same on one way to the server and back.
+async fn execute_joined(
+    tx: &mut PgConnection,
+    (at, batch): (usize, &'static str),
+    statements: &[Statement<'_>],
+    shapes: &mut Shapes,
+) -> Result<Vec<u64>, Failure> {
+    let sql = shapes.join(statements);
+    let params = statements.iter().flat_map(|statement| statement.params.iter().cloned());
+    let query = params.fold(sqlx::query(AssertSqlSafe(&*sql)), bind);
+    let row = query.fetch_one(tx).await.map_err(|e| refused(e, (at, batch), statements[0].table))?;
+    let count = |n| row.try_get::<i64, _>(n).map(i64::unsigned_abs);
+    let counts = (0..statements.len()).map(count).collect::<Result<_, _>>();
+    counts.map_err(|e| Failure::of(at, batch, e))
+}
+
+fn refused(error: sqlx::Error, (at, batch): (usize, &'static str), table: &'static str) -> Failure {
+    match error.as_database_error() {
+        Some(db) if db.code().is_some_and(|c| c.starts_with("23")) => {
+            let message = db.message().to_owned();
+            Failure::Batch(at, CommitError::Constraint { batch, table, message })
+        }
+        _ => Failure::of(at, batch, error),
     }
 }
 

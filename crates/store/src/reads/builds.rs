@@ -46,19 +46,19 @@ impl Store {
 
     /// The number of a request's next build, counted from 1.
     pub async fn next_attempt(&self, request: RequestId) -> Result<i64, ReadError> {
-        let filter = BuildFilter { request: Some(request), ..Default::default() };
-        let last = self.builds(&filter, Page { before: None, limit: 1 }).await?;
-        Ok(last.first().map_or(1, |build| build.attempt + 1))
+        let tail = "WHERE request = $1 ORDER BY attempt DESC LIMIT 1";
+        let last: Option<Build> = self.select_one(tail, vec![request.0.into()]).await?;
+        Ok(last.map_or(1, |build| build.attempt + 1))
     }
 
     pub async fn build_properties(&self, build: BuildId) -> Result<Properties, ReadError> {
         let rows: Vec<BuildProperty> =
-            self.select("WHERE build = $1 ORDER BY name", vec![build.0.into()]).await?;
+            self.select_few("WHERE build = $1 ORDER BY name", vec![build.0.into()]).await?;
         Ok(Properties(rows.into_iter().map(|p| (p.name, p.property)).collect()))
     }
 
     pub async fn steps(&self, build: BuildId) -> Result<Vec<Step>, ReadError> {
-        self.select("WHERE build = $1 ORDER BY seq", vec![build.0.into()]).await
+        self.select_few("WHERE build = $1 ORDER BY seq", vec![build.0.into()]).await
     }
 
     pub async fn step(&self, id: StepId) -> Result<Option<Step>, ReadError> {
@@ -66,7 +66,7 @@ impl Store {
     }
 
     pub async fn commands(&self, build: BuildId) -> Result<Vec<Command>, ReadError> {
-        self.select("WHERE build = $1 ORDER BY id", vec![build.0.into()]).await
+        self.select_few("WHERE build = $1 ORDER BY id", vec![build.0.into()]).await
     }
 
     pub async fn command(&self, id: CommandId) -> Result<Option<Command>, ReadError> {

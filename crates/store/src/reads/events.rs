@@ -1,10 +1,12 @@
 //! The event log. Readers see numbered rows only, so nobody skips one that was committed late.
 
-use crate::value::{Field, Malformed, Value};
+use crate::record::taken;
+use crate::value::{Malformed, Value};
 use crate::{ReadError, Row, Store};
 use rouse_model::event::{Event, EventKind, NewEvent};
 use rouse_model::{ConfigRevisionId, Timestamp, WorkerId};
 
+const EVENTS: &str = "events";
 /// The longest page.
 const MOST: i64 = 10_000;
 
@@ -88,8 +90,7 @@ impl Store {
 
     async fn edge(&self, sql: &str, params: Vec<Value>) -> Result<i64, ReadError> {
         let cell = self.query(sql, params).await?.into_iter().flatten().next();
-        let found = format!("{cell:?}");
-        Ok(cell.and_then(i64::take).ok_or(Malformed { table: "events", column: "seq", found })?)
+        Ok(taken(EVENTS, "seq", cell)?)
     }
 }
 
@@ -100,25 +101,18 @@ fn word(kind: EventKind) -> String {
 
 fn event(row: Row) -> Result<Option<Event>, Malformed> {
     let mut cells = row.into_iter();
-    let mut cell = |column: &'static str| {
-        cells.next().ok_or_else(|| Malformed { table: "events", column, found: "nothing".into() })
-    };
-    fn read<T: Field>(column: &'static str, value: Value) -> Result<T, Malformed> {
-        let found = format!("{value:?}");
-        T::take(value).ok_or(Malformed { table: "events", column, found })
-    }
-    let seq = read("seq", cell("seq")?)?;
-    let kind: String = read("kind", cell("kind")?)?;
+    let seq = taken(EVENTS, "seq", cells.next())?;
+    let kind: String = taken(EVENTS, "kind", cells.next())?;
     let Ok(kind) = serde_json::from_value::<EventKind>(serde_json::Value::String(kind)) else {
         return Ok(None);
     };
-    let version = read("version", cell("version")?)?;
-    let subject = read("subject", cell("subject")?)?;
-    let project = read("project", cell("project")?)?;
-    let at: Timestamp = read("at", cell("at")?)?;
-    let payload: String = read("payload", cell("payload")?)?;
+    let version = taken(EVENTS, "version", cells.next())?;
+    let subject = taken(EVENTS, "subject", cells.next())?;
+    let project = taken(EVENTS, "project", cells.next())?;
+    let at: Timestamp = taken(EVENTS, "at", cells.next())?;
+    let payload: String = taken(EVENTS, "payload", cells.next())?;
     let payload = serde_json::from_str(&payload).map_err(|e| Malformed {
-        table: "events",
+        table: EVENTS,
         column: "payload",
         found: e.to_string(),
     })?;

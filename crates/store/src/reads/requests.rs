@@ -1,11 +1,12 @@
 //! Buildsets and requests.
 
 use super::{Page, Tail};
-use crate::value::Value;
+use crate::record::taken;
+use crate::value::{Field, Value};
 use crate::{ReadError, Store};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::source::SourceStamp;
-use rouse_model::{BuildsetId, RequestId};
+use rouse_model::{BuildResult, BuildsetId, RequestId};
 
 /// Which requests; absent means all.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +65,7 @@ impl Store {
     }
 
     pub async fn stamps(&self, buildset: BuildsetId) -> Result<Vec<SourceStamp>, ReadError> {
-        self.select("WHERE buildset = $1 ORDER BY codebase", vec![buildset.0.into()]).await
+        self.select_few("WHERE buildset = $1 ORDER BY codebase", vec![buildset.0.into()]).await
     }
 
     pub async fn request(&self, id: RequestId) -> Result<Option<Request>, ReadError> {
@@ -75,9 +76,33 @@ impl Store {
         self.select("WHERE buildset = $1 ORDER BY id", vec![buildset.0.into()]).await
     }
 
+    /// Those of a buildset that are not done.
+    pub async fn open_requests_of(&self, buildset: BuildsetId) -> Result<Vec<RequestId>, ReadError> {
+        let sql = "SELECT id FROM requests WHERE buildset = $1 AND state <> 'done'";
+        self.column("id", sql, buildset).await
+    }
+
+    /// As what those of a buildset ended that are done, each once.
+    pub async fn ends_of(&self, buildset: BuildsetId) -> Result<Vec<BuildResult>, ReadError> {
+        let sql = "SELECT DISTINCT result FROM requests WHERE buildset = $1 AND state = 'done' AND result IS NOT NULL";
+        self.column("result", sql, buildset).await
+    }
+
+    async fn column<T: Field>(
+        &self,
+        column: &'static str,
+        sql: &str,
+        buildset: BuildsetId,
+    ) -> Result<Vec<T>, ReadError> {
+        let rows = self.inner.backend.few(sql, vec![buildset.0.into()]).await?;
+        let cells = rows.into_iter().map(|mut row| taken("requests", column, row.pop()));
+        Ok(cells.collect::<Result<_, _>>()?)
+    }
+
     /// Waiting requests in the order in which they are served: priority, then age.
     pub async fn queue(&self, limit: i64) -> Result<Vec<Request>, ReadError> {
-        self.select("WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1", vec![limit.into()]).await
+        self.select_few("WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1", vec![limit.into()])
+            .await
     }
 
     pub async fn queue_length(&self) -> Result<i64, ReadError> {
@@ -91,7 +116,6 @@ impl Store {
 
     /// Newest first.
     pub async fn requests(&self, filter: &RequestFilter, page: Page) -> Result<Vec<Request>, ReadError> {
-        use crate::value::Field;
         let mut tail = Tail::default();
         tail.and_if("builder = ?", filter.builder.as_deref())
             .and_if("project = ?", filter.project.as_deref())

@@ -30,7 +30,13 @@ impl Store {
 
     /// All that are not gone, oldest first.
     pub async fn live_workers(&self) -> Result<Vec<Worker>, ReadError> {
-        self.select("WHERE gone IS NULL ORDER BY id", vec![]).await
+        self.select_few("WHERE gone IS NULL ORDER BY id", vec![]).await
+    }
+
+    /// Those that are not gone and have a slot that no build has, oldest first.
+    pub async fn workers_with_room(&self) -> Result<Vec<Worker>, ReadError> {
+        let taken = "SELECT count(*) FROM leases WHERE leases.worker = workers.id";
+        self.select_few(&format!("WHERE gone IS NULL AND slots > ({taken}) ORDER BY id"), vec![]).await
     }
 
     /// Newest first.
@@ -45,10 +51,10 @@ impl Store {
     }
 
     pub async fn leases(&self) -> Result<Vec<Lease>, ReadError> {
-        self.select("ORDER BY worker, slot", vec![]).await
+        self.select_few("ORDER BY worker, slot", vec![]).await
     }
 
     pub async fn leases_of(&self, worker: WorkerId) -> Result<Vec<Lease>, ReadError> {
-        self.select("WHERE worker = $1 ORDER BY slot", vec![worker.0.into()]).await
+        self.select_few("WHERE worker = $1 ORDER BY slot", vec![worker.0.into()]).await
     }
 }

@@ -18,7 +18,13 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open(path).map_err(opened)?;
     connection.busy_timeout(BUSY).map_err(opened)?;
     use_wal(&connection).map_err(opened)?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY").map_err(opened)?;
+    // A page that many transactions change is copied back once for all of them: of those that lie in the log by then the newest counts.
+    connection
+        .execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; \
+             PRAGMA cache_size = -8192",
+        )
+        .map_err(opened)?;
     connection.set_prepared_statement_cache_capacity(256);
     bring_up_to_date(&connection)?;
     Ok(connection)

@@ -1,17 +1,22 @@
-//! Reads: a few connections that cannot write. Each read is one call on a thread that may block, with whole rows as its answer: a driver that
-//! hands over row by row spends more on waking threads than SQLite does on reading.
+//! Reads: some connections that cannot write, with whole rows as answers. A read of many rows is one call on a thread that may block. One of a few
+//! rows by an index is done where it is asked for: it takes some ten microseconds, and waking a thread takes more.
 
 use super::BUSY;
 use crate::value::{Type, Value};
 use crate::{DatabaseError, Row};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Statement};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Reads at the same time.
+/// Reads of many rows at the same time.
 const READERS: usize = 4;
+/// So many rows are read where they are asked for.
+const FEW: usize = 100;
+/// Connections that are kept: opening one means reading the schema.
+const IDLE: usize = 16;
 /// There are fewer statements than this.
 const STATEMENTS: usize = 256;
 
@@ -31,6 +36,7 @@ impl Readers {
         Ok(readers)
     }
 
+    /// Rows of which there may be many.
     pub(super) async fn query(
         self: &Arc<Self>,
         sql: &str,
@@ -39,20 +45,44 @@ impl Readers {
         let broken = |error: &dyn std::fmt::Display| DatabaseError::Other(error.to_string());
         let _place = self.room.acquire().await.map_err(|error| broken(&error))?;
         let (readers, sql) = (Arc::clone(self), sql.to_owned());
-        let read = move || {
-            let idle = readers.idle.lock().expect("nothing panics while it is held").pop();
-            let connection = idle.map_or_else(|| readers.connect(), Ok)?;
-            let rows = connection.prepare_cached(&sql).and_then(|mut found| rows_of(&mut found, &params));
-            readers.put_back(connection);
-            Ok(rows?)
-        };
-        tokio::task::spawn_blocking(read).await.map_err(|error| broken(&error))?
+        let read = move || readers.read(&sql, &params, BUSY, usize::MAX);
+        let rows = tokio::task::spawn_blocking(read).await.map_err(|error| broken(&error))??;
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// Rows of which there are mostly few, and an index that leads to them. Where there are more, or somebody holds the file, it is done as the
+    /// others are.
+    pub(super) async fn few(
+        self: &Arc<Self>,
+        sql: &str,
+        params: Vec<Value>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        match self.read(sql, &params, Duration::ZERO, FEW) {
+            Ok(Some(rows)) => Ok(rows),
+            Err(DatabaseError::Sqlite(error)) if !is_busy(&error) => Err(error.into()),
+            _ => self.query(sql, params).await,
+        }
+    }
+
+    /// `None` where there are more rows than `most`.
+    fn read(
+        &self,
+        sql: &str,
+        params: &[Value],
+        patience: Duration,
+        most: usize,
+    ) -> Result<Option<Vec<Row>>, DatabaseError> {
+        let idle = self.idle.lock().expect("nothing panics while it is held").pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        connection.busy_timeout(patience)?;
+        let rows = connection.prepare_cached(sql).and_then(|mut found| rows_of(&mut found, params, most));
+        self.put_back(connection);
+        Ok(rows?)
     }
 
     fn connect(&self) -> Result<Connection, DatabaseError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     }
@@ -60,14 +90,22 @@ impl Readers {
     fn put_back(&self, connection: Connection) {
         let mut idle = self.idle.lock().expect("nothing panics while it is held");
         // A read whose caller has gone runs on beside its successor.
-        if idle.len() < READERS {
+        if idle.len() < IDLE {
             idle.push(connection);
         }
     }
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// To SQLite `$2` is a name like any other: each gets the value of its number.
-fn rows_of(statement: &mut Statement<'_>, params: &[Value]) -> rusqlite::Result<Vec<Row>> {
+fn rows_of(
+    statement: &mut Statement<'_>,
+    params: &[Value],
+    most: usize,
+) -> rusqlite::Result<Option<Vec<Row>>> {
     for place in 1..=statement.parameter_count() {
         let number = statement.parameter_name(place).and_then(|name| name[1..].parse::<usize>().ok());
         let value = number.and_then(|number| params.get(number.checked_sub(1)?));
@@ -80,6 +118,9 @@ fn rows_of(statement: &mut Statement<'_>, params: &[Value]) -> rusqlite::Result<
     let mut found = Vec::new();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
+        if found.len() == most {
+            return Ok(None);
+        }
         let mut cells = Vec::with_capacity(columns);
         for column in 0..columns {
             cells.push(match row.get_ref(column)? {
@@ -98,5 +139,5 @@ fn rows_of(statement: &mut Statement<'_>, params: &[Value]) -> rusqlite::Result<
         }
         found.push(cells);
     }
-    Ok(found)
+    Ok(Some(found))
 }

@@ -12,9 +12,9 @@ use std::sync::LazyLock;
 
 /// The log as another version, or retention, would touch it.
 static EVENTS: LazyLock<Table> = LazyLock::new(|| {
-    Table::new("events", &["kind", "version", "subject", "project", "at", "payload"], &["kind"])
+    Table::new("events", &["kind", "version", "subject", "project", "at", "payload"], &["kind"], &[])
 });
-static NUMBERED: LazyLock<Table> = LazyLock::new(|| Table::new("events", &["seq"], &["seq"]));
+static NUMBERED: LazyLock<Table> = LazyLock::new(|| Table::new("events", &["seq"], &["seq"], &[]));
 
 fn foreign(batch: &mut Batch, n: i64) {
     let text = |t: &str| Value::from(t);

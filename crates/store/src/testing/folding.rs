@@ -135,3 +135,32 @@ pub async fn what_follows_a_commit_happens_only_if_it_held(subject: &dyn Subject
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     assert_eq!(stored(&store, &samples::request(1)).await, None);
 }
+
+/// Each is submitted before the one that it builds on has been answered.
+pub async fn what_expects_a_batch_on_its_way_is_true_after_it_or_not_at_all(subject: &dyn Subject) {
+    let store = subject.open().await;
+    insert(&store, &samples::request(1)).await;
+    let mut request = samples::request(1);
+    let mut answers = Vec::new();
+    for priority in 1..=40 {
+        request.priority = priority;
+        let mut batch = Batch::new("suite.chain");
+        batch.update(&mut request);
+        answers.push(store.submit(batch).await.expect("the writer is there"));
+    }
+    for answer in answers {
+        answer.committed().await.expect("all before it hold");
+    }
+    assert_eq!(stored(&store, &request).await, Some(request.clone()));
+    let mut stale = samples::request(1);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let mut batch = Batch::new("suite.broken");
+        batch.update(&mut stale);
+        answers.push(store.submit(batch).await.expect("the writer is there"));
+    }
+    for answer in answers {
+        assert!(answer.committed().await.expect_err("the first of them has read an older row").is_conflict());
+    }
+    assert_eq!(stored(&store, &request).await, Some(request));
+}

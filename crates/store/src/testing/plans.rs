@@ -3,7 +3,7 @@
 use super::{Subject, samples};
 use crate::batch::Batch;
 use crate::value::Value;
-use crate::{Backend, CommitError, Committed, DatabaseError, Identity, Row, Store};
+use crate::{Answer, Backend, CommitError, Committed, DatabaseError, Identity, Row, Store};
 use async_trait::async_trait;
 use rouse_model::event::EventKind;
 use rouse_model::*;
@@ -21,8 +21,12 @@ struct Recording {
 
 #[async_trait]
 impl Backend for Recording {
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        self.inner.inner.backend.commit(batch).await
+    async fn submit(&self, batch: Batch) -> Result<Answer, CommitError> {
+        self.inner.inner.backend.submit(batch).await
+    }
+
+    fn announce(&self) {
+        self.inner.inner.backend.announce();
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
@@ -53,6 +57,9 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     store.queue_length().await?;
     store.request(RequestId(1)).await?;
     store.requests_of(BuildsetId(1)).await?;
+    store.open_requests_of(BuildsetId(1)).await?;
+    store.ends_of(BuildsetId(1)).await?;
+    store.workers_with_room().await?;
     store.buildset_by_origin("push/1").await?;
     store.buildsets_by_id(&[BuildsetId(1), BuildsetId(2)]).await?;
     store.stamps_by_buildset(&[BuildsetId(1), BuildsetId(2)]).await?;

@@ -312,3 +312,16 @@ pub async fn words_are_ordered_by_their_bytes(subject: &dyn Subject) {
     let head = store.head("app", "nul\0nul").await.expect("heads can be read").expect("it was written");
     assert_eq!(head.branch, "nul\u{fffd}nul");
 }
+
+/// An update leaves alone what its table calls fixed, whatever the caller's copy says.
+pub async fn what_is_written_once_stays(subject: &dyn Subject) {
+    let store = subject.open().await;
+    insert(&store, &samples::build(1)).await;
+    let mut build = samples::build(1);
+    (build.builder, build.summary) = ("another".into(), "it goes on".into());
+    let mut batch = Batch::new("suite.update");
+    batch.update(&mut build);
+    store.commit(batch).await.expect("nobody else has changed it");
+    build.builder = samples::build(1).builder;
+    assert_eq!(stored(&store, &build).await, Some(build));
+}
