@@ -132,7 +132,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     let app = crate::api::router(Arc::clone(&ctx), address, stop.clone()).await?;
     let served = stop.clone();
     supervisor.start("api", async move {
-        let serving = axum::serve(listener, app).with_graceful_shutdown(served.cancelled_owned());
+        let serving =
+            axum::serve(listener, app.into_make_service()).with_graceful_shutdown(served.cancelled_owned());
         if let Err(error) = serving.await {
             tracing::error!(%error, "the API ended");
         }

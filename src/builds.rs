@@ -23,21 +23,37 @@ const TICK: Duration = Duration::from_secs(5);
 /// Keeps each open build of this master driven, until told to stop.
 pub async fn run(ctx: Arc<Ctx>, secrets: Arc<crate::secrets::Secrets>, stop: CancellationToken) {
     loop {
-        match ctx.store.open_builds().await {
-            Ok(open) => {
-                for build in open.into_iter().filter(|b| b.master == ctx.me) {
-                    if ctx.switchboard.is_driven(build.id) {
-                        continue;
-                    }
-                    driver::start(&ctx, &secrets, build, stop.child_token());
-                }
+        let matched = ctx.switchboard.take_matched();
+        // Those that are handed over are mostly all that is new.
+        if matched.is_empty() {
+            look(&ctx, &secrets, &stop).await;
+        }
+        for matched in matched {
+            if !ctx.switchboard.is_driven(matched.build.id) {
+                driver::start(&ctx, &secrets, driver::From::Matched(Box::new(matched)), stop.child_token());
             }
-            Err(error) => tracing::warn!(%error, "open builds could not be read; trying again"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = ctx.nudges.builds.notified() => {}
             () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn look(ctx: &Arc<Ctx>, secrets: &Arc<crate::secrets::Secrets>, stop: &CancellationToken) {
+    let open = match ctx.store.open_builds().await {
+        Ok(open) => open,
+        Err(error) => {
+            tracing::warn!(%error, "open builds could not be read; trying again");
+            return;
+        }
+    };
+    for build in open.into_iter().filter(|b| b.master == ctx.me) {
+        if let Some(worker) = build.worker
+            && !ctx.switchboard.is_driven(build.id)
+        {
+            driver::start(ctx, secrets, driver::From::Record(build.id, worker), stop.child_token());
         }
     }
 }

@@ -157,12 +157,14 @@ pub struct Roles {
     me: MasterId,
     observer: Observer,
     peers: Mutex<Vec<Peer>>,
+    /// What was found at the last heartbeat or since. A role is lost only to who has fenced this master, whose writes are refused from then on.
+    held: Mutex<HashMap<(String, String), Role>>,
 }
 
 impl Roles {
     #[must_use]
     pub fn new(store: Store, me: MasterId, lease: Duration) -> Self {
-        Self { store, me, observer: Observer::new(lease), peers: Mutex::default() }
+        Self { store, me, observer: Observer::new(lease), peers: Mutex::default(), held: Mutex::default() }
     }
 
     /// Looks at the other masters' heartbeats; called at each of our own.
@@ -180,6 +182,7 @@ impl Roles {
         };
         let peers = others.into_iter().map(peer).collect();
         *self.peers.lock().expect("nothing panics while it is held") = peers;
+        self.held.lock().expect("nothing panics while it is held").clear();
         Ok(())
     }
 
@@ -207,9 +210,17 @@ impl Roles {
     /// # Errors
     /// Where the store cannot be read or written.
     pub async fn hold(&self, role: &str, shard: &str) -> Result<Option<Role>, HoldError> {
+        let key = (role.to_owned(), shard.to_owned());
+        if let Some(held) = self.held.lock().expect("nothing panics while it is held").get(&key) {
+            return Ok(Some(held.clone()));
+        }
         let peers = self.peers();
         let dead: Vec<Master> =
             peers.into_iter().filter(|peer| peer.is_dead).map(|peer| peer.master).collect();
-        self.store.hold(role, shard, self.me, &dead).await
+        let held = self.store.hold(role, shard, self.me, &dead).await?;
+        if let Some(held) = &held {
+            self.held.lock().expect("nothing panics while it is held").insert(key, held.clone());
+        }
+        Ok(held)
     }
 }

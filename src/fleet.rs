@@ -26,8 +26,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_secs(1);
-/// Between two passes at most, where they take long.
-const REST: Duration = Duration::from_millis(200);
+/// Between two passes, for each request that waits: so a long queue, which each end of a build has counted anew, takes a small share of a processor.
+const REST: Duration = Duration::from_micros(300);
+const LEAST_REST: Duration = Duration::from_millis(5);
 /// How far down the queue demand is counted.
 const WINDOW: i64 = 1_000;
 /// A warm worker whose pool says `idle: auto` waits so long.
@@ -79,48 +80,53 @@ impl Fleet {
         let reaper_stop = stop.clone();
         crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
         loop {
-            let began = tokio::time::Instant::now();
-            if let Err(error) = self.pass(&stop).await {
-                tracing::warn!(
-                    error = crate::supervisor::chain(&error),
-                    "the fleet's pass was cut short; trying again"
-                );
-            }
+            let waiting = match self.pass(&stop).await {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    tracing::warn!(
+                        error = crate::supervisor::chain(&error),
+                        "the fleet's pass was cut short; trying again"
+                    );
+                    0
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.rest(began) => {}
+                () = self.rest(waiting) => {}
             }
         }
     }
 
-    /// Until somebody asks for the next pass, or it is due. One that took long, as over a long queue, is not begun again at once: each end of a build
-    /// asks for it, and most of the time would go there.
-    async fn rest(&self, began: tokio::time::Instant) {
-        tokio::time::sleep((began.elapsed() * 3).min(REST)).await;
+    /// Until somebody asks for the next pass, or it is due.
+    async fn rest(&self, waiting: u32) {
+        tokio::time::sleep((REST * waiting).max(LEAST_REST)).await;
         let _ = tokio::time::timeout(TICK, self.ctx.nudges.fleet.notified()).await;
     }
 
-    async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), FleetError> {
+    /// Answers how many requests it has looked at.
+    async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<u32, FleetError> {
         let ctx = &self.ctx;
         let workers = ctx.store.live_workers().await?;
         // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
         // other way round it would be launched for once more.
         let leases = ctx.store.leases().await?;
         for worker in workers.iter().filter(|w| w.master == ctx.me) {
-            self.ensure_driver(worker.id, stop);
+            self.ensure_driver(worker, stop);
         }
         if ctx.roles.hold("fleet", "").await?.is_none() {
-            return Ok(());
+            return Ok(0);
         }
         let active = ctx.config();
         let now = ctx.now();
         let queue = ctx.store.queue(WINDOW).await?;
+        let length = u32::try_from(queue.len()).unwrap_or(u32::MAX);
         self.end_cancelled(&queue, now).await?;
         let waiting: Vec<Request> =
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
         let demand = self.demand(&active, waiting, &workers).await?;
         self.answers.forget_told();
-        self.scale(&active, demand, &workers, &leases, now).await
+        self.scale(&active, demand, &workers, &leases, now).await?;
+        Ok(length)
     }
 
     /// A queued request that somebody cancelled ends here; one that a build runs is ended by that.
@@ -129,7 +135,7 @@ impl Fleet {
             let mut request = request.clone();
             let mut batch = rouse_store::Batch::new("request.cancel");
             let result = rouse_model::BuildResult::Cancelled;
-            crate::requests::finish(&self.ctx.store, &mut batch, &mut request, result, now).await?;
+            crate::requests::finish(&self.ctx.store, None, &mut batch, &mut request, result, now).await?;
             match self.ctx.store.commit(batch).await {
                 Ok(()) => self.ctx.nudges.schedulers.notify_one(),
                 Err(error) if error.is_conflict() => {}
@@ -152,9 +158,7 @@ impl Fleet {
             *load.entry(worker.pool.clone()).or_default() += 1;
         }
         for mut request in waiting {
-            let Some((_, builder)) =
-                active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder)
-            else {
+            let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
                 failures::without_builder(self, request).await?;
                 continue;
             };
@@ -265,10 +269,14 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn ensure_driver(self: &Arc<Self>, id: WorkerId, stop: &CancellationToken) {
+    pub(crate) fn ensure_driver(self: &Arc<Self>, worker: &Worker, stop: &CancellationToken) {
+        let id = worker.id;
         let mut driven = self.driven.lock().expect("nothing panics while it is held");
         if let Some(nudge) = driven.get(&id) {
-            nudge.notify_one();
+            // One that works or waits for work needs nothing before its driver looks by itself.
+            if !worker.is_steady() {
+                nudge.notify_one();
+            }
             return;
         }
         let nudge = Arc::new(tokio::sync::Notify::new());

@@ -6,6 +6,7 @@
 use crate::ctx::{Active, Ctx};
 use crate::requests::request_event;
 use crate::specs;
+use crate::switchboard::Matched;
 use rouse_model::build::{Build, Lease};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::config_revision::PlanRow;
@@ -57,11 +58,12 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 
 /// One pass; answers when the next request that waits for a moment can be looked at.
 async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
+    let freed = ctx.switchboard.take_freed();
     let Some(role) = ctx.roles.hold("matcher", "").await? else { return Ok(None) };
     let now = ctx.now();
-    let mut slots = free_slots(ctx, now).await?;
+    let mut slots = free_slots(ctx, freed, now).await?;
     // Mostly a few slots are free and the head of the queue fits them: all of the window is read where it does not.
-    let head = i64::try_from(slots.len() * 4 + 16).unwrap_or(WINDOW).min(WINDOW);
+    let head = i64::try_from(slots.len() * 2 + 4).unwrap_or(WINDOW).min(WINDOW);
     let mut soon = None;
     for window in [head, WINDOW] {
         if slots.is_empty() {
@@ -136,12 +138,13 @@ async fn claim_in_turn(
 }
 
 /// Free slots of attached workers, one entry for each: those of this master, whose sessions it sees, and those of other masters that are up, as
-/// their rows say. A build's driver lives where its agent's session is.
-async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, ReadError> {
-    let workers = ctx.store.live_workers().await?;
-    let mut taken: HashMap<WorkerId, Vec<i64>> = HashMap::new();
-    for lease in ctx.store.leases().await? {
-        taken.entry(lease.worker).or_default().push(lease.slot);
+/// their rows say. A build's driver lives where its agent's session is. Those too that are free once what is on its way to the record is there.
+async fn free_slots(ctx: &Ctx, freed: Vec<Worker>, now: Timestamp) -> Result<Vec<(Worker, i64)>, ReadError> {
+    let mut workers = ctx.store.workers_with_room().await?;
+    for worker in freed {
+        if workers.iter().all(|known| known.id != worker.id) {
+            workers.push(worker);
+        }
     }
     let mut free = Vec::new();
     let is_attached = |worker: &Worker| {
@@ -152,8 +155,12 @@ async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, Rea
         }
     };
     for worker in workers.into_iter().filter(|w| w.takes_work(now) && is_attached(w)) {
-        let busy = taken.remove(&worker.id).unwrap_or_default();
-        for slot in (0..worker.slots).filter(|s| !busy.contains(s)) {
+        if worker.slots == 1 {
+            free.push((worker, 0));
+            continue;
+        }
+        let taken = ctx.store.leases_of(worker.id).await?;
+        for slot in (0..worker.slots).filter(|slot| taken.iter().all(|lease| lease.slot != *slot)) {
             free.push((worker.clone(), slot));
         }
     }
@@ -162,7 +169,7 @@ async fn free_slots(ctx: &Ctx, now: Timestamp) -> Result<Vec<(Worker, i64)>, Rea
 
 /// The first slot whose worker is of the request's own class, in the order of its pools.
 fn place_for(active: &Active, request: &Request, slots: &[(Worker, i64)]) -> Option<usize> {
-    let builder = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder)?.1;
+    let builder = active.config.builders.get(request.builder.as_str())?;
     for (pool, _) in specs::candidates(&active.config, builder, request) {
         let Some(digest) = request.provision.digests.get(pool) else { continue };
         let found = slots.iter().position(|(w, _)| {
@@ -187,13 +194,13 @@ async fn claim(
     mut worker: Worker,
     slot: i64,
 ) -> Result<Option<Worker>, MatchError> {
-    let Some((_, builder)) = active.config.builders.iter().find(|(name, _)| name.as_str() == request.builder)
-    else {
-        return Ok(None);
-    };
+    let Some(builder) = active.config.builders.get(request.builder.as_str()) else { return Ok(None) };
     let now = ctx.now();
     let (plan, body) = builder.plan.address();
-    let attempt = ctx.store.next_attempt(request.id).await?;
+    let attempt = match request.build {
+        None => 1,
+        Some(_) => ctx.store.next_attempt(request.id).await?,
+    };
     let id: BuildId = ctx.store.next_id().await?;
     let since = request.not_before.unwrap_or(request.created).max(request.created);
     let build = Build {
@@ -245,7 +252,13 @@ async fn claim(
                 "builder": build.builder, "request": build.request, "worker": worker.name, "attempt": build.attempt,
             }),
         });
-    ctx.store.commit(batch).await?;
-    ctx.nudges.builds.notify_one();
+    // The driver begins at once: its first turn comes true after this and not without it.
+    let submitted = ctx.store.submit(batch).await?;
+    if build.master == ctx.me {
+        let plan = builder.plan.clone();
+        ctx.switchboard.hand_over(Matched { build, plan, request, worker: worker.clone() });
+        ctx.nudges.builds.notify_one();
+    }
+    submitted.committed().await?;
     Ok(Some(worker))
 }

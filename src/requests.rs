@@ -4,6 +4,6 @@ mod finish;
 pub mod force;
 mod make;
 
-pub use finish::{Turnstile, finish, request_event};
+pub use finish::{Passed, Passing, Turnstile, finish, request_event};
 pub use force::{Asked, AskedSource, ForceError};
 pub use make::{Made, MakeError, Stamp, Wish, make};

@@ -34,6 +34,20 @@ pub async fn wish(
 ) -> Result<Option<Wish>, ReadError> {
     let Some(buildset) = store.buildset(request.buildset).await? else { return Ok(None) };
     let stamps = store.stamps(request.buildset).await?;
+    wish_of(store, builder, request, buildset, stamps).await.map(Some)
+}
+
+/// The same where buildset and stamps, in the order of their codebases, are at hand.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub async fn wish_of(
+    store: &Store,
+    builder: &BuilderConfig,
+    request: Request,
+    buildset: Buildset,
+    stamps: Vec<SourceStamp>,
+) -> Result<Wish, ReadError> {
     let mut props = Properties::default();
     for (name, value) in &builder.properties {
         props.set(name.to_string(), value.clone(), format!("builder {}", request.builder), false);
@@ -41,7 +55,7 @@ pub async fn wish(
     props.extend(&buildset.properties);
     let changed_files = changed_files(store, &stamps).await?;
     let scope = scope(builder, &request, &stamps, props, changed_files);
-    Ok(Some(Wish { request, buildset, stamps, scope }))
+    Ok(Wish { request, buildset, stamps, scope })
 }
 
 /// The files that the stamps' change sets touched; `None` where a stamp has no change set, so that nobody takes silence for "nothing".
@@ -164,6 +178,19 @@ pub fn launch_spec(
         options: rendered.options,
         env: BTreeMap::new(),
     }
+}
+
+/// The digest of the spec that a pool gives a wish, where nobody needs to be asked what an image means. What cannot be rendered has none: the fleet
+/// says why.
+#[must_use]
+pub fn digest_without_image(
+    pool_name: &str,
+    pool: &PoolConfig,
+    kind: &dyn ProviderKind,
+    wish: &Wish,
+) -> Option<String> {
+    let rendered = render_pool(pool, kind, &wish.scope).ok().filter(|rendered| rendered.images.is_empty())?;
+    Some(launch_spec(pool_name, &wish.request, rendered, None).digest())
 }
 
 /// What to ask the provider, where the pool has an image.

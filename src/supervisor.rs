@@ -1,5 +1,6 @@
 //! The only place that starts tasks, and how errors are written out.
 
+use futures::FutureExt;
 use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
@@ -9,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 /// Starts a short-lived task that belongs to a loop (a session, a driver). It ends by its own token; a panic in it is logged and harms nobody else.
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(async move {
-        if let Err(error) = tokio::spawn(task).await
-            && error.is_panic()
-        {
-            tracing::error!(task = name, %error, "a task panicked");
+        // Nobody sees what it leaves half done: what it shares stands under locks, which say so.
+        if let Err(panic) = std::panic::AssertUnwindSafe(task).catch_unwind().await {
+            let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(task = name, said, "a task panicked");
         }
     });
 }

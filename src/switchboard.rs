@@ -1,9 +1,13 @@
-//! In-memory hand-over between the agents' sessions and the builds' drivers of one master.
+//! In-memory hand-over between the agents' sessions and the builds' drivers of one master, and between these and the matcher.
 //!
-//! The store stays the truth: what is handed over here is either on record already (a command to run) or is repeated until it is (an
-//! outcome). So a lost message costs a reconnect, never state. It knows nobody's reasons and keeps no history.
+//! The store stays the truth: what is handed over here is on record already (a command to run), or is repeated until it is (an outcome), or
+//! is on its way there and cannot be built on unless it arrives (a pair that was matched, a slot that was freed). So a lost message costs a reconnect or a look, never state. It knows nobody's reasons and keeps no history.
 
 use rouse_agent_protocol::{Command, CommandId, Outcome, StreamId};
+use rouse_model::build::Build;
+use rouse_model::buildset::Request;
+use rouse_model::plan::Plan;
+use rouse_model::worker::Worker;
 use rouse_model::{BuildId, WorkerId};
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -39,9 +43,6 @@ pub enum ToSession {
 /// What a session, or the fleet, has for a driver.
 #[derive(Debug)]
 pub enum ToDriver {
-    Started {
-        command: CommandId,
-    },
     Finished {
         command: CommandId,
         outcome: Box<Outcome>,
@@ -50,9 +51,20 @@ pub enum ToDriver {
     Look,
 }
 
+/// A new build and what it was made of, as it stands once its match is on record: what its driver writes expects that.
+#[derive(Debug)]
+pub struct Matched {
+    pub build: Build,
+    pub plan: Plan,
+    pub request: Request,
+    pub worker: Worker,
+}
+
 /// Who can be reached now.
 #[derive(Debug, Default)]
 pub struct Switchboard {
+    matched: Mutex<Vec<Matched>>,
+    freed: Mutex<Vec<Worker>>,
     sessions: Mutex<HashMap<WorkerId, (u64, mpsc::Sender<ToSession>)>>,
     drivers: Mutex<HashMap<BuildId, (WorkerId, mpsc::Sender<ToDriver>)>>,
 }
@@ -85,6 +97,26 @@ impl Switchboard {
         if mailbox.try_send(message).is_err() {
             sessions.remove(&worker);
         }
+    }
+
+    /// A build was made. Who has no use for it leaves it to those who look for open builds.
+    pub fn hand_over(&self, matched: Matched) {
+        self.matched.lock().expect("nothing panics while it is held").push(matched);
+    }
+
+    /// All builds that were made since the last call.
+    pub fn take_matched(&self) -> Vec<Matched> {
+        std::mem::take(&mut *self.matched.lock().expect("nothing panics while it is held"))
+    }
+
+    /// The build on a worker's only slot ends: so the worker stands once that is on record.
+    pub fn free(&self, worker: Worker) {
+        self.freed.lock().expect("nothing panics while it is held").push(worker);
+    }
+
+    /// All workers that were freed since the last call.
+    pub fn take_freed(&self) -> Vec<Worker> {
+        std::mem::take(&mut *self.freed.lock().expect("nothing panics while it is held"))
     }
 
     /// A driver begins.

@@ -68,7 +68,11 @@ pub(super) async fn serve(door: Door, mut socket: WebSocket) {
 
 /// An agent that takes nothing any more is cut off.
 async fn send(write: &mut SplitSink<WebSocket, Message>, said: &ToAgent) -> Result<(), &'static str> {
-    match tokio::time::timeout(QUIET, write.send(Message::Text(encode(said).into()))).await {
+    let message = Message::Text(encode(said).into());
+    // What is forgotten nobody waits for: it goes with what is said next.
+    let waits = matches!(said, ToAgent::Forget { .. });
+    let sending = async { if waits { write.feed(message).await } else { write.send(message).await } };
+    match tokio::time::timeout(QUIET, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err("the connection broke"),
         Err(_) => Err("the agent takes nothing"),
@@ -266,11 +270,6 @@ impl Session {
             "a message could not be read"
         })?;
         match message {
-            Some(ToMaster::Started { command, .. }) => {
-                if let Some(build) = self.builds.get(&command) {
-                    self.door.ctx.switchboard.to_driver(*build, ToDriver::Started { command });
-                }
-            }
             Some(ToMaster::Finished { command, outcome }) => {
                 // What is not asked for is not kept: an agent cannot fill the master's memory.
                 if let Some(build) = self.builds.get(&command) {
@@ -279,7 +278,8 @@ impl Session {
                 }
             }
             Some(ToMaster::Hello(_)) => return Err("a second hello"),
-            Some(ToMaster::Drained {} | ToMaster::Heartbeat {}) | None => {}
+            // That a command has started, its outcome says as well.
+            Some(ToMaster::Started { .. } | ToMaster::Drained {} | ToMaster::Heartbeat {}) | None => {}
         }
         Ok(())
     }

@@ -5,15 +5,17 @@ use super::outcome::End;
 use super::state::{DriveError, State};
 use super::turn::{Turn, backoff};
 use crate::ctx::Ctx;
+use crate::requests::Passing;
 use crate::secrets::Secrets;
-use crate::switchboard::{ToDriver, ToSession};
+use crate::switchboard::{Matched, ToDriver, ToSession};
 use rouse_agent_protocol as wire;
-use rouse_model::build::{Build, Lease};
+use rouse_model::build::Lease;
 use rouse_model::buildset::RequestState;
 use rouse_model::event::EventKind;
 use rouse_model::failure::FailureClass;
-use rouse_model::worker::{Link, Phase, Wanted};
-use rouse_model::{BuildId, BuildResult};
+use rouse_model::worker::{Link, Phase, Wanted, Worker};
+use rouse_model::{BuildId, BuildResult, WorkerId};
+use rouse_store::{Batch, CommitError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,30 +27,44 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Between tries where the store cannot be reached.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// What a driver begins with.
+pub(super) enum From {
+    /// Made a moment ago, and nothing has happened to it.
+    Matched(Box<Matched>),
+    Record(BuildId, WorkerId),
+}
+
 /// Starts a build's driver.
-pub(super) fn start(ctx: &Arc<Ctx>, secrets: &Arc<Secrets>, build: Build, stop: CancellationToken) {
-    let Some(worker) = build.worker else { return };
-    let mailbox = ctx.switchboard.drive(build.id, worker);
+pub(super) fn start(ctx: &Arc<Ctx>, secrets: &Arc<Secrets>, from: From, stop: CancellationToken) {
+    let (id, worker) = match &from {
+        From::Matched(matched) => (matched.build.id, matched.worker.id),
+        From::Record(build, worker) => (*build, *worker),
+    };
+    let mailbox = ctx.switchboard.drive(id, worker);
     let (ctx, secrets) = (Arc::clone(ctx), Arc::clone(secrets));
     crate::supervisor::spawn("build", async move {
-        let id = build.id;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = drive(&ctx, &secrets, id, mailbox) => {}
+            () = drive(&ctx, &secrets, id, from, mailbox) => {}
         }
         ctx.switchboard.leave(id);
         ctx.nudges.matching.notify_one();
         ctx.nudges.fleet.notify_one();
-        ctx.nudges.schedulers.notify_one();
     });
 }
 
-async fn drive(ctx: &Ctx, secrets: &Secrets, id: BuildId, mut mailbox: mpsc::Receiver<ToDriver>) {
+async fn drive(ctx: &Ctx, secrets: &Secrets, id: BuildId, from: From, mut mailbox: mpsc::Receiver<ToDriver>) {
     let mut failures = 0u32;
     let mut ends = None;
+    let mut matched = match from {
+        From::Matched(matched) => Some(*matched),
+        From::Record(..) => None,
+    };
     loop {
-        match drive_from_record(ctx, secrets, id, &mut mailbox, &mut ends).await {
+        match drive_from_record(ctx, secrets, id, matched.take(), &mut mailbox, &mut ends).await {
             Ok(()) => return,
+            // Its match did not come true.
+            Err(DriveError::NoBuild(_)) => return,
             // Somebody wrote the same rows: what is on record decides.
             Err(DriveError::Commit(error)) if error.is_conflict() => {
                 tracing::debug!(%id, %error, "reading the build again")
@@ -70,10 +86,15 @@ async fn drive_from_record(
     ctx: &Ctx,
     secrets: &Secrets,
     id: BuildId,
+    matched: Option<Matched>,
     mailbox: &mut mpsc::Receiver<ToDriver>,
     ends: &mut Option<Instant>,
 ) -> Result<(), DriveError> {
-    let mut state = State::load(ctx, id).await?;
+    let fresh = matched.is_some();
+    let mut state = match matched {
+        Some(matched) => State::of(ctx, matched).await?,
+        None => State::load(ctx, id).await?,
+    };
     // As it was first seen: a wall clock that is set meanwhile moves it no more.
     *ends = ends.or(state.ends);
     state.ends = *ends;
@@ -81,19 +102,21 @@ async fn drive_from_record(
         return Ok(());
     }
     let name = if state.steps.is_empty() { "build.start" } else { "build.resume" };
-    if turn(ctx, secrets, &mut state, name, Event::None).await? {
+    let event = if fresh { Event::Matched } else { Event::None };
+    if turn(ctx, secrets, &mut state, name, event).await? {
         return Ok(());
     }
-    if resend_or_end(ctx, secrets, &mut state).await? {
-        return Ok(());
+    if !fresh {
+        if resend_or_end(ctx, secrets, &mut state).await? {
+            return Ok(());
+        }
+        ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
     }
-    ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
     loop {
         let wait = remaining(&state).unwrap_or(LOOK).min(LOOK);
         let message = tokio::time::timeout(wait, mailbox.recv()).await;
         let event = match message {
             Ok(None) => return Ok(()),
-            Ok(Some(ToDriver::Started { .. })) => continue,
             Ok(Some(ToDriver::Finished { command, outcome })) => Event::Outcome(command, outcome),
             Ok(Some(ToDriver::Look)) | Err(_) => match look(ctx, &mut state).await? {
                 Some(event) => event,
@@ -115,6 +138,8 @@ async fn drive_from_record(
 
 enum Event {
     None,
+    /// The first of a build that was made a moment ago.
+    Matched,
     Outcome(wire::CommandId, Box<wire::Outcome>),
     Lost(End),
     /// The command that is out can never be asked for again.
@@ -132,14 +157,20 @@ async fn turn(
     event: Event,
 ) -> Result<bool, DriveError> {
     let mut turn = Turn::new(ctx, secrets, name, stopping(state));
+    let matched = matches!(event, Event::Matched);
     match event {
         Event::Outcome(command, outcome) => turn.take(state, command, &outcome).await?,
         Event::Lost(end) => turn.lose(state, end).await?,
         Event::Abandoned(end) => turn.end_outstanding(state, end).await?,
-        Event::None | Event::Stop => {}
+        Event::None | Event::Matched | Event::Stop => {}
     }
+    let generation = state.build.generation;
     turn.advance(state).await?;
-    let Turn { mut batch, send, opens, forget, done, passing, .. } = turn;
+    if matched && state.build.generation == generation {
+        // The match may be on its way to the record, and nothing may be written without it.
+        turn.batch.expect(&mut state.build);
+    }
+    let Turn { mut batch, send, opens, forget, done, passing, closes, frees, .. } = turn;
     if done {
         batch.name = "build.end";
     }
@@ -148,9 +179,11 @@ async fn turn(
         ctx.logs.open_new(log, masks_of(message));
     }
     if !batch.is_empty() {
-        ctx.store.commit(batch).await?;
+        commit(ctx, batch, passing, frees).await?;
     }
-    drop(passing);
+    if closes {
+        ctx.nudges.schedulers.notify_one();
+    }
     if !forget.is_empty() {
         ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
     }
@@ -158,6 +191,29 @@ async fn turn(
         ctx.switchboard.to_session(state.worker.id, ToSession::Run(message));
     }
     Ok(done)
+}
+
+/// Makes a turn's batch true. The next end of the same buildset passes, and the worker is given its next build, as soon as this one has its place.
+async fn commit(
+    ctx: &Ctx,
+    batch: Batch,
+    passing: Option<Passing>,
+    frees: Option<Worker>,
+) -> Result<(), CommitError> {
+    let submitted = ctx.store.submit(batch).await;
+    if let Some(worker) = frees {
+        ctx.switchboard.free(worker);
+        ctx.nudges.matching.notify_one();
+    }
+    let passed = passing.map(Passing::on);
+    let done = match submitted {
+        Ok(submitted) => submitted.committed().await,
+        Err(error) => Err(error),
+    };
+    if let (Err(_), Some(passed)) = (&done, passed) {
+        passed.back().await;
+    }
+    done
 }
 
 fn masks_of(message: &wire::Command) -> wire::masking::Masks {
@@ -228,7 +284,7 @@ fn remaining(state: &State) -> Option<Duration> {
 /// Reads build and worker again, and says what has to be done about it.
 async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError> {
     let id = state.build.id;
-    state.build = ctx.store.build(id).await?.ok_or(DriveError::Missing(id, "the build"))?;
+    state.build = ctx.store.build(id).await?.ok_or(DriveError::NoBuild(id))?;
     state.worker = ctx.store.worker(state.worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
     if let Some(end) = lost(state) {
         return Ok(Some(Event::Lost(end)));
@@ -273,8 +329,8 @@ pub(super) async fn end_build(
 ) -> Result<(), DriveError> {
     let (ctx, now) = (turn.ctx, turn.now);
     let id = state.build.id;
-    let mut request =
-        ctx.store.request(state.build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
+    // Whoever has changed it since, as by cancelling it, sends this turn back.
+    let mut request = state.request.clone();
     let mut result = result;
     let mut summary = summary_of(state, turn, result);
     let cancelled = request.cancel.is_some() || state.build.cancel.is_some();
@@ -305,12 +361,18 @@ pub(super) async fn end_build(
         build: id,
         since: state.build.matched,
     });
-    let mut worker = ctx.store.worker(state.worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
-    let others = ctx.store.leases_of(worker.id).await?.into_iter().filter(|l| l.build != id).count();
+    let mut worker = state.worker.clone();
+    let mut others = 0;
+    if worker.slots > 1 {
+        worker = ctx.store.worker(worker.id).await?.ok_or(DriveError::Missing(id, "its worker"))?;
+        others = ctx.store.leases_of(worker.id).await?.into_iter().filter(|l| l.build != id).count();
+    }
     if others == 0 {
         worker.idle_since = Some(now);
     }
     turn.batch.update(&mut worker);
+    // Those with several slots change under the matcher's hands.
+    turn.frees = (worker.slots == 1).then_some(worker);
     if result == BuildResult::Retry && !cancelled {
         request.state = RequestState::Queued;
         request.attempts += 1;
@@ -319,8 +381,9 @@ pub(super) async fn end_build(
         turn.batch.update(&mut request);
         turn.batch.event(crate::requests::request_event(EventKind::RequestChanged, &request, now));
     } else {
-        turn.passing = Some(ctx.turnstile.pass(request.buildset).await);
-        crate::requests::finish(&ctx.store, &mut turn.batch, &mut request, result, now).await?;
+        let passing = turn.passing.insert(ctx.turnstile.pass(request.buildset).await);
+        let (store, batch) = (&ctx.store, &mut turn.batch);
+        turn.closes = crate::requests::finish(store, Some(passing), batch, &mut request, result, now).await?;
     }
     let payload = serde_json::json!({
         "builder": state.build.builder, "request": state.build.request, "result": result, "summary": summary,

@@ -4,7 +4,9 @@ use super::action::Memory;
 use crate::config::BuilderConfig;
 use crate::ctx::Ctx;
 use crate::render::Scope;
+use crate::switchboard::Matched;
 use rouse_model::build::{Build, Command, CommandState, Step};
+use rouse_model::buildset::Request;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::{OnLost, Plan, PlannedStep, Recorded};
 use rouse_model::source::SourceStamp;
@@ -18,7 +20,9 @@ use tokio::time::Instant;
 /// Why a build cannot be driven now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DriveError {
-    #[error("build {0} or what it refers to is not on record: {1}")]
+    #[error("build {0} is not on record")]
+    NoBuild(BuildId),
+    #[error("build {0} refers to what is not on record: {1}")]
     Missing(BuildId, &'static str),
     #[error("read the build")]
     Read(#[from] rouse_store::ReadError),
@@ -42,6 +46,7 @@ pub(super) struct State {
     /// The builder under the build's own revision.
     pub config: Arc<crate::ctx::Active>,
     pub worker: Worker,
+    pub request: Request,
     pub stamps: Vec<SourceStamp>,
     pub parent: Option<BuildId>,
     pub scope: Scope,
@@ -52,24 +57,32 @@ pub(super) struct State {
 }
 
 impl State {
+    /// As it stands on record.
     pub(super) async fn load(ctx: &Ctx, id: BuildId) -> Result<Self, DriveError> {
         let store = &ctx.store;
-        let build = store.build(id).await?.ok_or(DriveError::Missing(id, "the build"))?;
+        let build = store.build(id).await?.ok_or(DriveError::NoBuild(id))?;
         let plan = store.plan(&build.plan).await?.ok_or(DriveError::Missing(id, "its plan"))?;
         let plan: Plan = serde_json::from_str(&plan.body).map_err(DriveError::Plan)?;
-        let config = ctx.revisions.get(build.config).await?;
-        let builder = builder_of(&config, &build).ok_or(DriveError::Missing(id, "its builder"))?.clone();
         let request = store.request(build.request).await?.ok_or(DriveError::Missing(id, "its request"))?;
-        let wish = crate::specs::wish(store, &builder, request)
-            .await?
-            .ok_or(DriveError::Missing(id, "its buildset"))?;
         let worker = build.worker.ok_or(DriveError::Missing(id, "its worker"))?;
         let worker = store.worker(worker).await?.ok_or(DriveError::Missing(id, "its worker"))?;
+        let mut state = Self::of(ctx, Matched { build, plan, request, worker }).await?;
+        state.scope.props.extend(&store.build_properties(id).await?);
+        state.steps = store.steps(id).await?;
+        state.commands = store.commands(id).await?;
+        Ok(state)
+    }
+
+    /// Of a build that has no steps and no properties of its own yet.
+    pub(super) async fn of(ctx: &Ctx, matched: Matched) -> Result<Self, DriveError> {
+        let Matched { build, plan, request, worker } = matched;
+        let config = ctx.revisions.get(build.config).await?;
+        let builder = builder_of(&config, &build).ok_or(DriveError::Missing(build.id, "its builder"))?;
+        let wish = crate::specs::wish(&ctx.store, builder, request)
+            .await?
+            .ok_or(DriveError::Missing(build.id, "its buildset"))?;
         let mut scope = wish.scope;
-        scope.props.extend(&store.build_properties(id).await?);
         scope.worker = Some(worker_scope(&worker));
-        let steps = store.steps(id).await?;
-        let commands = store.commands(id).await?;
         let ends = plan.timeout_s.map(Duration::from_secs).map(|limit| {
             let left = (build.matched + limit).since(ctx.now()).min(limit);
             Instant::now() + left
@@ -77,13 +90,14 @@ impl State {
         Ok(Self {
             build,
             plan,
-            config,
+            config: Arc::clone(&config),
             worker,
+            request: wish.request,
             stamps: wish.stamps,
             parent: wish.buildset.parent,
             scope,
-            steps,
-            commands,
+            steps: Vec::new(),
+            commands: Vec::new(),
             ends,
         })
     }
@@ -134,7 +148,7 @@ impl State {
 
 /// The builder of a build under the revision that it was matched under.
 pub(super) fn builder_of<'a>(config: &'a crate::ctx::Active, build: &Build) -> Option<&'a BuilderConfig> {
-    config.config.builders.iter().find(|(name, _)| name.as_str() == build.builder).map(|(_, builder)| builder)
+    config.config.builders.get(build.builder.as_str())
 }
 
 fn worker_scope(worker: &Worker) -> std::collections::BTreeMap<String, Value> {

@@ -12,6 +12,7 @@ use rouse_model::failure::FailureClass;
 use rouse_model::logs::Log;
 use rouse_model::plan::{Action, DownloadFrom};
 use rouse_model::sequence::{self, Next};
+use rouse_model::worker::Worker;
 use rouse_model::{BuildResult, LogId, Timestamp};
 use rouse_store::Batch;
 use std::time::Duration;
@@ -33,8 +34,12 @@ pub(super) struct Turn<'a> {
     pub stopping: Option<(BuildResult, String)>,
     /// The worker is lost: nothing more can run on it.
     lost: bool,
-    /// Held until the batch is true, where it ends a request: the others of its buildset wait.
-    pub passing: Option<tokio::sync::OwnedMutexGuard<()>>,
+    /// Held until the batch has its place, where it ends a request: the others of its buildset wait.
+    pub passing: Option<crate::requests::Passing>,
+    /// The buildset ends with it.
+    pub closes: bool,
+    /// The worker with nothing to do, once the batch is true.
+    pub frees: Option<Worker>,
 }
 
 impl<'a> Turn<'a> {
@@ -58,6 +63,8 @@ impl<'a> Turn<'a> {
             stopping,
             lost: false,
             passing: None,
+            closes: false,
+            frees: None,
         }
     }
 

@@ -52,10 +52,7 @@ pub(super) async fn of_worker(
         if !same {
             continue;
         }
-        let Some((_, builder)) = active.config.builders.iter().find(|(n, _)| n.as_str() == request.builder)
-        else {
-            continue;
-        };
+        let Some(builder) = active.config.builders.get(request.builder.as_str()) else { continue };
         let failure = LaunchFailure {
             worker: Some(worker.id),
             pool: worker.pool.clone(),
@@ -158,7 +155,7 @@ async fn give_up(
             "class": class,
         }),
     });
-    crate::requests::finish(&ctx.store, &mut batch, request, BuildResult::Exception, now).await?;
+    crate::requests::finish(&ctx.store, None, &mut batch, request, BuildResult::Exception, now).await?;
     match ctx.store.commit(batch).await {
         Ok(()) => {
             tracing::warn!(request = %request.id, builder = request.builder, reason = message, "a request was given up");

@@ -17,7 +17,7 @@ pub fn check_condition(source: &str) -> Result<(), TemplateFault> {
         return Err(TemplateFault::new(0, source.len(), "a condition is an expression already")
             .help("write it without the braces: `if: branch == \"main\"`"));
     }
-    expression::check(&engine(), source, &FUNCTIONS).map(drop)
+    expression::check(engine(), source, &FUNCTIONS).map(drop)
 }
 
 /// Whether the condition holds.
@@ -26,7 +26,7 @@ pub fn check_condition(source: &str) -> Result<(), TemplateFault> {
 /// and nobody means that.
 pub fn condition(source: &str, scope: &Scope) -> Result<bool, RenderError> {
     check_condition(source)?;
-    let mut engine = engine();
+    let mut engine = engine().clone();
     add_changed(&mut engine, scope);
     let evaluated = expression::evaluate(&engine, source, scope)?;
     match evaluated.value.kind() {

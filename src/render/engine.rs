@@ -1,5 +1,7 @@
 //! MiniJinja as Rouse uses it: expressions only, strict, bounded.
 
+use std::sync::LazyLock;
+
 use minijinja::{Environment, UndefinedBehavior};
 
 use super::filters;
@@ -7,7 +9,13 @@ use super::filters;
 /// Work one expression may cost: about six megabytes of text produced or read.
 const FUEL: u64 = 100_000;
 
-pub(super) fn engine() -> Environment<'static> {
+/// Made once: with all its filters it costs far more than most of what it evaluates.
+pub(super) fn engine() -> &'static Environment<'static> {
+    static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(make);
+    &ENGINE
+}
+
+fn make() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_debug(true);

@@ -21,7 +21,7 @@ pub(super) struct Template {
     pub pieces: Vec<Piece>,
     /// The names at the root that its expressions use, with the offset of the first hole that does.
     pub names: Vec<(String, usize)>,
-    engine: Environment<'static>,
+    engine: &'static Environment<'static>,
 }
 
 impl Template {
@@ -32,7 +32,7 @@ impl Template {
         for piece in &pieces {
             let Piece::Hole { offset, expression, .. } = piece else { continue };
             let used =
-                expression::check(&engine, expression, &[]).map_err(|fault| fault.shifted(offset + 2))?;
+                expression::check(engine, expression, &[]).map_err(|fault| fault.shifted(offset + 2))?;
             for name in used {
                 if !names.iter().any(|(known, _)| *known == name) {
                     names.push((name, *offset));
@@ -47,7 +47,7 @@ impl Template {
     }
 
     pub(super) fn evaluate(&self, expression: &str, scope: &Scope) -> Result<Evaluated, RenderError> {
-        expression::evaluate(&self.engine, expression, scope)
+        expression::evaluate(self.engine, expression, scope)
     }
 }
 

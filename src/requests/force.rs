@@ -72,8 +72,8 @@ pub async fn scheduler(ctx: &Ctx, name: &str, asked: Asked) -> Result<Made, Forc
 /// Where the builder or a codebase is not configured.
 pub async fn builder(ctx: &Ctx, name: &str, asked: Asked) -> Result<Made, ForceError> {
     let active = ctx.config();
-    let found = active.config.builders.iter().find(|(n, _)| n.as_str() == name);
-    let (_, config) = found.ok_or_else(|| MakeError::NoBuilder(name.to_owned()))?;
+    let found = active.config.builders.get(name);
+    let config = found.ok_or_else(|| MakeError::NoBuilder(name.to_owned()))?;
     let branch = |codebase: &str| {
         let own = config.branch_of(codebase).map(str::to_owned);
         own.or_else(|| default_branch(&active.config, codebase))

@@ -2,12 +2,14 @@
 
 use super::finish::request_event;
 use crate::ctx::{Active, Ctx};
+use crate::specs;
 use rouse_model::buildset::{Buildset, Provision, Request, RequestState};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::property::Properties;
 use rouse_model::source::SourceStamp;
 use rouse_model::{BuildId, BuildsetId, ChangeSetId, RequestId, Trust};
 use rouse_store::{Batch, CommitError, ReadError};
+use std::collections::BTreeMap;
 
 /// One codebase of a wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +79,8 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     }
     let mut projects = Vec::new();
     for name in &wish.builders {
-        let builder = active.config.builders.iter().find(|(n, _)| n.as_str() == name);
-        let (_, builder) = builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?;
+        let builder = active.config.builders.get(name.as_str());
+        let builder = builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?;
         projects.push(builder.project.to_string());
     }
     let project = projects.first().cloned().ok_or(MakeError::Empty)?;
@@ -113,19 +115,22 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         at: now,
         payload: serde_json::json!({"scheduler": buildset.scheduler, "reason": buildset.reason, "builders": wish.builders}),
     });
-    for stamp in wish.stamps {
-        batch.insert(&SourceStamp {
-            buildset: id,
-            codebase: stamp.codebase,
-            branch: stamp.branch,
-            revision: stamp.revision,
-            change_set: stamp.change_set,
-            trust: stamp.trust,
-        });
+    let row = |stamp: Stamp| SourceStamp {
+        buildset: id,
+        codebase: stamp.codebase,
+        branch: stamp.branch,
+        revision: stamp.revision,
+        change_set: stamp.change_set,
+        trust: stamp.trust,
+    };
+    let mut stamps: Vec<SourceStamp> = wish.stamps.into_iter().map(row).collect();
+    stamps.sort_by(|a, b| a.codebase.cmp(&b.codebase));
+    for stamp in &stamps {
+        batch.insert(stamp);
     }
     let mut requests = Vec::new();
     for (builder, project) in wish.builders.into_iter().zip(projects) {
-        let request = Request {
+        let mut request = Request {
             id: ctx.store.next_id().await?,
             buildset: id,
             builder,
@@ -145,6 +150,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
             provision: Provision::default(),
             generation: 0,
         };
+        request.provision.digests = digests(ctx, active, &request, &buildset, &stamps).await?;
         batch.insert(&request).event(request_event(EventKind::RequestMade, &request, now));
         requests.push(request.id);
     }
@@ -152,6 +158,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     match ctx.store.commit(batch).await {
         Ok(()) => {
             ctx.nudges.fleet.notify_one();
+            ctx.nudges.matching.notify_one();
             Ok(Made::New { buildset: id, requests })
         }
         Err(error) if error.is_duplicate() => match ctx.store.buildset_by_origin(&wish.origin).await? {
@@ -160,4 +167,26 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// Which worker a request asks of each of its pools, as far as that follows from the wish alone: so a warm one takes it at once, and the fleet need
+/// not look first.
+async fn digests(
+    ctx: &Ctx,
+    active: &Active,
+    request: &Request,
+    buildset: &Buildset,
+    stamps: &[SourceStamp],
+) -> Result<BTreeMap<String, String>, ReadError> {
+    let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
+        return Ok(BTreeMap::new());
+    };
+    let (request, buildset, stamps) = (request.clone(), buildset.clone(), stamps.to_vec());
+    let wish = specs::wish_of(&ctx.store, builder, request, buildset, stamps).await?;
+    let candidates = specs::candidates(&active.config, builder, &wish.request);
+    let digest = |(name, pool): (&str, &crate::config::PoolConfig)| {
+        let kind = ctx.revisions.kinds().iter().find(|kind| kind.name() == pool.kind)?;
+        Some((name.to_owned(), specs::digest_without_image(name, pool, &**kind, &wish)?))
+    };
+    Ok(candidates.into_iter().filter_map(digest).collect())
 }
