@@ -19,7 +19,7 @@ use crate::report::{Row, Samples};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn one(ground: &Ground) -> Result<Row> {
-    run(ground, "log", 1, ground.size.of(2, 16, 150))
+    run(ground, "log", 1, ground.size.of(2, 15, 150))
 }
 
 pub fn eight(ground: &Ground) -> Result<Row> {
