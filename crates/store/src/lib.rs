@@ -299,8 +299,14 @@ impl Store {
         let after = std::mem::take(&mut batch.after);
         self.inner.failpoint.before(name);
         let waiting = self.inner.condition.begin();
-        let answer = self.inner.backend.submit(batch).await?;
-        Ok(Submitted { store: self.clone(), name, has_events, after, answer, waiting })
+        match self.inner.backend.submit(batch).await {
+            Ok(answer) => Ok(Submitted { store: self.clone(), name, has_events, after, answer, waiting }),
+            Err(error) => {
+                let done = Err(error);
+                waiting.end(&done);
+                done
+            }
+        }
     }
 
     /// Why nothing can be written now, where that is so.

@@ -150,7 +150,6 @@ pub(crate) fn is_away(error: &DatabaseError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     fn unavailable() -> Result<(), CommitError> {
         let busy =
@@ -161,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_is_trouble_until_one_succeeds() {
-        let condition = Condition::default();
+        let condition = Arc::new(Condition::default());
         assert_eq!(condition.now(), None);
         condition.begin().end(&unavailable());
         let first = condition.now().unwrap();
@@ -175,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_write_that_nobody_answers_is_trouble_too() {
-        let condition = Condition::default();
+        let condition = Arc::new(Condition::default());
         let waiting = condition.begin();
         assert_eq!(condition.now(), None);
         condition.lock().moved = Instant::now().checked_sub(SILENT);
