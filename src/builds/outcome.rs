@@ -53,7 +53,8 @@ pub(super) fn of_run(outcome: &Outcome, planned: &PlannedStep) -> End {
 /// A disk that is full is the infrastructure's, whoever filled it: others write there, too.
 fn blame_disk(end: End, outcome: &Outcome) -> End {
     let Some(NoRoom { path, free, size }) = &outcome.no_room else { return end };
-    if end.result != BuildResult::Failure {
+    // Memory that ran out is the build's own, however full the disk was.
+    if end.result != BuildResult::Failure || outcome.oom_killed {
         return end;
     }
     let (free, size) = (words_of_size(*free), words_of_size(*size));
