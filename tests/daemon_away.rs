@@ -1,4 +1,5 @@
-//! A Docker daemon that stands still under builds and launches: infrastructure, and so never red. Each scenario has a daemon of its own.
+//! A Docker daemon that is restarted, killed or frozen under builds and launches: infrastructure, and so never red. Each scenario has a daemon
+//! of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ fn config(image: &str, seen: &Path) -> String {
          here: {{local: {{}}}}\n\
          builders:\n  base: {{template: true, pool: boxes}}\n  \
          retried: {{like: base, retries: 3, steps: [{{name: work, run: 'echo x >> /seen/retried; until [ -e /seen/go ]; do sleep 0.1; done'}}]}}\n  \
+         failed: {{like: base, on_lost: fail, steps: [{{name: publish, run: 'echo x >> /seen/failed; sleep 300'}}]}}\n  \
+         once: {{like: base, steps: [{{name: publish, repeatable: false, run: 'echo x >> /seen/once'}}, {{name: after, run: 'echo x >> /seen/after; sleep 300'}}]}}\n  \
          quick: {{like: base, retries: 3, steps: [{{run: 'echo x >> /seen/quick'}}]}}\n  \
          elsewhere: {{pool: here, steps: [{{run: 'true'}}]}}\n",
         seen.display()
@@ -63,9 +66,75 @@ impl Scene {
         builds
     }
 
+    fn page_of(&self, build: &Build) -> String {
+        self.bench.cli(&["build", "show", &build.id().to_string()])
+    }
+
     fn assert_nothing_left(&self) {
         let master = &self.bench.master;
         master.leftovers().assert_no_workers(wait::A_BUILD, master.pid());
+    }
+}
+
+#[test]
+fn a_docker_daemon_restarted_or_killed_under_builds_costs_attempts_and_is_never_red() {
+    let Some(mut daemon) = Dockerd::start() else { return };
+    let image = daemon.docker().busybox(&[]);
+    let scene = Scene::on(&daemon, image.name());
+    let ends: [(&str, fn(&mut Dockerd)); 2] = [("stopped", Dockerd::stop), ("killed", Dockerd::kill9)];
+    for (how, end) in ends {
+        for file in ["retried", "failed", "once", "after", "go"] {
+            let _ = std::fs::remove_file(scene.seen.join(file));
+        }
+        let [retried, failed, once] = ["retried", "failed", "once"].map(|name| scene.bench.start(name));
+        scene.wait_for(&["retried", "failed", "after"]);
+        end(&mut daemon);
+        daemon.spawn();
+        daemon.wait_until_it_answers();
+        // One that the daemon ended is tried again.
+        wait::until_true("the second attempt", wait::A_BUILD, || scene.lines("retried") == 2);
+        std::fs::write(scene.seen.join("go"), "").expect("written");
+        scene.bench.ended(retried).must_be("success");
+        let attempts = scene.attempts(retried);
+        assert_eq!(attempts.len(), 2, "{how}");
+        attempts[0].must_be("retry");
+        assert_eq!(attempts[0].detail["class"], "agent_lost", "{:#}", attempts[0].detail);
+        let page = scene.page_of(&attempts[0]);
+        assert!(page.contains("was lost: "), "{how}: {page}");
+        // What publishes is not tried again, and says why.
+        for (request, file, why) in [(failed, "failed", "on_lost: fail"), (once, "once", "not repeatable")] {
+            scene.bench.ended(request).must_be("exception");
+            let attempts = scene.attempts(request);
+            assert_eq!((attempts.len(), scene.lines(file)), (1, 1), "{how}: {file}");
+            let page = scene.page_of(&attempts[0]);
+            assert!(page.contains("was lost: ") && page.contains(why), "{how}: {page}");
+        }
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_docker_daemon_killed_or_restarted_under_a_launch_costs_time_alone() {
+    let Some(mut daemon) = Dockerd::start() else { return };
+    let image = daemon.docker().busybox(&[]);
+    let scene = Scene::on(&daemon, image.name());
+    let ends: [fn(&mut Dockerd); 3] = [Dockerd::kill9, Dockerd::stop, |daemon| {
+        // Frozen first, so that the call is under way for sure.
+        let frozen = daemon.freeze();
+        std::mem::forget(frozen);
+        daemon.kill9();
+    }];
+    for (n, end) in ends.into_iter().enumerate() {
+        let request = scene.bench.start("quick");
+        scene.wait_for_launch();
+        end(&mut daemon);
+        daemon.spawn();
+        daemon.wait_until_it_answers();
+        scene.bench.ended(request).must_be("success");
+        scene.attempts(request);
+        // More often where one had run and not yet said so.
+        assert!(scene.lines("quick") > n);
+        scene.assert_nothing_left();
     }
 }
 
