@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two passes, for each request that waits: so a long queue, which each end of a build has counted anew, takes a small share of a processor.
 const REST: Duration = Duration::from_micros(300);
+/// So many workers are looked at in the time of one request.
+const WORKERS_FOR_A_REQUEST: usize = 8;
 const LEAST_REST: Duration = Duration::from_millis(5);
 /// How far down the queue demand is counted.
 const WINDOW: i64 = 1_000;
@@ -56,9 +58,16 @@ pub struct Fleet {
     pub(crate) accounts: Arc<Accounts>,
     specs: Specs,
     answers: Answers,
-    driven: Mutex<HashMap<WorkerId, Arc<tokio::sync::Notify>>>,
+    driven: Mutex<HashMap<WorkerId, Driven>>,
     /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
     suspected: Mutex<HashSet<WorkerId>>,
+}
+
+/// A driver that runs, and which state of its worker it was last woken for.
+#[derive(Debug)]
+struct Driven {
+    nudge: Arc<tokio::sync::Notify>,
+    generation: i64,
 }
 
 impl Fleet {
@@ -103,7 +112,7 @@ impl Fleet {
         let _ = tokio::time::timeout(TICK, self.ctx.nudges.fleet.notified()).await;
     }
 
-    /// Answers how many requests it has looked at.
+    /// Answers how many requests it has looked at, or what took as long.
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<u32, FleetError> {
         let ctx = &self.ctx;
         let workers = ctx.store.live_workers().await?;
@@ -119,7 +128,8 @@ impl Fleet {
         let active = ctx.config();
         let now = ctx.now();
         let queue = ctx.store.queue(WINDOW).await?;
-        let length = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        // A worker is quicker looked at than a request; there may be thousands.
+        let length = u32::try_from(queue.len() + workers.len() / WORKERS_FOR_A_REQUEST).unwrap_or(u32::MAX);
         self.end_cancelled(&queue, now).await?;
         let waiting: Vec<Request> =
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
@@ -189,7 +199,11 @@ impl Fleet {
         leases: &[Lease],
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let busy = |id: WorkerId| leases.iter().filter(|l| l.worker == id).count();
+        let mut taken: HashMap<WorkerId, usize> = HashMap::new();
+        for lease in leases {
+            *taken.entry(lease.worker).or_default() += 1;
+        }
+        let busy = |id: WorkerId| taken.get(&id).copied().unwrap_or_default();
         let pools: HashSet<&str> = active.config.pools.iter().map(|(name, _)| name.as_str()).collect();
         for worker in workers.iter().filter(|w| !pools.contains(w.pool.as_str())) {
             let cause = Cause {
@@ -269,18 +283,22 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn ensure_driver(self: &Arc<Self>, worker: &Worker, stop: &CancellationToken) {
+    /// Sees to it that a worker is driven, and wakes its driver where the worker has changed: woken at each pass, thousands of idle ones would
+    /// read their rows all the time.
+    fn ensure_driver(self: &Arc<Self>, worker: &Worker, stop: &CancellationToken) {
         let id = worker.id;
         let mut driven = self.driven.lock().expect("nothing panics while it is held");
-        if let Some(nudge) = driven.get(&id) {
+        if let Some(driver) = driven.get_mut(&id) {
+            let changed = driver.generation != worker.generation;
+            driver.generation = worker.generation;
             // One that works or waits for work needs nothing before its driver looks by itself.
-            if !worker.is_steady() {
-                nudge.notify_one();
+            if changed && !worker.is_steady() {
+                driver.nudge.notify_one();
             }
             return;
         }
         let nudge = Arc::new(tokio::sync::Notify::new());
-        driven.insert(id, Arc::clone(&nudge));
+        driven.insert(id, Driven { nudge: Arc::clone(&nudge), generation: worker.generation });
         drop(driven);
         let (fleet, stop) = (Arc::clone(self), stop.clone());
         crate::supervisor::spawn("instance", async move {
@@ -304,8 +322,8 @@ impl Fleet {
     }
 
     pub(crate) fn nudge_driver(&self, id: WorkerId) {
-        if let Some(nudge) = self.driven.lock().expect("nothing panics while it is held").get(&id) {
-            nudge.notify_one();
+        if let Some(driver) = self.driven.lock().expect("nothing panics while it is held").get(&id) {
+            driver.nudge.notify_one();
         }
     }
 }

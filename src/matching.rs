@@ -60,6 +60,9 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
     let freed = ctx.switchboard.take_freed();
     let Some(role) = ctx.roles.hold("matcher", "").await? else { return Ok(None) };
+    if freed.is_empty() && ctx.store.queue(1).await?.is_empty() {
+        return Ok(None);
+    }
     let now = ctx.now();
     let mut slots = free_slots(ctx, freed, now).await?;
     // Mostly a few slots are free and the head of the queue fits them: all of the window is read where it does not.

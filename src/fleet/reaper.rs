@@ -4,14 +4,19 @@
 use super::{Fleet, FleetError};
 use crate::accounts::Account;
 use rouse_contract::{Hint, Observed, ObservedState};
-use rouse_model::worker::{Phase, ProviderRef, Worker};
+use rouse_model::WorkerId;
+use rouse_model::worker::{Phase, ProviderRef};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at everything; an orphan must stand in two of them.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most hints that wait to be followed; more wait at their provider.
+const HINTS: usize = 1_024;
 
 /// Sees to it that each account is looked after, until told to stop.
 pub(super) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
@@ -97,7 +102,7 @@ async fn sweep(
     let before = fleet.ctx.store.live_workers().await?;
     let there = account.provider.list().await?;
     let mut seen = HashSet::new();
-    let after = fleet.ctx.store.live_workers().await?;
+    let after: HashSet<WorkerId> = fleet.ctx.store.live_workers().await?.iter().map(|w| w.id).collect();
     for observed in &there {
         if belongs(fleet, observed, &after) {
             continue;
@@ -119,9 +124,10 @@ async fn sweep(
             seen.insert(observed.at.clone());
         }
     }
+    let there: HashSet<&ProviderRef> = there.iter().map(|observed| &observed.at).collect();
     for worker in before.iter().filter(|w| w.provider == account.name) {
         let (Phase::Booting { at, .. } | Phase::Up { at }) = &worker.phase else { continue };
-        if !there.iter().any(|o| o.at == *at) {
+        if !there.contains(at) {
             // Its driver asks the provider itself before it believes that.
             fleet.look_at(worker.id);
         }
@@ -130,40 +136,54 @@ async fn sweep(
 }
 
 /// Whether something that a provider has is wanted by a live record of this store epoch, or serves all of them.
-fn belongs(fleet: &Fleet, observed: &Observed, live: &[Worker]) -> bool {
+fn belongs(fleet: &Fleet, observed: &Observed, live: &HashSet<WorkerId>) -> bool {
     if matches!(observed.state, ObservedState::Resource { keep: true, .. }) {
         return true;
     }
     let Some(tag) = &observed.tag else { return false };
     let facts = fleet.ctx.store.facts();
-    tag.store_epoch == facts.store_epoch && live.iter().any(|w| w.id == tag.worker)
+    tag.store_epoch == facts.store_epoch && live.contains(&tag.worker)
 }
 
 /// Passes an account's hints on to the drivers.
 fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) {
-    let (fleet, account, stopped) = (Arc::clone(fleet), account.clone(), stop.clone());
+    let (tell, mut told) = mpsc::channel(HINTS);
+    let (provider, stopped) = (Arc::clone(&account.provider), stop.clone());
     crate::supervisor::spawn("provider-hints", async move {
         loop {
             let hint = tokio::select! {
                 () = stopped.cancelled() => return,
-                hint = account.provider.next_hint() => hint,
+                hint = provider.next_hint() => hint,
             };
+            // Nobody listens any more.
+            if tell.send(hint).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (fleet, account) = (Arc::clone(fleet), account.clone());
+    crate::supervisor::spawn("provider-hints-followed", async move {
+        let mut hints = Vec::new();
+        // All that came meanwhile are followed by one look at the record: a host that goes takes many instances along.
+        while told.recv_many(&mut hints, HINTS).await > 0 {
+            let everything = hints.contains(&Hint::Everything);
+            let instances: HashSet<ProviderRef> = hints
+                .drain(..)
+                .filter_map(|hint| match hint {
+                    Hint::Instance(at) => Some(at),
+                    Hint::Everything => None,
+                })
+                .collect();
             match fleet.ctx.store.live_workers().await {
                 Ok(workers) => {
                     for worker in workers.iter().filter(|w| w.provider == account.name) {
-                        let meant = match &hint {
-                            Hint::Instance(at) => {
-                                worker.provider_ref() == Some(at)
-                                    || matches!(worker.phase, Phase::Launching { .. })
-                            }
-                            Hint::Everything => true,
-                        };
-                        if meant {
+                        let known = worker.provider_ref().is_some_and(|at| instances.contains(at));
+                        if everything || known || matches!(worker.phase, Phase::Launching { .. }) {
                             fleet.look_at(worker.id);
                         }
                     }
                 }
-                Err(error) => tracing::debug!(%error, "a hint could not be followed"),
+                Err(error) => tracing::debug!(%error, "hints could not be followed"),
             }
         }
     });

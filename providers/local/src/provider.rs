@@ -15,11 +15,16 @@ use rouse_model::worker::ProviderRef;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Calls of one account that work at the same time.
+const TURNS: usize = 4;
 
 /// One account of the local provider.
 #[derive(Debug)]
 pub struct Local {
     account: Arc<Account>,
+    turns: Arc<Semaphore>,
     exits: Exits,
 }
 
@@ -27,17 +32,25 @@ impl Local {
     /// Touches nothing yet.
     #[must_use]
     pub fn new(account: &str, options: AccountOptions, installation: Installation) -> Self {
-        Self { account: Arc::new(Account::new(account, options, installation)), exits: Exits::default() }
+        let account = Arc::new(Account::new(account, options, installation));
+        Self { account, turns: Arc::new(Semaphore::new(TURNS)), exits: Exits::default() }
     }
 
-    /// Runs what reads and writes files off the event loop. A call that is dropped meanwhile ends by itself.
+    /// Runs what reads and writes files off the event loop, a few at a time: nearly all wait for the account's lock, and hundreds of threads that
+    /// wait would leave none for the rest of the master. A call that is dropped meanwhile ends by itself.
     async fn off<T: Send + 'static>(
         &self,
         doing: impl Into<String>,
         work: impl FnOnce(&Account) -> io::Result<T> + Send + 'static,
     ) -> Result<T, ProviderError> {
         let account = Arc::clone(&self.account);
-        let done = tokio::task::spawn_blocking(move || work(&account)).await.map_err(io::Error::other);
+        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("it is never closed");
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&account)
+        })
+        .await
+        .map_err(io::Error::other);
         done.and_then(|answer| answer).map_err(|error| failed(doing, error))
     }
 }
