@@ -1,49 +1,89 @@
-//! The server side of the agent link: a listener for each live worker of this master, a session for each connection.
+//! The server side of the agent link: a door for each live worker of this master, a session for each connection.
 //!
-//! The socket lies in a folder of the worker's own, so that one worker can never speak through another's. The loop makes the sockets that
-//! should be there and drops the others; sessions write what agents say (attached, silent) and hand outcomes to the builds' drivers.
+//! A worker on this host has a socket in a folder of its own, so that it can never speak through another's; those of pools that are advertised
+//! come by one listener with TLS. The loop makes the doors that should be there and closes the others; sessions write what agents say (attached, silent) and hand outcomes to the builds' drivers.
 //! It knows no provider and no plan.
 
+mod doors;
 mod files;
 mod handshake;
 mod listener;
 mod session;
+mod tls;
 
 use crate::accounts::Accounts;
 use crate::ctx::Ctx;
+use doors::{Doors, Entry};
 use listener::Listener;
 use rouse_model::WorkerId;
-use rouse_model::worker::{Link, Phase, Worker, WorkerEvent};
-use std::collections::{HashMap, HashSet};
+use rouse_model::worker::{Link, Worker, WorkerEvent};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tls::Certificate;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Each side says something at least so often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A side that heard nothing for so long takes the connection for dead.
 const QUIET: Duration = Duration::from_secs(20);
+/// How long sessions may take to say goodbye when the master stops.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Between two looks at most, where they take long.
+const REST: Duration = Duration::from_millis(500);
 /// How often the loop looks by itself.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Keeps listeners in step with the workers that are live, until told to stop.
-pub async fn run(ctx: Arc<Ctx>, accounts: Arc<Accounts>, stop: CancellationToken) {
+/// Keeps listeners in step with the workers that are live, until told to stop. `agents` is for those that come by TLS.
+pub async fn run(
+    ctx: Arc<Ctx>,
+    accounts: Arc<Accounts>,
+    agents: Option<TcpListener>,
+    stop: CancellationToken,
+) {
+    let doors = Arc::new(Doors::new(stop.clone()));
+    let certificate = Arc::new(Certificate::default());
     let mut listeners: HashMap<WorkerId, Listener> = HashMap::new();
     let mut unknown = HashMap::new();
     forget_old_sessions(&ctx).await;
+    let mut agents = agents;
     loop {
-        if let Err(error) = converge(&ctx, &accounts, &mut listeners, &stop).await {
-            tracing::warn!(%error, "agents' listeners could not be brought in step; trying again");
+        let began = tokio::time::Instant::now();
+        match converge(&ctx, &accounts, &mut listeners, &doors, &certificate, &stop).await {
+            Ok(()) => {
+                // Not before it knows whom to expect.
+                if let Some(listener) = agents.take() {
+                    let entry = Entry::Any {
+                        ctx: Arc::clone(&ctx),
+                        accounts: Arc::clone(&accounts),
+                        doors: Arc::clone(&doors),
+                    };
+                    tls::serve(entry, listener, Arc::clone(&certificate), stop.clone());
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "agents' listeners could not be brought in step; trying again");
+            }
         }
         if let Err(error) = close_unknown_sessions(&ctx, &mut unknown).await {
             tracing::debug!(%error, "sessions could not be compared with the record");
         }
+        // Each launch asks for a look at all; a long one is not begun again at once.
+        let rest = (began.elapsed() * 3).min(REST);
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = ctx.nudges.agent_link.notified() => {}
-            () = tokio::time::sleep(TICK) => {}
+            () = stop.cancelled() => break,
+            () = async {
+                tokio::time::sleep(rest).await;
+                let _ = tokio::time::timeout(TICK, ctx.nudges.agent_link.notified()).await;
+            } => {}
         }
+    }
+    // Each session says goodbye: its agent then knows that it is to wait, and for whom.
+    let patience = tokio::time::Instant::now() + GOODBYE;
+    while ctx.switchboard.sessions() > 0 && tokio::time::Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -99,14 +139,16 @@ async fn converge(
     ctx: &Arc<Ctx>,
     accounts: &Accounts,
     listeners: &mut HashMap<WorkerId, Listener>,
+    doors: &Doors,
+    certificate: &Certificate,
     stop: &CancellationToken,
 ) -> Result<(), rouse_store::ReadError> {
+    // A door that opens while the store is read is for a worker that the reading may not show.
+    let seen = doors.all();
     let live = ctx.store.live_workers().await?;
-    let wanted: HashSet<WorkerId> = live
-        .iter()
-        .filter(|w| w.master == ctx.me && !matches!(w.phase, Phase::Requested { .. }))
-        .map(|w| w.id)
-        .collect();
+    let ours: Vec<&Worker> = live.iter().filter(|w| doors::is_ours(ctx, w)).collect();
+    let wanted: HashSet<WorkerId> = ours.iter().map(|w| w.id).collect();
+    doors.close_all_but(&wanted, &seen);
     listeners.retain(|id, listener| {
         if wanted.contains(id) && listener.is_found() {
             return true;
@@ -114,8 +156,17 @@ async fn converge(
         listener.stop.cancel();
         false
     });
-    for worker in live.iter().filter(|w| wanted.contains(&w.id)) {
-        if listeners.contains_key(&worker.id) {
+    if ctx.agents.is_some() {
+        let names = names(ctx, &ours).await;
+        if let Err(error) = certificate.keep(&ctx.authority, names, ctx.now()) {
+            tracing::error!(
+                error = crate::supervisor::chain(&error),
+                "agents cannot come by TLS, or only as before"
+            );
+        }
+    }
+    for worker in ours {
+        if listeners.contains_key(&worker.id) || comes_by_tls(ctx, worker).await {
             continue;
         }
         let Some(dir) = link_dir(ctx, accounts, worker).await else { continue };
@@ -128,6 +179,28 @@ async fn converge(
         }
     }
     Ok(())
+}
+
+/// The hosts that agents know this master by: those that are advertised, and those that live workers were told earlier.
+async fn names(ctx: &Ctx, ours: &[&Worker]) -> BTreeSet<String> {
+    let active = ctx.config();
+    let advertised = active.config.server.agents.advertise.values();
+    let mut names: BTreeSet<String> = advertised.map(|address| address.host().to_owned()).collect();
+    let told: HashSet<_> = ours.iter().map(|worker| (worker.config, worker.pool.as_str())).collect();
+    for (config, pool) in told {
+        if config != active.revision
+            && let Ok(older) = ctx.revisions.get(config).await
+        {
+            names.extend(older.config.server.agents.address(pool).map(|address| address.host().to_owned()));
+        }
+    }
+    names
+}
+
+/// By what its join document says, which the revision said that it was launched under.
+async fn comes_by_tls(ctx: &Ctx, worker: &Worker) -> bool {
+    let told = ctx.revisions.get(worker.config).await;
+    told.is_ok_and(|told| told.config.server.agents.address(&worker.pool).is_some())
 }
 
 /// The folder of a worker's link, where it shares this host.

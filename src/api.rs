@@ -46,7 +46,7 @@ pub mod views {
     pub use super::events::EventView;
     pub use super::listing::Listing;
     pub use super::logs::{LineView, LinesView, LogView};
-    pub use super::master::MasterView;
+    pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
     pub use super::pools::{PoolDetail, PoolView};
     pub use super::projects::ProjectView;

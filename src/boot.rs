@@ -1,6 +1,7 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
 use crate::accounts::Accounts;
+use crate::authority::Authority;
 use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock, Trouble};
 use crate::fleet::Fleet;
 use crate::keys::InstallationKey;
@@ -28,6 +29,10 @@ const TROUBLES: Duration = Duration::from_secs(1);
 /// A master that has not moved for so long is dead to the others.
 const LEASE: Duration = Duration::from_secs(15);
 
+/// How long a master that is ending may still hold the state folder.
+const ROOM: Duration = Duration::from_secs(5);
+const ROOM_STEP: Duration = Duration::from_millis(50);
+
 /// What belongs to one master, and so is no configuration.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,6 +42,8 @@ pub struct Options {
     /// Where logs and artifacts lie; one place for all masters of a database.
     pub objects: PathBuf,
     pub listen: SocketAddr,
+    /// For agents that come by TLS.
+    pub agents: Option<SocketAddr>,
     pub name: String,
 }
 
@@ -86,11 +93,13 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         state: make_folder(&options.state.join("providers"))?,
         many_masters: matches!(options.database, Location::Postgres(_)),
     };
+    let authority = Authority::derive(key.seed("agents-authority"), &installation.id)?;
     let accounts = Arc::new(Accounts::new(kinds, installation));
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("listen on {}; is another master running there? choose another with --listen", options.listen)
     })?;
     let address = listener.local_addr()?;
+    let agents = listen_for_agents(options.agents, &revisions).await?;
     let objects = crate::objects::directory(&make_folder(&options.objects)?)?;
     let active = revisions.subscribe();
     let mirrors = make_folder(&options.state.join("mirrors"))?;
@@ -117,18 +126,21 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         url,
         state: options.state.clone(),
         key,
+        authority,
+        agents: agents.as_ref().and_then(|listener| listener.local_addr().ok()),
         revisions,
         active,
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
         turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
+        away: std::sync::OnceLock::new(),
         store,
     });
     ctx.roles.observe().await?;
     let mut supervisor = Supervisor::new(stop.clone());
     let fenced = Arc::new(AtomicBool::new(false));
-    start_loops(&ctx, &accounts, &master, &fenced, &mut supervisor);
+    start_loops(&ctx, &accounts, &master, &fenced, agents, &mut supervisor);
     let app = crate::api::router(Arc::clone(&ctx), address, stop.clone()).await?;
     let served = stop.clone();
     supervisor.start("api", async move {
@@ -188,11 +200,33 @@ impl Repositories for Configured {
     }
 }
 
+/// The listener for agents that come by TLS, where it is asked for; a fault where the configuration counts on one that is not.
+async fn listen_for_agents(
+    at: Option<SocketAddr>,
+    revisions: &Revisions,
+) -> anyhow::Result<Option<TcpListener>> {
+    let Some(at) = at else {
+        let active = revisions.subscribe().borrow().clone();
+        let Some((pool, address)) = active.config.server.agents.advertise.first() else { return Ok(None) };
+        anyhow::bail!(
+            "the configuration sends workers of pool `{pool}` to {address} (`server.agents.advertise`), but this master \
+             listens for no agents; say where with --agents-listen ADDRESS:PORT"
+        );
+    };
+    let listener = TcpListener::bind(at).await.with_context(|| {
+        format!(
+            "listen for agents on {at}; is another master running there? choose another with --agents-listen"
+        )
+    })?;
+    Ok(Some(listener))
+}
+
 fn start_loops(
     ctx: &Arc<Ctx>,
     accounts: &Arc<Accounts>,
     master: &Master,
     fenced: &Arc<AtomicBool>,
+    agents: Option<TcpListener>,
     supervisor: &mut Supervisor,
 ) {
     let stop = supervisor.stop_token();
@@ -205,9 +239,10 @@ fn start_loops(
     supervisor.start("changes", crate::changes::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("schedulers", crate::schedulers::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("matching", crate::matching::run(Arc::clone(ctx), stop.clone()));
-    supervisor
-        .start("agent_link", crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
+    let link = crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), agents, stop.clone());
+    supervisor.start("agent_link", link);
     supervisor.start("builds", crate::builds::run(Arc::clone(ctx), secrets, stop.clone()));
+    supervisor.start("memory", crate::memory::run(stop.clone()));
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
     supervisor.start("troubles", tell_troubles(Arc::clone(ctx), stop.clone()));
@@ -409,8 +444,16 @@ fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::
         .write(true)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|_| anyhow::anyhow!("another master runs on the state folder {}", state.display()))
+    // One that was told to stop may take a moment longer than its API.
+    let mut file = file;
+    for _ in 0..ROOM.as_millis() / ROOM_STEP.as_millis() {
+        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, _)) => file = back,
+        }
+        std::thread::sleep(ROOM_STEP);
+    }
+    anyhow::bail!("another master runs on the state folder {}", state.display())
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<PathBuf> {

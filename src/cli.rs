@@ -29,6 +29,7 @@ mod scheduler;
 mod serve;
 mod settings;
 mod sse;
+mod stop;
 mod token;
 mod version;
 mod watch;
@@ -82,6 +83,8 @@ pub(crate) struct Global {
 enum Verb {
     /// Run a master
     Serve(ServeArgs),
+    /// End a master; what runs goes on on its workers, for the next one
+    Stop(stop::Args),
     /// Show a push becoming a green build, with nothing set up before
     Demo(demo::Demo),
     /// Write a first configuration
@@ -183,6 +186,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
     let connect = &global.connect;
     match verb {
         Verb::Serve(args) => serve::run(args, connect.state()).await,
+        Verb::Stop(args) => stop::run(&args, connect, out).await,
         Verb::Demo(args) => demo(args, out).await,
         Verb::Init(args) => init::run(&args, out),
         Verb::Config(verb) => config::run(verb, connect, out).await,

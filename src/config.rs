@@ -40,8 +40,8 @@ pub use codebase::CodebaseConfig;
 pub use diff::{ChangeKind, FieldChange, ObjectChange, diff};
 pub use fault::{Code, Fault, Severity};
 pub use leaf::{
-    ArtifactName, BuilderName, CodebaseName, MessagePatterns, Patterns, Period, PoolName, ProjectName,
-    PropertyName, ProviderName, SchedulerName, SecretName,
+    ArtifactName, BuilderName, CodebaseName, HostPort, MessagePatterns, Patterns, Period, PoolName,
+    ProjectName, PropertyName, ProviderName, SchedulerName, SecretName,
 };
 pub use parameter::{AnswerFault, ParameterConfig, ParameterKind};
 pub use pool::{Deadlines, Idle, PoolConfig, Reuse};
@@ -53,7 +53,7 @@ pub use scheduler::{
 };
 pub use schema::schema;
 pub use secret::{Reach, SecretConfig, SecretSource};
-pub use server::{Keep, ServerConfig};
+pub use server::{Agents, Keep, ServerConfig};
 pub use source::{SourceFile, hash};
 pub use tree::Span;
 

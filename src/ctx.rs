@@ -4,6 +4,7 @@
 
 mod trouble;
 
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::keys::InstallationKey;
 use crate::switchboard::Switchboard;
@@ -13,7 +14,7 @@ use rouse_store::{HoldError, Observer, Store};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -32,6 +33,10 @@ pub struct Ctx {
     /// This master's own folder.
     pub state: PathBuf,
     pub key: InstallationKey,
+    /// Vouches for this master towards agents that come by TLS.
+    pub authority: Authority,
+    /// Where it listens for them, if it does.
+    pub agents: Option<std::net::SocketAddr>,
     pub revisions: crate::revisions::Revisions,
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
@@ -39,6 +44,8 @@ pub struct Ctx {
     pub turnstile: crate::requests::Turnstile,
     pub roles: Roles,
     pub switchboard: Switchboard,
+    /// Set once this master was told to make room for another one: so long agents are to wait for it.
+    pub away: OnceLock<Duration>,
     pub sources: crate::sources::Sources,
     pub logs: crate::logs::Logs,
     pub artifacts: crate::artifacts::Artifacts,

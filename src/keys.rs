@@ -91,6 +91,12 @@ impl InstallationKey {
         mac
     }
 
+    /// Secret bytes for one purpose, always the same.
+    #[must_use]
+    pub fn seed(&self, purpose: &str) -> [u8; LENGTH] {
+        self.mac(purpose, &[]).finalize().into_bytes().into()
+    }
+
     /// A hex tag over a purpose and facts.
     #[must_use]
     pub fn sign(&self, purpose: &str, facts: &[&str]) -> String {

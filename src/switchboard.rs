@@ -85,6 +85,12 @@ impl Switchboard {
         }
     }
 
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.lock().expect("nothing panics while it is held").len()
+    }
+
     #[must_use]
     pub fn is_attached(&self, worker: WorkerId) -> bool {
         self.sessions.lock().expect("nothing panics while it is held").contains_key(&worker)

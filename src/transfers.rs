@@ -34,6 +34,12 @@ impl Transfer {
         }
     }
 
+    /// A transfer's path as one worker asks for it: a listener for many must know whose token it is.
+    #[must_use]
+    pub fn path_of(worker: WorkerId, url_path: &str) -> String {
+        format!("/files/{worker}/{}", url_path.strip_prefix("/files/").unwrap_or(url_path))
+    }
+
     /// Reads the path below `/files/`; for an upload also the file's own relative path.
     #[must_use]
     pub fn parse(path: &str) -> Option<(Self, &str)> {

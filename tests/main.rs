@@ -1,5 +1,6 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
+mod agents_by_tls;
 mod changes;
 mod clocks;
 mod command_line;
@@ -12,6 +13,7 @@ mod docker;
 mod explaining;
 mod fleet;
 mod following;
+mod handover;
 mod harness;
 mod harness_holds;
 mod images;

@@ -3,16 +3,14 @@
 //! The master's local provider starts, as it would the agent, this program under the agent's name ([`stand_in`]). The stand-in hands its join document
 //! to the simulator over a Unix socket and waits to be ended; the simulator joins in its place. A command is reported as started and, once the
 //! simulator is told `go`, as finished.
-//!
-//! Room is left for the TLS listener: a join document that names a TLS endpoint alone is refused with words, until [`Link::connect`] speaks it.
 
 mod link;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +18,7 @@ use rouse_agent_protocol::JoinDocument;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 use link::Link;
 
@@ -33,6 +32,14 @@ pub struct Told {
     pub go: bool,
     /// Connections of an older generation are dropped and made anew.
     pub generation: u64,
+}
+
+/// What all simulated agents have in common.
+#[derive(Default)]
+struct Shared {
+    attached: AtomicUsize,
+    /// Trust in the one authority of the installation, made by the first that comes.
+    tls: OnceLock<TlsConnector>,
 }
 
 /// `rouse-agent run --join FILE …`, as a provider starts it.
@@ -67,17 +74,18 @@ pub fn simulate(socket: &Path, expected: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let listener = runtime.block_on(async { UnixListener::bind(socket) })?;
     let (tell, told) = watch::channel(Told::default());
-    let attached = Arc::new(AtomicUsize::new(0));
-    runtime.spawn(accept(listener, told, Arc::clone(&attached)));
+    let shared = Arc::new(Shared::default());
+    let attached = &shared.attached;
+    runtime.spawn(accept(listener, told, Arc::clone(&shared)));
     say(&format!("listening {}", socket.display()))?;
-    wait_for(&attached, expected, Duration::from_secs(600))?;
+    wait_for(attached, expected, Duration::from_secs(900))?;
     for line in BufReader::new(std::io::stdin()).lines() {
         match line?.as_str() {
             "go" => tell.send_modify(|told| told.go = true),
             "reconnect" => {
                 attached.store(0, Ordering::SeqCst);
                 tell.send_modify(|told| told.generation += 1);
-                wait_for(&attached, expected, Duration::from_secs(120))?;
+                wait_for(attached, expected, Duration::from_secs(120))?;
             }
             other => bail!("unknown: {other}"),
         }
@@ -103,11 +111,11 @@ fn say(line: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-async fn accept(listener: UnixListener, told: watch::Receiver<Told>, attached: Arc<AtomicUsize>) {
+async fn accept(listener: UnixListener, told: watch::Receiver<Told>, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (told, attached) = (told.clone(), Arc::clone(&attached));
+        let (told, shared) = (told.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
-            if let Err(error) = one(stream, told, attached).await {
+            if let Err(error) = one(stream, told, shared).await {
                 eprintln!("an agent ended: {error:#}");
             }
         });
@@ -115,7 +123,7 @@ async fn accept(listener: UnixListener, told: watch::Receiver<Told>, attached: A
 }
 
 /// One agent, for as long as its stand-in lives.
-async fn one(stream: UnixStream, told: watch::Receiver<Told>, attached: Arc<AtomicUsize>) -> Result<()> {
+async fn one(stream: UnixStream, told: watch::Receiver<Told>, shared: Arc<Shared>) -> Result<()> {
     let mut reader = tokio::io::BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).await?;
@@ -125,7 +133,7 @@ async fn one(stream: UnixStream, told: watch::Receiver<Told>, attached: Arc<Atom
     let mut link = Link::new(join, Path::new(folder))?;
     let mut end = [0; 1];
     tokio::select! {
-        outcome = link.run(told, attached) => outcome,
+        outcome = link.run(told, shared) => outcome,
         _ = reader.read(&mut end) => Ok(()),
     }
 }

@@ -24,6 +24,8 @@ pub struct Options {
     pub docker: Option<String>,
     /// In place of the ground's, for a master whose agents are not the shipped ones.
     pub binary: Option<PathBuf>,
+    /// Further flags of `rouse serve`.
+    pub flags: Vec<String>,
 }
 
 /// Runs until it is stopped or dropped; its workers end before it.
@@ -65,6 +67,7 @@ impl Master {
         command.arg("serve").arg("--config").arg(self.folder.join("rouse.yaml"));
         command.arg("--state").arg(self.folder.join("state"));
         command.args(["--listen", &self.address(), "--name", "bench"]);
+        command.args(&self.options.flags);
         if let Some(url) = &self.options.postgres {
             command.args(["--database", url]);
         }

@@ -1,6 +1,6 @@
 //! Files beside the link: trees and artifacts down, artifacts up. Each request carries a token for just this worker, direction and path.
 
-use super::listener::Door;
+use super::doors::{Door, Entry};
 use crate::artifacts::{Incoming, ReceiveError};
 use crate::transfers::Transfer;
 use axum::body::Body;
@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use rouse_agent_protocol::{RECEIVED_HEADER, SHA256_HEADER};
+use rouse_model::WorkerId;
 
 /// A refusal, in words that end up in the step's summary.
 fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
@@ -24,7 +25,24 @@ fn is_allowed(door: &Door, transfer: &Transfer, headers: &HeaderMap) -> bool {
     token.is_some_and(|token| transfer.is_token(&door.ctx.key, epoch, door.worker, token))
 }
 
-pub(super) async fn get(State(door): State<Door>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+/// The door of the worker that a path names.
+async fn door(entry: &Entry, worker: i64) -> Result<Door, Refusal> {
+    match entry.door(WorkerId(worker)).await {
+        Ok(Some(door)) => Ok(door),
+        Ok(None) => Err((StatusCode::NOT_FOUND, "no such worker here".into())),
+        Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, crate::supervisor::chain(&error))),
+    }
+}
+
+pub(super) async fn get(
+    State(entry): State<Entry>,
+    Path((worker, path)): Path<(i64, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let door = match door(&entry, worker).await {
+        Ok(door) => door,
+        Err(refusal) => return refusal.into_response(),
+    };
     let Some((transfer, _)) = Transfer::parse(&path) else {
         return refuse(StatusCode::NOT_FOUND, "no such file");
     };
@@ -71,11 +89,15 @@ fn range_start(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-pub(super) async fn put(State(door): State<Door>, request: Request) -> Response {
+pub(super) async fn put(State(entry): State<Entry>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    let refusal = match incoming(&door, &parts.uri, &parts.headers) {
-        Ok(incoming) => match door.ctx.artifacts.receive(incoming, &mut body).await {
+    let wanted = match door(&entry, worker_of(&parts.uri)).await {
+        Ok(door) => incoming(&door, &parts.uri, &parts.headers),
+        Err(refusal) => Err(refusal),
+    };
+    let refusal = match wanted {
+        Ok(incoming) => match entry.ctx().artifacts.receive(incoming, &mut body).await {
             Ok(_) => return StatusCode::CREATED.into_response(),
             Err(error @ ReceiveError::Refused(_)) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
@@ -90,9 +112,13 @@ pub(super) async fn put(State(door): State<Door>, request: Request) -> Response 
 }
 
 /// How much there is of an upload that broke.
-pub(super) async fn head(State(door): State<Door>, request: Request) -> Response {
-    let incoming = match incoming(&door, request.uri(), request.headers()) {
-        Ok(incoming) => incoming,
+pub(super) async fn head(State(entry): State<Entry>, request: Request) -> Response {
+    let wanted = match door(&entry, worker_of(request.uri())).await {
+        Ok(door) => incoming(&door, request.uri(), request.headers()).map(|incoming| (door, incoming)),
+        Err(refusal) => Err(refusal),
+    };
+    let (door, incoming) = match wanted {
+        Ok(wanted) => wanted,
         Err(refusal) => return refusal.into_response(),
     };
     match door.ctx.artifacts.received(&incoming) {
@@ -104,10 +130,16 @@ pub(super) async fn head(State(door): State<Door>, request: Request) -> Response
 /// A status, and why in words.
 type Refusal = (StatusCode, String);
 
+/// Read by hand: a path with names that are no text is none to the router's own reader.
+fn worker_of(uri: &Uri) -> i64 {
+    uri.path().split('/').nth(2).and_then(|worker| worker.parse().ok()).unwrap_or_default()
+}
+
 /// What an upload's request is about, where it may be made.
 fn incoming(door: &Door, uri: &Uri, headers: &HeaderMap) -> Result<Incoming, Refusal> {
     let unprocessable = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
-    let path = uri.path().strip_prefix("/files/").unwrap_or_default();
+    // `/files/WORKER/` and then the transfer.
+    let path = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     // Names on a worker are bytes; here they become text, which not every name is.
     let path = unescape(path)
         .map_err(|name| unprocessable(format!("the name `{name}` is not UTF-8; rename the file")))?;

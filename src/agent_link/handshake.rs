@@ -1,21 +1,27 @@
 //! Who is there: challenge, hello, and the checks that bind a join token to one key and one worker.
 
-use super::{HEARTBEAT, QUIET, listener::Door};
+use super::doors::{Door, Entry};
+use super::{HEARTBEAT, QUIET};
 use axum::extract::ws::{Message, WebSocket};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use rouse_agent_protocol::{
-    Challenge, Durable, Hello, RefusalCode, Refused, ToAgent, ToMaster, VERSION, Welcome, decode_to_master,
+    Challenge, Durable, Hello, RefusalCode, Refused, ToAgent, ToMaster, VERSIONS, Welcome, decode_to_master,
     encode, signing_bytes,
 };
+use rouse_model::WorkerId;
 use rouse_model::worker::{Wanted, Worker, WorkerEvent};
 use std::time::Duration;
 
 /// How long a connection may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a challenge says that is not one worker's yet. Every reader of JSON keeps it whole.
+const HIGHEST_TERM: i64 = (1 << 53) - 1;
+
 /// Somebody who proved to be the worker's agent.
 #[derive(Debug)]
 pub(super) struct Attached {
+    pub door: Door,
     pub worker: Worker,
     pub hello: Hello,
 }
@@ -41,24 +47,33 @@ fn refuse(code: RefusalCode, message: impl Into<String>, retry: bool) -> Handsha
 
 /// Challenge and hello; on success the worker's row says that it is attached under this session.
 pub(super) async fn greet(
-    door: &Door,
+    entry: &Entry,
     socket: &mut WebSocket,
     session: u64,
 ) -> Result<Attached, HandshakeError> {
-    let facts = door.ctx.store.facts();
-    let term = owned(door).await?.term;
-    let nonce = hex::encode(rand::random::<[u8; 32]>());
+    let facts = entry.ctx().store.facts();
+    let term = match entry {
+        Entry::One(door) => owned(door).await?.term,
+        // Not known before somebody has said which worker's: the welcome says it, and is judged by it.
+        Entry::Any { .. } => HIGHEST_TERM,
+    };
     let challenge = Challenge {
-        versions: vec![VERSION],
-        nonce: nonce.clone(),
+        versions: VERSIONS.to_vec(),
+        nonce: hex::encode(rand::random::<[u8; 32]>()),
         installation: facts.installation.clone(),
         store_epoch: facts.store_epoch,
         term,
     };
-    socket.send(Message::Text(encode(&ToAgent::Challenge(challenge)).into())).await?;
+    socket.send(Message::Text(encode(&ToAgent::Challenge(challenge.clone())).into())).await?;
     let hello =
         tokio::time::timeout(PATIENCE, hear_hello(socket)).await.map_err(|_| HandshakeError::Silent)??;
-    check(door, &hello, &nonce).await?;
+    let named = WorkerId(hello.worker_id);
+    let door = match entry.door(named).await? {
+        Some(door) => door,
+        None => return Err(elsewhere(entry, named).await?),
+    };
+    let worker = check(&door, &hello, &challenge).await?;
+    super::doors::remove_join_document(entry, &worker).await;
     let event =
         WorkerEvent::Attached { session: session.to_string(), incarnation: hello.incarnation.clone() };
     let facts_text = serde_json::to_string(&hello.facts).unwrap_or_default();
@@ -73,12 +88,27 @@ pub(super) async fn greet(
         }
         other => other.into(),
     })?;
-    Ok(Attached { worker: applied.worker, hello })
+    Ok(Attached { door, worker: applied.worker, hello })
+}
+
+/// A worker that is somebody's is not sent away for good.
+async fn elsewhere(entry: &Entry, worker: WorkerId) -> Result<HandshakeError, rouse_store::ReadError> {
+    let ctx = entry.ctx();
+    let of_another = ctx.store.worker(worker).await?.is_some_and(|w| w.gone.is_none() && w.master != ctx.me);
+    Ok(match (of_another, entry) {
+        (true, Entry::Any { .. }) => {
+            refuse(RefusalCode::NotHere, "another master has this worker; try again", true)
+        }
+        _ => unknown(),
+    })
+}
+
+fn unknown() -> HandshakeError {
+    refuse(RefusalCode::UnknownWorker, "no such worker here", false)
 }
 
 /// The worker's row, as long as this master owns it.
 async fn owned(door: &Door) -> Result<Worker, HandshakeError> {
-    let unknown = || refuse(RefusalCode::UnknownWorker, "no such worker here", false);
     let worker = door.ctx.store.worker(door.worker).await?.ok_or_else(unknown)?;
     if worker.master == door.ctx.me {
         Ok(worker)
@@ -103,12 +133,12 @@ async fn hear_hello(socket: &mut WebSocket) -> Result<Hello, HandshakeError> {
     }
 }
 
-async fn check(door: &Door, hello: &Hello, nonce: &str) -> Result<(), HandshakeError> {
+async fn check(door: &Door, hello: &Hello, challenge: &Challenge) -> Result<Worker, HandshakeError> {
     let ctx = &door.ctx;
-    if hello.version != VERSION {
-        return Err(refuse(RefusalCode::Version, format!("this master speaks version {VERSION}"), false));
+    if !VERSIONS.contains(&hello.version) {
+        let message = format!("this master speaks versions {VERSIONS:?} of the protocol");
+        return Err(refuse(RefusalCode::Version, message, false));
     }
-    let unknown = || refuse(RefusalCode::UnknownWorker, "no such worker here", false);
     let worker = owned(door).await?;
     if hello.worker_id != worker.id.0 || hello.worker != worker.name {
         return Err(unknown());
@@ -118,7 +148,7 @@ async fn check(door: &Door, hello: &Hello, nonce: &str) -> Result<(), HandshakeE
     if !ctx.key.is_join_token(&facts.installation, facts.store_epoch, worker.id, worker.attempt, token) {
         return Err(refuse(RefusalCode::BadToken, "not this worker's token", false));
     }
-    let signed = signing_bytes(nonce, &facts.installation, &worker.name, &hello.incarnation);
+    let signed = signing_bytes(hello.version, challenge, &worker.name, &hello.incarnation);
     if !is_signed(hello, &signed) {
         return Err(refuse(RefusalCode::BadSignature, "the signature does not fit the key", false));
     }
@@ -129,7 +159,7 @@ async fn check(door: &Door, hello: &Hello, nonce: &str) -> Result<(), HandshakeE
         );
         return Err(refuse(RefusalCode::TokenBound, "the token is bound to another key", false));
     }
-    Ok(())
+    Ok(worker)
 }
 
 fn is_signed(hello: &Hello, bytes: &[u8]) -> bool {
@@ -150,7 +180,7 @@ pub(super) fn welcome(
 ) -> ToAgent {
     let facts = door.ctx.store.facts();
     ToAgent::Welcome(Box::new(Welcome {
-        version: VERSION,
+        version: attached.hello.version,
         session: i64::try_from(session).unwrap_or(i64::MAX),
         store_epoch: facts.store_epoch,
         term: attached.worker.term,

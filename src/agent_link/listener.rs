@@ -1,5 +1,6 @@
-//! One worker's listener: a Unix socket that serves the link itself and the files beside it.
+//! What a listener serves, the link itself and the files beside it; and one worker's own listener, a Unix socket.
 
+use super::doors::{Door, Entry};
 use super::{files, session};
 use crate::ctx::Ctx;
 use axum::Router;
@@ -14,16 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
-
-/// What the handlers of one worker's socket know.
-#[derive(Debug, Clone)]
-pub(super) struct Door {
-    pub ctx: Arc<Ctx>,
-    pub worker: WorkerId,
-    pub stop: CancellationToken,
-    /// Holds the join document until the worker has joined.
-    pub dir: Arc<Path>,
-}
 
 /// A listener that serves until its token is cancelled.
 #[derive(Debug)]
@@ -78,11 +69,8 @@ pub(super) fn open(
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
     let socket = Socket::of(path)?;
     let ours = socket.clone();
-    let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Arc::from(dir) };
-    let app = Router::new()
-        .route(LINK_PATH, get(upgrade))
-        .route("/files/{*path}", get(files::get).head(files::head).put(files::put))
-        .with_state(door);
+    let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Some(Arc::from(dir)) };
+    let app = router(Entry::One(door));
     let served = stop.clone();
     crate::supervisor::spawn("agent-listener", async move {
         let serving = axum::serve(listener, app).with_graceful_shutdown(served.clone().cancelled_owned());
@@ -98,11 +86,23 @@ pub(super) fn open(
     Ok(Listener { stop, socket })
 }
 
-async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {
+pub(super) fn router(entry: Entry) -> Router {
+    Router::new()
+        .route(LINK_PATH, get(upgrade))
+        .route("/files/{worker}/{*path}", get(files::get).head(files::head).put(files::put))
+        .with_state(entry)
+}
+
+async fn upgrade(State(entry): State<Entry>, upgrade: WebSocketUpgrade) -> Response {
+    // Of those that come by one listener there may be thousands, most of them idle.
+    let (read, write) = match &entry {
+        Entry::One(_) => (4096, 4096),
+        Entry::Any { .. } => (1024, 1024),
+    };
     upgrade
-        .read_buffer_size(4096)
-        .write_buffer_size(4096)
+        .read_buffer_size(read)
+        .write_buffer_size(write)
         .max_message_size(MAX_CONTROL_BYTES)
         .max_frame_size(MAX_CONTROL_BYTES)
-        .on_upgrade(move |socket| session::serve(door, socket))
+        .on_upgrade(move |socket| session::serve(entry, socket))
 }

@@ -3,8 +3,8 @@
 //! Output goes to the log service as it comes and is acknowledged once durable. Outcomes are kept here until the build's driver has
 //! recorded them; what the connection loses, the next hello brings again.
 
+use super::doors::{Door, Entry};
 use super::handshake::{self, HandshakeError};
-use super::listener::Door;
 use super::{HEARTBEAT, QUIET};
 use crate::logs::{AgentClock, Progress};
 use crate::switchboard::{ToDriver, ToSession};
@@ -20,30 +20,34 @@ use rouse_model::worker::WorkerEvent;
 use rouse_model::{BuildId, LogId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Numbers sessions within this process; a worker's row names the current one.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
-pub(super) async fn serve(door: Door, mut socket: WebSocket) {
+/// How long an agent may take to hear that its master goes.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(super) async fn serve(entry: Entry, mut socket: WebSocket) {
     // The process id keeps a restarted master's sessions apart from the ones before.
     let session = (u64::from(std::process::id()) << 32) | SESSIONS.fetch_add(1, Ordering::Relaxed);
-    let attached = match handshake::greet(&door, &mut socket, session).await {
+    let attached = match Box::pin(handshake::greet(&entry, &mut socket, session)).await {
         Ok(attached) => attached,
         Err(HandshakeError::Refused(refused)) => {
-            tracing::warn!(worker = %door.worker, code = ?refused.code, reason = refused.message, "an agent was refused");
+            tracing::warn!(code = ?refused.code, reason = refused.message, "an agent was refused");
             let _ = socket.send(Message::Text(encode(&ToAgent::Refused(refused)).into())).await;
             let _ = socket.send(Message::Close(None)).await;
             return;
         }
         Err(error) => {
-            tracing::debug!(%error, worker = %door.worker, "a connection did not become a session");
+            tracing::debug!(%error, "a connection did not become a session");
             return;
         }
     };
-    // Where the agent could not remove it: nobody else may read the token before step 1.
-    let _ = std::fs::remove_file(door.dir.join("join.json"));
+    drop(entry);
+    let door = attached.door.clone();
     let mailbox = door.ctx.switchboard.attach(door.worker, session);
     tracing::info!(worker = attached.worker.name, "agent attached");
     let clock = AgentClock::at_hello(attached.hello.monotonic_us, door.ctx.now());
@@ -79,6 +83,13 @@ async fn send(write: &mut SplitSink<WebSocket, Message>, said: &ToAgent) -> Resu
     }
 }
 
+/// What an agent is told whose master makes room for another one.
+fn goodbye(version: u32, away: Duration) -> Message {
+    let for_s = away.as_secs_f64();
+    let said = if version >= 2 { ToAgent::Away { for_s } } else { ToAgent::Hold { until_s: for_s } };
+    Message::Text(encode(&said).into())
+}
+
 struct Session {
     door: Door,
     /// Finished and not forgotten.
@@ -103,7 +114,7 @@ impl Session {
         let ctx = self.door.ctx.clone();
         let progress = self.progress.clone();
         let (mut write, mut read) = socket.split();
-        let (known, forget) = match self.take_report(&attached).await {
+        let (known, forget) = match Box::pin(self.take_report(&attached)).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "an agent's report could not be compared with the record");
@@ -111,6 +122,9 @@ impl Session {
             }
         };
         let welcome = handshake::welcome(&self.door, &attached, session, known, forget);
+        let version = attached.hello.version;
+        // A session may last for months: what it began with is not kept.
+        drop(attached);
         if write.send(Message::Text(encode(&welcome).into())).await.is_err() {
             return "the connection broke";
         }
@@ -125,11 +139,18 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             let said = tokio::select! {
-                () = self.door.stop.cancelled() => return "the listener closed",
+                () = self.door.stop.cancelled() => {
+                    if let Some(away) = ctx.away.get() {
+                        let message = goodbye(version, *away);
+                        let _ = tokio::time::timeout(GOODBYE, write.send(message)).await;
+                    }
+                    let _ = tokio::time::timeout(GOODBYE, write.send(Message::Close(None))).await;
+                    return "the listener closed";
+                }
                 message = read.next() => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => match self.hear(&text).await {
+                        Some(Ok(Message::Text(text))) => match Box::pin(self.hear(&text)).await {
                             Ok(()) => continue,
                             Err(reason) => {
                                 let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
@@ -137,7 +158,7 @@ impl Session {
                                 return reason;
                             }
                         },
-                        Some(Ok(Message::Binary(bytes))) => match self.take_in(bytes, &mut write).await {
+                        Some(Ok(Message::Binary(bytes))) => match Box::pin(self.take_in(bytes, &mut write)).await {
                             Ok(taken) => {
                                 // It may have said more meanwhile, which nobody has read yet.
                                 heard = Instant::now();

@@ -378,10 +378,8 @@ pub(super) async fn for_agent(
                 masks.extend(value.masks());
             }
         }
-        wire::Action::Upload(upload) => upload.token = token(ctx, epoch, state.worker.id, &upload.url_path),
-        wire::Action::Download(download) => {
-            download.token = token(ctx, epoch, state.worker.id, &download.url_path)
-        }
+        wire::Action::Upload(upload) => admit(ctx, state, &mut upload.url_path, &mut upload.token),
+        wire::Action::Download(download) => admit(ctx, state, &mut download.url_path, &mut download.token),
         wire::Action::Paths(_) => {}
     }
     Ok(wire::Command {
@@ -418,7 +416,14 @@ async fn fetch(
     secrets.fetch(&state.config.config, name, &build.builder, &build.project, build.trust).await
 }
 
-fn token(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidden {
+/// The token of a transfer, and its path as this worker's.
+fn admit(ctx: &Ctx, state: &State, url_path: &mut String, token: &mut wire::Hidden) {
+    let (worker, epoch) = (state.worker.id, ctx.store.facts().store_epoch);
+    *token = token_of(ctx, epoch, worker, url_path);
+    *url_path = Transfer::path_of(worker, url_path);
+}
+
+fn token_of(ctx: &Ctx, epoch: i64, worker: WorkerId, url_path: &str) -> wire::Hidden {
     let path = url_path.strip_prefix("/files/").unwrap_or(url_path);
     // An upload's path reads back only with a file's name below it.
     let with_file = format!("{path}/x");

@@ -166,6 +166,7 @@ async fn tell(
         database: Location::Sqlite(folder.path.join("state").join("rouse.db")),
         objects: folder.path.join("state").join("objects"),
         listen: ([127, 0, 0, 1], demo.port).into(),
+        agents: None,
         name: "demo".into(),
     };
     let options = if demo.port == 8010 && is_taken(options.listen) {

@@ -26,6 +26,9 @@ pub struct ServeArgs {
     /// Where the API listens; port 0 takes a free one
     #[arg(long, env = "ROUSE_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8010")]
     pub listen: SocketAddr,
+    /// Where agents of other hosts are listened for, by TLS; how they find it says `server.agents.advertise`. Default: nowhere
+    #[arg(long, env = "ROUSE_AGENTS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub agents_listen: Option<SocketAddr>,
     /// The master's name, unique among those that share a database. Default: the machine's
     #[arg(long, env = "ROUSE_NAME")]
     pub name: Option<String>,
@@ -63,6 +66,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
             .map_or_else(|| Location::Sqlite(state.join("rouse.db")), |text| Location::parse(&text)),
         objects: args.objects.unwrap_or_else(|| state.join("objects")),
         listen: args.listen,
+        agents: args.agents_listen,
         name: args.name.unwrap_or_else(machine_name),
         state,
     }

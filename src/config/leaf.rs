@@ -189,6 +189,7 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (SecretRef::FORMAT, parses::<SecretRef>),
     (RelativePath::FORMAT, parses::<RelativePath>),
     (WebUrl::FORMAT, parses::<WebUrl>),
+    (HostPort::FORMAT, parses::<HostPort>),
     (GitUrl::FORMAT, parses::<GitUrl>),
     (StepName::FORMAT, parses::<StepName>),
 ];

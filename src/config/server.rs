@@ -1,8 +1,9 @@
 //! `server`: how the installation is known, and how long it keeps things.
 
 use super::context::Context;
-use super::leaf::{Limit, Period, WebUrl, seconds};
+use super::leaf::{HostPort, Limit, Period, PoolName, WebUrl, seconds};
 use super::tree::Path;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,21 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct RawServer {
     /// The address under which people open this installation; it stands in links.
     url: Option<WebUrl>,
+    /// How agents on other hosts find their master.
+    #[serde(default)]
+    agents: RawAgents,
     /// How long things are kept.
     #[serde(default)]
     keep: RawKeep,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Agents")]
+struct RawAgents {
+    /// For each pool whose workers come by TLS, the address under which they see the master. Workers of other pools share a host with it and come by a socket.
+    #[serde(default)]
+    advertise: IndexMap<PoolName, HostPort>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -33,7 +46,27 @@ struct RawKeep {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ServerConfig {
     pub url: Option<WebUrl>,
+    #[serde(skip_serializing_if = "Agents::is_empty")]
+    pub agents: Agents,
     pub keep: Keep,
+}
+
+/// How agents on other hosts find their master.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Agents {
+    pub advertise: IndexMap<PoolName, HostPort>,
+}
+
+impl Agents {
+    fn is_empty(&self) -> bool {
+        self.advertise.is_empty()
+    }
+
+    /// Where workers of a pool find their master, if they come by TLS.
+    #[must_use]
+    pub fn address(&self, pool: &str) -> Option<&HostPort> {
+        self.advertise.iter().find(|(name, _)| name.as_str() == pool).map(|(_, address)| address)
+    }
 }
 
 /// How long things are kept; `None` is for ever.
@@ -58,6 +91,10 @@ impl RawServer {
             logs: limit(self.keep.logs),
             artifacts: limit(self.keep.artifacts),
         };
-        ServerConfig { url: self.url, keep }
+        let advertise = Path::of(["server", "agents", "advertise"]);
+        for pool in self.agents.advertise.keys() {
+            cx.refer_key("pools", pool, &advertise.join(pool));
+        }
+        ServerConfig { url: self.url, agents: Agents { advertise: self.agents.advertise }, keep }
     }
 }

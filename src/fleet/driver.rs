@@ -4,7 +4,7 @@ use super::{Fleet, FleetError, failures};
 use crate::accounts::Account;
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
-use rouse_agent_protocol::{Endpoint, JoinDocument, VERSION};
+use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
@@ -16,8 +16,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Between looks at an instance that needs nothing.
+/// Between looks at an instance on its way.
 const LOOK: Duration = Duration::from_secs(10);
+/// Between looks at one that needs nothing: whatever happens to it nudges its driver.
+const CALM: Duration = Duration::from_secs(60);
 /// How long an agent may be silent before its builds are lost.
 const GRACE: Duration = Duration::from_secs(60);
 /// Between tries of a call that failed.
@@ -50,7 +52,8 @@ impl Moments {
 pub(super) async fn drive(fleet: &Arc<Fleet>, id: WorkerId, nudge: &Notify) {
     let mut moments = Moments::default();
     loop {
-        let wait = match turn(fleet, id, &mut moments).await {
+        // Boxed, so that thousands of drivers that wait take no room for a turn.
+        let wait = match Box::pin(turn(fleet, id, &mut moments)).await {
             Ok(Step::Done) => return,
             Ok(Step::Again) => continue,
             Ok(Step::Wait(wait)) => wait,
@@ -138,7 +141,10 @@ async fn up(
         apply(fleet, worker.id, "worker.drain", WorkerEvent::Drain { cause }).await?;
         return Ok(Step::Again);
     }
-    Ok(Step::Wait(LOOK))
+    Ok(Step::Wait(match worker.wanted {
+        Wanted::Run => worker.expires.since(now).min(CALM),
+        _ => LOOK,
+    }))
 }
 
 fn deadlines(fleet: &Fleet, worker: &Worker) -> (Duration, Duration) {
@@ -221,12 +227,20 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
     let broken = |what: &str, why: String| ProviderError::new(FailureClass::Master, what.to_owned(), why);
     let spec: LaunchSpec = serde_json::from_str(&worker.spec)
         .map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
-    let join = serde_json::to_vec(&join_document(fleet, worker, &tag))
-        .map_err(|e| broken("write the join document", e.to_string()))?;
     let dir = account.provider.link_dir(&tag).await?;
+    let endpoint = match endpoint(fleet, worker, dir.is_some()).await {
+        Ok(endpoint) => endpoint,
+        // Asking again would change nothing.
+        Err(reason) => return Ok(LaunchOutcome::Invalid { class: FailureClass::Master, reason }),
+    };
+    let by_socket = matches!(endpoint, Endpoint::Unix { .. });
+    let join = serde_json::to_vec(&join_document(fleet, worker, &tag, endpoint))
+        .map_err(|e| broken("write the join document", e.to_string()))?;
     if let Some(dir) = &dir {
         write_join(dir, &join).map_err(|e| broken("write the join document", e.to_string()))?;
-        fleet.ctx.nudges.agent_link.notify_one();
+        if by_socket {
+            fleet.ctx.nudges.agent_link.notify_one();
+        }
     }
     let item = LaunchItem { tag, join, expires: worker.expires };
     let launch = account.provider.launch(&spec, std::slice::from_ref(&item));
@@ -234,16 +248,35 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
     outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
 }
 
-fn join_document(fleet: &Fleet, worker: &Worker, tag: &Tag) -> JoinDocument {
+/// By TLS where the pool is advertised, else by the socket in the link folder.
+async fn endpoint(fleet: &Fleet, worker: &Worker, shares_a_host: bool) -> Result<Endpoint, String> {
+    let told = fleet.ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
+    match told.config.server.agents.address(&worker.pool) {
+        Some(_) if fleet.ctx.agents.is_none() => Err(format!(
+            "pool `{}` is advertised under `server.agents`, but this master listens for no agents; start it with --agents-listen ADDRESS:PORT",
+            worker.pool
+        )),
+        Some(address) => {
+            Ok(Endpoint::Tls { address: address.to_string(), ca: fleet.ctx.authority.pem().to_owned() })
+        }
+        None if shares_a_host => Ok(Endpoint::Unix { path: "sock".into() }),
+        None => Err(format!(
+            "workers of pool `{0}` are not on this host; say how they see it: `server: {{agents: {{advertise: {{{0}: HOST:PORT}}}}}}`",
+            worker.pool
+        )),
+    }
+}
+
+fn join_document(fleet: &Fleet, worker: &Worker, tag: &Tag, endpoint: Endpoint) -> JoinDocument {
     let token = fleet.ctx.key.join_token(&tag.installation, tag.store_epoch, worker.id, worker.attempt);
     JoinDocument {
-        version: VERSION,
+        version: JOIN_VERSION,
         installation: tag.installation.clone(),
         worker: worker.name.clone(),
         worker_id: worker.id.0,
         join_token: token.into(),
         store_epoch: tag.store_epoch,
-        endpoints: vec![Endpoint::Unix { path: "sock".into() }],
+        endpoints: vec![endpoint],
         // The provider says where by a flag.
         work_dir: String::new(),
         expiry_s: rouse_model::worker::DEAD_MAN.as_secs_f64(),

@@ -1,5 +1,6 @@
 //! `rouse-agent run`: put the parts together, attend the link, and leave nothing behind at the end.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rouse_agent_protocol::{Endpoint, JoinDocument, VERSION, exit};
+use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, exit};
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +32,7 @@ pub enum StartError {
     Read { path: String, source: io::Error },
     #[error("the join document {path} is malformed: {source}")]
     Malformed { path: String, source: serde_json::Error },
-    #[error("the join document is of version {0}, this agent of {VERSION}")]
+    #[error("the join document is of version {0}, this agent reads {JOIN_VERSION}")]
     Version(u32),
     #[error("the join document names no endpoint")]
     NoEndpoint,
@@ -84,6 +85,7 @@ pub fn run(flags: &Flags<'_>) -> Result<i32, StartError> {
         dead_man: Rc::new(DeadMan::new(duration(join.expiry_s))),
         seen: (join.store_epoch, 0),
         welcomed: false,
+        away: Cell::new(false),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = runtime.map_err(system("start the event loop"))?.block_on(attend(&mut link));
@@ -119,7 +121,7 @@ fn read_join(path: &Path) -> Result<JoinDocument, StartError> {
     let _ = fs::remove_file(path);
     let mut join: JoinDocument =
         serde_json::from_str(&text).map_err(|source| StartError::Malformed { path: shown(), source })?;
-    if join.version != VERSION {
+    if join.version != JOIN_VERSION {
         return Err(StartError::Version(join.version));
     }
     if join.endpoints.is_empty() {

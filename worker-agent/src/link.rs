@@ -5,8 +5,11 @@
 mod connect;
 mod deadman;
 mod identity;
+mod resolve;
 mod session;
+mod tls;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,8 @@ use session::SessionError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// While the next master is expected at any moment.
+const LONGEST_PAUSE_AWAY: Duration = Duration::from_millis(200);
 
 pub struct Link {
     pub identity: Identity,
@@ -35,6 +40,8 @@ pub struct Link {
     pub seen: (i64, i64),
     /// The present connection got as far as a welcome.
     pub welcomed: bool,
+    /// The last master said that another one is about to take its place.
+    pub away: Cell<bool>,
 }
 
 /// Why there will be no further connection.
@@ -67,14 +74,14 @@ impl Link {
                 if self.welcomed {
                     (pause, complaint) = (FIRST_PAUSE, String::new());
                 }
-                // The same trouble is told once.
-                if error != complaint {
+                // The same trouble is told once, and none that was announced.
+                if error != complaint && !self.away.get() {
                     eprintln!("rouse-agent: {error}; trying again");
                     complaint = error;
                 }
             }
             tokio::time::sleep(random::jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(if self.away.get() { LONGEST_PAUSE_AWAY } else { LONGEST_PAUSE });
         }
     }
 }

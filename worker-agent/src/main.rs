@@ -52,9 +52,9 @@ fn dispatch(arguments: &[OsString]) -> i32 {
         },
         (Some("version" | "--version"), []) => {
             println!(
-                "rouse-agent {} (protocol {})",
+                "rouse-agent {} (protocol {:?})",
                 env!("CARGO_PKG_VERSION"),
-                rouse_agent_protocol::VERSION
+                rouse_agent_protocol::VERSIONS
             );
             0
         }

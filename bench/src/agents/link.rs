@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -13,19 +13,31 @@ use rouse_agent_protocol::{
     LINK_PATH, Outcome, OutcomeKind, StreamEnd, ToAgent, ToMaster, VERSION, Welcome, decode_to_agent, encode,
     signing_bytes,
 };
-use tokio::net::UnixStream;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::Told;
+use super::{Shared, Told};
 
-type Socket = WebSocketStream<UnixStream>;
+trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
+
+type Socket = WebSocketStream<Box<dyn Both>>;
+
+enum Way {
+    Unix(PathBuf),
+    Tls { address: String, ca: String },
+}
 
 pub(super) struct Link {
     join: JoinDocument,
-    endpoint: PathBuf,
+    way: Way,
     key: SigningKey,
     incarnation: String,
     began: Instant,
@@ -41,16 +53,15 @@ struct Held {
 
 impl Link {
     pub(super) fn new(join: JoinDocument, folder: &Path) -> Result<Self> {
-        let unix = join.endpoints.iter().find_map(|endpoint| match endpoint {
-            Endpoint::Unix { path } => Some(folder.join(path)),
-            Endpoint::Tls { .. } => None,
-        });
-        let endpoint = unix.context("no Unix endpoint, and TLS is not spoken by the simulator yet")?;
+        let way = match join.endpoints.first().context("the join document names no endpoint")? {
+            Endpoint::Unix { path } => Way::Unix(folder.join(path)),
+            Endpoint::Tls { address, ca } => Way::Tls { address: address.clone(), ca: ca.clone() },
+        };
         let mut seed = [0; 32];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
         let welcomed = (join.store_epoch, 0);
         Ok(Self {
-            endpoint,
+            way,
             key: SigningKey::from_bytes(&seed),
             incarnation: hex::encode(&seed[..16]).chars().rev().collect(),
             began: Instant::now(),
@@ -61,23 +72,19 @@ impl Link {
     }
 
     /// Connects again and again; each time until it is told to connect anew, or the connection breaks.
-    pub(super) async fn run(
-        &mut self,
-        mut told: watch::Receiver<Told>,
-        attached: Arc<AtomicUsize>,
-    ) -> Result<()> {
+    pub(super) async fn run(&mut self, mut told: watch::Receiver<Told>, shared: Arc<Shared>) -> Result<()> {
         let mut pause = Duration::from_millis(50);
         loop {
             let generation = told.borrow().generation;
-            match self.connect().await {
+            match self.connect(&shared).await {
                 Ok((socket, welcome)) => {
                     pause = Duration::from_millis(50);
-                    attached.fetch_add(1, Ordering::SeqCst);
+                    shared.attached.fetch_add(1, Ordering::SeqCst);
                     if self.serve(socket, welcome, &mut told, generation).await? {
                         continue;
                     }
                     // Broken: it counts again only once it is back, which nobody waits for then.
-                    attached.fetch_sub(1, Ordering::SeqCst);
+                    shared.attached.fetch_sub(1, Ordering::SeqCst);
                 }
                 Err(error) if error.to_string().starts_with("refused") => return Err(error),
                 Err(_) => {}
@@ -88,8 +95,26 @@ impl Link {
         }
     }
 
-    async fn connect(&mut self) -> Result<(Socket, Welcome)> {
-        let stream = UnixStream::connect(&self.endpoint).await?;
+    async fn dial(&self, shared: &Shared) -> Result<Box<dyn Both>> {
+        let (address, ca) = match &self.way {
+            Way::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            Way::Tls { address, ca } => (address, ca),
+        };
+        let connector = match shared.tls.get() {
+            Some(connector) => connector,
+            None => {
+                let made = connector(ca)?;
+                shared.tls.get_or_init(|| made)
+            }
+        };
+        let (host, _) = address.rsplit_once(':').context("HOST:PORT")?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(connector.connect(ServerName::try_from(host.to_owned())?, stream).await?))
+    }
+
+    async fn connect(&mut self, shared: &Shared) -> Result<(Socket, Welcome)> {
+        let stream = self.dial(shared).await?;
         let config = WebSocketConfig::default().read_buffer_size(1024).write_buffer_size(0);
         let url = format!("ws://rouse{LINK_PATH}");
         let (mut socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
@@ -109,7 +134,7 @@ impl Link {
 
     fn hello(&self, challenge: &Challenge) -> Hello {
         let join = &self.join;
-        let signed = signing_bytes(&challenge.nonce, &join.installation, &join.worker, &self.incarnation);
+        let signed = signing_bytes(VERSION, challenge, &join.worker, &self.incarnation);
         let reports = self.commands.iter().map(|held| CommandReport {
             id: held.id,
             state: if held.finished {
@@ -231,6 +256,20 @@ impl Link {
     fn clock(&self) -> u64 {
         self.began.elapsed().as_micros() as u64
     }
+}
+
+fn connector(ca: &str) -> Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate?)?;
+    }
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 async fn hear(socket: &mut Socket) -> Result<ToAgent> {

@@ -126,6 +126,54 @@ text_leaf!(
     WebUrl, "web-url", check_web_url, { "pattern": "^https?://[^/\\s]\\S*$", "examples": ["https://ci.example.org"] }
 );
 
+fn check_host_port(text: &str) -> Result<(), LeafFault> {
+    let fault = |why: &str| {
+        Err(LeafFault::new(Code::BadAddress, format!("`{text}` is not HOST:PORT: {why}"))
+            .help("such as `ci.example.org:9443`, `10.0.0.1:9443` or `[fd00::1]:9443`"))
+    };
+    if text.contains("://") || text.contains('/') {
+        return fault("it is no URL, and has no path");
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return fault("there is no port") };
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return fault("the port is a number from 1 to 65535");
+    }
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+        || host.parse::<std::net::Ipv4Addr>().is_ok()
+    {
+        return Ok(());
+    }
+    if host.contains(':') {
+        return fault("an address of version 6 stands in brackets");
+    }
+    let label = |label: &str| {
+        (1..64).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if host.len() > 253
+        || !host.split('.').all(label)
+        || host.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
+        return fault("that is no host's name or address");
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// A host's name or address, and a port.
+    HostPort, "host-port", check_host_port, { "minLength": 3, "examples": ["ci.example.org:9443"] }
+);
+
+impl HostPort {
+    /// The name or address, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = self.as_str().rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
 fn check_git_url(text: &str) -> Result<(), LeafFault> {
     let fault = |why: &str| {
         Err(LeafFault::new(Code::BadAddress, format!("`{text}` is no address of a git repository: {why}")))
@@ -212,6 +260,22 @@ mod tests {
         }
         for bad in ["", "/etc", "../x", "a/../b", "~/x"] {
             assert_eq!(bad.parse::<RelativePath>().expect_err(bad).code, Code::BadPath, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_masters_address_is_a_host_and_a_port() {
+        for (good, host) in [
+            ("ci.example.org:9443", "ci.example.org"),
+            ("10.0.0.1:1", "10.0.0.1"),
+            ("[fd00::1]:443", "fd00::1"),
+        ] {
+            assert_eq!(good.parse::<HostPort>().expect(good).host(), host);
+        }
+        for bad in
+            ["", "ci", "ci:", "ci:0", "ci:70000", "wss://ci:1", "ci:1/x", "fd00::1:443", ":1", "10.0.0:1"]
+        {
+            assert_eq!(bad.parse::<HostPort>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::Hidden;
 /// agent unlinks it after reading; where it lies on a read-only mount, whoever put it there removes it on attach.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JoinDocument {
-    /// [`crate::VERSION`] of the master that wrote it.
+    /// [`crate::JOIN_VERSION`].
     pub version: u32,
     /// Id of the installation; a master of another one is refused.
     pub installation: String,

@@ -33,8 +33,14 @@ pub use outcome::{
 };
 pub use signing::signing_bytes;
 
-/// The version of the protocol that this crate speaks. A master also speaks to agents of the version before.
-pub const VERSION: u32 = 1;
+/// The newest version of the protocol that this crate speaks.
+pub const VERSION: u32 = 2;
+
+/// All versions that it speaks, the newest first: a master goes on with agents of the version before, and an agent with a master of it.
+pub const VERSIONS: [u32; 2] = [VERSION, 1];
+
+/// The version of the join document, which an agent reads before it knows what its master speaks.
+pub const JOIN_VERSION: u32 = 1;
 
 /// Where the WebSocket is, on every listener for agents.
 pub const LINK_PATH: &str = "/agent/v1";

@@ -46,6 +46,11 @@ pub enum ToAgent {
     Hold {
         until_s: f64,
     },
+    /// Since version 2. The master is about to be replaced: the dead-man does not strike for so many seconds, or until the next welcome, and
+    /// the agent dials again without its usual pauses.
+    Away {
+        for_s: f64,
+    },
     Heartbeat {},
 }
 

@@ -8,6 +8,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::tls::{self, TlsError};
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Both directions of one connection.
@@ -20,20 +22,31 @@ pub type Stream = Box<dyn Io>;
 pub enum ConnectError {
     #[error("connect to {path}: {source}")]
     Unix { path: String, source: io::Error },
-    #[error("this agent cannot speak TLS, which the endpoint {address} wants")]
-    NoTls { address: String },
-    #[error("{path} did not answer within {} s", PATIENCE.as_secs())]
-    Timeout { path: String },
+    #[error("connect to {address}: {source}")]
+    Tls { address: String, source: TlsError },
+    #[error("{place} did not answer within {} s", PATIENCE.as_secs())]
+    Timeout { place: String },
 }
 
 /// Connect, within a bounded time.
 pub async fn connect(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
-    match endpoint {
-        Endpoint::Unix { path } => match tokio::time::timeout(PATIENCE, UnixStream::connect(path)).await {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(source)) => Err(ConnectError::Unix { path: path.clone(), source }),
-            Err(_) => Err(ConnectError::Timeout { path: path.clone() }),
-        },
-        Endpoint::Tls { address, .. } => Err(ConnectError::NoTls { address: address.clone() }),
-    }
+    let (place, connected) = match endpoint {
+        Endpoint::Unix { path } => {
+            let failed = |source| ConnectError::Unix { path: path.clone(), source };
+            let connecting = async {
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                Ok::<Stream, _>(Box::new(stream))
+            };
+            (path, tokio::time::timeout(PATIENCE, connecting).await)
+        }
+        Endpoint::Tls { address, ca } => {
+            let failed = |source| ConnectError::Tls { address: address.clone(), source };
+            let connecting = async {
+                let stream = tls::connect(address, ca).await.map_err(failed)?;
+                Ok::<Stream, _>(Box::new(stream))
+            };
+            (address, tokio::time::timeout(PATIENCE, connecting).await)
+        }
+    };
+    connected.unwrap_or_else(|_| Err(ConnectError::Timeout { place: place.clone() }))
 }

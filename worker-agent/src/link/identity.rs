@@ -1,8 +1,8 @@
 //! Who this agent is: its key pair and incarnation, made at start and kept in memory alone, and the hello that shows them.
 
-use ed25519_dalek::{Signer, SigningKey};
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use rouse_agent_protocol::{
-    Challenge, CommandReport, Facts, Hello, Hidden, JoinDocument, StreamReport, VERSION, signing_bytes,
+    Challenge, CommandReport, Facts, Hello, Hidden, JoinDocument, StreamReport, signing_bytes,
 };
 
 use crate::{clock, random};
@@ -15,7 +15,7 @@ pub struct Identity {
     worker_id: i64,
     incarnation: String,
     join_token: Hidden,
-    key: SigningKey,
+    key: Ed25519KeyPair,
     facts: Facts,
 }
 
@@ -36,23 +36,23 @@ impl Identity {
             worker_id: join.worker_id,
             incarnation,
             join_token: join.join_token.clone(),
-            key: SigningKey::from_bytes(&random::bytes()),
+            key: Ed25519KeyPair::from_seed_unchecked(&random::bytes::<32>()).expect("a seed has 32 bytes"),
             facts,
         }
     }
 
-    pub fn hello(&self, challenge: &Challenge, standing: Standing) -> Hello {
-        let signed = signing_bytes(&challenge.nonce, &self.installation, &self.worker, &self.incarnation);
+    pub fn hello(&self, version: u32, challenge: &Challenge, standing: Standing) -> Hello {
+        let signed = signing_bytes(version, challenge, &self.worker, &self.incarnation);
         Hello {
-            version: VERSION,
+            version,
             agent: AGENT.to_owned(),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             worker: self.worker.clone(),
             worker_id: self.worker_id,
             incarnation: self.incarnation.clone(),
-            public_key: hex::encode(self.key.verifying_key().as_bytes()),
-            signature: hex::encode(self.key.sign(&signed).to_bytes()),
+            public_key: hex::encode(self.key.public_key()),
+            signature: hex::encode(self.key.sign(&signed)),
             join_token: self.join_token.clone(),
             epoch: standing.seen.0,
             term: standing.seen.1,

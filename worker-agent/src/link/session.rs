@@ -7,7 +7,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
     Challenge, DecodeError, Endpoint, LINK_PATH, MAX_CONTROL_BYTES, MAX_FRAME_BYTES, Refused, ToAgent,
-    ToMaster, VERSION, Welcome, close, decode_to_agent, encode,
+    ToMaster, VERSIONS, Welcome, close, decode_to_agent, encode,
 };
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
@@ -45,7 +45,7 @@ pub enum SessionError {
     WrongInstallation { own: String, got: String },
     #[error("the master is older (store epoch, term) than one seen before: {got:?} < {seen:?}")]
     OlderMaster { seen: (i64, i64), got: (i64, i64) },
-    #[error("the master speaks versions {0:?} of the protocol, this agent {VERSION}")]
+    #[error("the master speaks versions {0:?} of the protocol, this agent {VERSIONS:?}")]
     NoCommonVersion(Vec<u32>),
     #[error("the master refused: {}", .0.message)]
     Refused(Refused),
@@ -105,13 +105,13 @@ impl Link {
         let ToAgent::Challenge(challenge) = hear(stream, PATIENCE).await? else {
             return Err(SessionError::OutOfTurn);
         };
-        self.check(&challenge)?;
+        let version = self.check(&challenge)?;
         let standing = {
             let mut state = self.shared.lock();
             let commands = state.report();
             Standing { seen: self.seen, draining: state.draining(), commands, streams: state.spool.reports() }
         };
-        let hello = ToMaster::Hello(Box::new(self.identity.hello(&challenge, standing)));
+        let hello = ToMaster::Hello(Box::new(self.identity.hello(version, &challenge, standing)));
         timeout(PATIENCE, sink.send(text(&hello))).await.map_err(|_| SessionError::Silent(PATIENCE))??;
         let welcome = match hear(stream, PATIENCE).await? {
             ToAgent::Welcome(welcome) => *welcome,
@@ -126,7 +126,8 @@ impl Link {
         }
     }
 
-    fn check(&self, challenge: &Challenge) -> Result<(), SessionError> {
+    /// Whether it may be our master; the version to speak with it.
+    fn check(&self, challenge: &Challenge) -> Result<u32, SessionError> {
         let own = &self.identity.installation;
         if challenge.installation != *own {
             return Err(SessionError::WrongInstallation {
@@ -135,10 +136,8 @@ impl Link {
             });
         }
         self.check_age((challenge.store_epoch, challenge.term))?;
-        if !challenge.versions.contains(&VERSION) {
-            return Err(SessionError::NoCommonVersion(challenge.versions.clone()));
-        }
-        Ok(())
+        let common = VERSIONS.into_iter().find(|version| challenge.versions.contains(version));
+        common.ok_or_else(|| SessionError::NoCommonVersion(challenge.versions.clone()))
     }
 
     fn check_age(&self, got: (i64, i64)) -> Result<(), SessionError> {
@@ -153,6 +152,9 @@ impl Link {
         self.welcomed = true;
         self.dead_man.heard();
         self.dead_man.set_expiry(duration(welcome.expiry_s));
+        if self.away.replace(false) {
+            self.dead_man.hold(Duration::ZERO);
+        }
         self.shared.update(|state| {
             for durable in &welcome.durable {
                 state.durable(durable.stream, durable.to);
@@ -203,6 +205,10 @@ impl Link {
             ToAgent::Stop { command, reason } => self.shared.lock().stop(command, reason),
             ToAgent::Drain { on } => self.shared.update(|state| state.drain(on)),
             ToAgent::Hold { until_s } => self.dead_man.hold(duration(until_s)),
+            ToAgent::Away { for_s } => {
+                self.away.set(true);
+                self.dead_man.hold(duration(for_s));
+            }
             ToAgent::Heartbeat {} | ToAgent::End { .. } => {}
             ToAgent::Challenge(_) | ToAgent::Welcome(_) | ToAgent::Refused(_) => {
                 return Err(SessionError::OutOfTurn);

@@ -9,6 +9,8 @@ pub enum Agent {
     Ours,
     /// The one in Python, or what `ROUSE_AGENT` says instead.
     Python,
+    OursByTls,
+    PythonByTls,
 }
 
 /// All that the agent in Python consists of; the first is what is started.
@@ -20,25 +22,38 @@ pub fn python_agent() -> PathBuf {
 }
 
 impl Agent {
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Ours | Self::OursByTls)
+    }
+
+    /// The newest version of the protocol that it speaks.
+    pub fn newest_version(self) -> u32 {
+        if self.is_ours() { rouse_agent_protocol::VERSION } else { 1 }
+    }
+
+    pub fn comes_by_tls(self) -> bool {
+        matches!(self, Self::OursByTls | Self::PythonByTls)
+    }
+
     /// Program and first arguments.
     pub fn command(self) -> Vec<String> {
-        match (self, asked_for()) {
-            (Self::Ours, _) => vec![env!("CARGO_BIN_EXE_rouse-agent").to_owned()],
-            (Self::Python, Some(words)) => words,
-            (Self::Python, None) => python(&python_agent()),
+        match (self.is_ours(), asked_for()) {
+            (true, _) => vec![env!("CARGO_BIN_EXE_rouse-agent").to_owned()],
+            (false, Some(words)) => words,
+            (false, None) => python(&python_agent()),
         }
     }
 
     /// The same from a copy in `dir`, for where the agent's user may not read the original. What was asked for stays where it is.
     pub fn copied_to(self, dir: &Path) -> Vec<String> {
-        match (self, asked_for()) {
-            (Self::Ours, _) => {
+        match (self.is_ours(), asked_for()) {
+            (true, _) => {
                 let binary = dir.join("agent");
                 fs::copy(env!("CARGO_BIN_EXE_rouse-agent"), &binary).unwrap();
                 vec![binary.to_string_lossy().into_owned()]
             }
-            (Self::Python, Some(words)) => words,
-            (Self::Python, None) => {
+            (false, Some(words)) => words,
+            (false, None) => {
                 for file in PYTHON_FILES {
                     fs::copy(python_agent().join(file), dir.join(file)).unwrap();
                 }

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use rouse_agent_protocol::SHA256_HEADER;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
-use crate::rig::Head;
+use crate::rig::{Head, Wire};
 
 pub const TOKEN: &str = "transfer-token";
 
@@ -36,7 +35,7 @@ const BREAK_AFTER: usize = 100_000;
 
 /// Answer one request; `None` ends the connection.
 pub async fn serve_file(
-    stream: &mut UnixStream,
+    stream: &mut Wire,
     head: &Head,
     rest: &mut Vec<u8>,
     files: &Arc<Mutex<FileServer>>,
@@ -72,7 +71,7 @@ pub async fn serve_file(
 }
 
 async fn put(
-    stream: &mut UnixStream,
+    stream: &mut Wire,
     head: &Head,
     rest: &mut Vec<u8>,
     files: &Arc<Mutex<FileServer>>,
@@ -99,7 +98,7 @@ async fn put(
 }
 
 async fn get(
-    stream: &mut UnixStream,
+    stream: &mut Wire,
     head: &Head,
     files: &Arc<Mutex<FileServer>>,
     range: &str,
@@ -132,12 +131,12 @@ fn range_start(range: &str) -> usize {
     }
 }
 
-async fn read_body(stream: &mut UnixStream, rest: &mut Vec<u8>, length: usize) -> Vec<u8> {
+async fn read_body(stream: &mut Wire, rest: &mut Vec<u8>, length: usize) -> Vec<u8> {
     while rest.len() < length && stream.read_buf(rest).await.is_ok_and(|n| n > 0) {}
     rest.drain(..length.min(rest.len())).collect()
 }
 
-async fn answer(stream: &mut UnixStream, status: u16, extra: &str, body: &[u8]) -> Option<()> {
+async fn answer(stream: &mut Wire, status: u16, extra: &str, body: &[u8]) -> Option<()> {
     let head = format!("HTTP/1.1 {status} X\r\n{extra}content-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await.ok()?;
     stream.write_all(body).await.ok()

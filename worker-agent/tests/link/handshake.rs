@@ -12,7 +12,7 @@ use crate::rig::{Rig, argv, sh, until};
 pub async fn hello_is_signed_and_says_what_the_worker_is(agent: Agent) {
     let (mut rig, mut link) = Rig::attached(agent).await;
     let hello = link.hello.clone();
-    assert_eq!(hello.version, VERSION);
+    assert_eq!(hello.version, agent.newest_version());
     assert!(
         hello.facts.cpus > 0 && hello.facts.memory_bytes > 0 && hello.facts.tools.contains(&"sh".to_owned())
     );
@@ -83,6 +83,37 @@ pub async fn a_master_of_another_installation_or_version_is_refused(agent: Agent
     socket.send(&ToAgent::Challenge(challenge)).await;
     assert_eq!(socket.closed().await, Some(close::NO_COMMON_VERSION));
     rig.attach().await;
+}
+
+pub async fn the_newest_version_that_both_speak_is_spoken(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
+    rig.start();
+    for (id, offered, spoken) in [(1, vec![1], 1), (2, vec![1, 2, 99], agent.newest_version())] {
+        rig.versions = offered;
+        let mut link = rig.attach().await;
+        assert_eq!(link.hello.version, spoken);
+        link.succeed(argv(id, &["true"])).await;
+    }
+}
+
+/// Since version 2: a master that is about to be replaced. Its agent outlives its expiry, and is back as soon as the next one is there.
+pub async fn an_agent_whose_master_is_replaced_waits_for_the_next_one(agent: Agent) {
+    let mut rig = Rig::new(agent).await;
+    rig.start();
+    let mut link = rig.attach_with(|_, welcome| welcome.expiry_s = 2.0).await;
+    link.socket.send(&ToAgent::Away { for_s: 60.0 }).await;
+    link.run(sh(1, "touch begun; until test -e gate; do sleep 0.01; done; echo over")).await;
+    until("it runs", || rig.work("begun").exists()).await;
+    rig.vanish();
+    drop(link);
+    let away = std::time::Instant::now();
+    until("the expiry is long over", || away.elapsed().as_secs_f64() > 3.5).await;
+    assert_eq!(rig.stderr(), "", "what was announced is no trouble to speak of");
+    rig.listen();
+    let mut link = rig.attach().await;
+    fs::write(rig.work("gate"), "").unwrap();
+    link.finished(1).await;
+    assert_eq!(rig.text(1), "over\n");
 }
 
 pub async fn a_refusal_for_good_ends_the_agent_and_another_does_not(agent: Agent) {

@@ -1,5 +1,5 @@
 //! The link conformance suite: plays the master against any agent, over a Unix socket. Each case is played against our agent (`ours::…`)
-//! and against the second one, which is in Python (`python::…`).
+//! and against the second one, which is in Python (`python::…`); those where the way matters also over TLS (`…_by_tls::…`).
 //!
 //! `ROUSE_AGENT` names another agent's command (a program, or a program with arguments, as `ruby agent.rb`), which then takes the second
 //! one's place. What is asked here is what `docs/reference/agent-protocol.md` promises, no more: an agent that passes may serve a master.
@@ -16,6 +16,7 @@ mod masking;
 mod python_is_small;
 mod resume;
 mod rig;
+mod tls;
 mod trees;
 
 /// Makes a test of each case for each agent. A case that is in no list is an unused function, which the compiler finds.
@@ -34,6 +35,52 @@ macro_rules! cases {
 
 macro_rules! for_both {
     ($($cases:tt)*) => { cases! { Ours as ours { $($cases)* } Python as python { $($cases)* } } };
+}
+
+macro_rules! for_both_by_tls {
+    ($($cases:tt)*) => { cases! { OursByTls as ours_by_tls { $($cases)* } PythonByTls as python_by_tls { $($cases)* } } };
+}
+
+for_both_by_tls! {
+    files: [
+        files_arrive_with_their_names_and_sums,
+        an_upload_that_breaks_goes_on_where_it_was,
+        a_download_that_breaks_goes_on_where_it_was,
+        a_transfer_outlives_a_restart_of_the_master,
+    ]
+    handshake: [
+        hello_is_signed_and_says_what_the_worker_is,
+        another_process_is_another_incarnation,
+        an_older_master_is_refused_from_the_join_document_on,
+        a_master_of_another_installation_or_version_is_refused,
+        a_refusal_for_good_ends_the_agent_and_another_does_not,
+        what_is_unknown_is_ignored_and_what_is_malformed_is_not,
+        a_master_that_comes_late_is_found,
+    ]
+    resume: [
+        an_id_runs_once_however_often_it_is_asked_for,
+        a_dropped_connection_loses_and_doubles_nothing,
+        what_is_not_durable_is_sent_again,
+        what_is_durable_is_not_sent_again,
+        a_restarted_master_finds_everything,
+        outcomes_are_kept_until_they_are_forgotten,
+        what_is_forgotten_while_it_runs_is_killed_and_gone,
+        a_connection_that_is_silent_is_given_up,
+        heartbeats_come,
+    ]
+    tls: [
+        who_cannot_show_the_right_certificate_is_refused,
+        a_master_is_found_by_its_name,
+    ]
+}
+
+// What version 2 of the protocol adds; the second agent stays at version 1.
+cases! {
+    Ours as ours_since_version_2 {
+        handshake: [
+            an_agent_whose_master_is_replaced_waits_for_the_next_one,
+        ]
+    }
 }
 
 for_both! {
@@ -77,6 +124,7 @@ for_both! {
         another_process_is_another_incarnation,
         an_older_master_is_refused_from_the_join_document_on,
         a_master_of_another_installation_or_version_is_refused,
+        the_newest_version_that_both_speak_is_spoken,
         a_refusal_for_good_ends_the_agent_and_another_does_not,
         what_is_unknown_is_ignored_and_what_is_malformed_is_not,
         endpoints_are_tried_in_order,

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
-    Action, Challenge, Channel, Command, CommandId, Durable, Endpoint, Hello, JoinDocument, Kill, LINK_PATH,
-    Outcome, OutcomeKind, Program, Run, StreamFrame, StreamId, ToAgent, ToMaster, VERSION, Welcome,
-    decode_frame, decode_to_master, encode, signing_bytes,
+    Action, Challenge, Channel, Command, CommandId, Durable, Endpoint, Hello, JOIN_VERSION, JoinDocument,
+    Kill, LINK_PATH, Outcome, OutcomeKind, Program, Run, StreamFrame, StreamId, ToAgent, ToMaster, VERSIONS,
+    Welcome, decode_frame, decode_to_master, encode, signing_bytes,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -26,6 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::agents::Agent;
 use crate::file_server::{FileServer, serve_file};
+use crate::tls::{Authority, Tls};
 
 /// Nothing that is waited for takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Rig {
     which: Agent,
     pub dir: tempfile::TempDir,
+    /// How it listens; by a Unix socket where there is none.
+    tls: Option<Tls>,
     pub join: JoinDocument,
     /// The agent's process.
     pub agent: Option<Child>,
@@ -40,6 +43,9 @@ pub struct Rig {
     pub files: Arc<Mutex<FileServer>>,
     pub store_epoch: i64,
     pub term: i64,
+    /// What the master speaks, and what it spoke last with the agent.
+    pub versions: Vec<u32>,
+    pub spoken: u32,
     listener: Option<tokio::task::JoinHandle<()>>,
     sockets: mpsc::Receiver<Socket>,
     incoming: mpsc::Sender<Socket>,
@@ -82,14 +88,16 @@ impl Rig {
         let name = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
         let (incoming, sockets) = mpsc::channel(16);
         let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let tls = which.comes_by_tls().then(Tls::new);
+        let socket = Endpoint::Unix { path: path("agent.sock") };
         let join = JoinDocument {
-            version: VERSION,
+            version: JOIN_VERSION,
             installation: "inst-1".into(),
             worker: format!("worker-{name}"),
             worker_id: 7,
             join_token: "token-that-nobody-may-see".into(),
             store_epoch: 1,
-            endpoints: vec![Endpoint::Unix { path: path("agent.sock") }],
+            endpoints: vec![tls.as_ref().map_or(socket, Tls::endpoint)],
             work_dir: path("place/work"),
             expiry_s: 60.0,
         };
@@ -97,12 +105,15 @@ impl Rig {
         let mut rig = Self {
             which,
             dir,
+            tls,
             join,
             agent: None,
             record: Arc::default(),
             files: Arc::default(),
             store_epoch: 1,
             term: 1,
+            versions: VERSIONS.to_vec(),
+            spoken: VERSIONS[0],
             listener: None,
             sockets,
             incoming,
@@ -130,8 +141,29 @@ impl Rig {
 
     /// A listener at the usual place.
     pub fn listen(&mut self) {
-        let path = self.socket_path();
-        self.listener = Some(listen_at(&path, self.incoming.clone(), self.files.clone()));
+        let (path, incoming, files) = (self.socket_path(), self.incoming.clone(), self.files.clone());
+        self.listener = Some(match &self.tls {
+            Some(tls) => listen_by_tls(tls, incoming, files),
+            None => listen_at(&path, incoming, files),
+        });
+    }
+
+    /// What the next listener shows.
+    pub fn show(&mut self, shown: Arc<rustls::ServerConfig>) {
+        self.tls.as_mut().unwrap().shown = shown;
+    }
+
+    pub fn shown(&self) -> Arc<rustls::ServerConfig> {
+        self.tls.as_ref().unwrap().shown.clone()
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.tls.as_ref().unwrap().authority
+    }
+
+    /// No agent has got as far as the link.
+    pub fn nobody_came(&mut self) -> bool {
+        self.sockets.try_recv().is_err()
     }
 
     /// A second listener elsewhere, for as long as the test runs.
@@ -195,7 +227,7 @@ impl Rig {
     pub fn challenge(&mut self) -> Challenge {
         self.sessions += 1;
         Challenge {
-            versions: vec![VERSION],
+            versions: self.versions.clone(),
             nonce: format!("nonce-{}", self.sessions),
             installation: self.join.installation.clone(),
             store_epoch: self.store_epoch,
@@ -205,7 +237,7 @@ impl Rig {
 
     pub fn welcome(&self) -> Welcome {
         Welcome {
-            version: VERSION,
+            version: self.spoken,
             session: self.sessions,
             store_epoch: self.store_epoch,
             term: self.term,
@@ -227,6 +259,7 @@ impl Rig {
         socket.send(&ToAgent::Challenge(challenge.clone())).await;
         let hello = socket.hello().await;
         check_signature(&challenge, &hello);
+        self.spoken = hello.version;
         assert_eq!(
             (hello.worker.as_str(), hello.worker_id),
             (self.join.worker.as_str(), self.join.worker_id)
@@ -321,7 +354,7 @@ impl Drop for Rig {
 fn check_signature(challenge: &Challenge, hello: &Hello) {
     let key: [u8; 32] = hex::decode(&hello.public_key).unwrap().try_into().unwrap();
     let signature: [u8; 64] = hex::decode(&hello.signature).unwrap().try_into().unwrap();
-    let signed = signing_bytes(&challenge.nonce, &challenge.installation, &hello.worker, &hello.incarnation);
+    let signed = signing_bytes(hello.version, challenge, &hello.worker, &hello.incarnation);
     let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
     key.verify_strict(&signed, &ed25519_dalek::Signature::from_bytes(&signature)).unwrap();
 }
@@ -335,13 +368,45 @@ fn listen_at(
     let listener = UnixListener::bind(path).unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(receive(stream, incoming.clone(), files.clone()));
+            tokio::spawn(receive(Box::new(stream), incoming.clone(), files.clone()));
         }
     })
 }
 
+/// At the same port each time.
+fn listen_by_tls(
+    tls: &Tls,
+    incoming: mpsc::Sender<Socket>,
+    files: Arc<Mutex<FileServer>>,
+) -> tokio::task::JoinHandle<()> {
+    let (address, acceptor) = (tls.address, tokio_rustls::TlsAcceptor::from(tls.shown.clone()));
+    tokio::spawn(async move {
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                // The one before is not closed yet.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, incoming, files) = (acceptor.clone(), incoming.clone(), files.clone());
+            tokio::spawn(async move {
+                // One that does not believe us goes away.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    receive(Box::new(stream), incoming, files).await;
+                }
+            });
+        }
+    })
+}
+
+/// Both directions of one connection, whatever carries it.
+pub trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
+pub type Wire = Box<dyn ReadWrite>;
+
 /// Tell the link from transfers by the first request.
-async fn receive(mut stream: UnixStream, incoming: mpsc::Sender<Socket>, files: Arc<Mutex<FileServer>>) {
+async fn receive(mut stream: Wire, incoming: mpsc::Sender<Socket>, files: Arc<Mutex<FileServer>>) {
     let mut rest = Vec::new();
     while let Some(head) = read_head(&mut stream, &mut rest).await {
         let Some(key) = head.header("sec-websocket-key") else {
@@ -376,7 +441,7 @@ impl Head {
     }
 }
 
-async fn read_head(stream: &mut UnixStream, rest: &mut Vec<u8>) -> Option<Head> {
+async fn read_head(stream: &mut Wire, rest: &mut Vec<u8>) -> Option<Head> {
     loop {
         if let Some(end) = rest.windows(4).position(|w| w == b"\r\n\r\n") {
             let text = String::from_utf8(rest.drain(..end + 4).collect()).ok()?;
@@ -395,7 +460,7 @@ async fn read_head(stream: &mut UnixStream, rest: &mut Vec<u8>) -> Option<Head> 
 
 /// One connection, word by word.
 pub struct Socket {
-    ws: WebSocketStream<UnixStream>,
+    ws: WebSocketStream<Wire>,
 }
 
 #[derive(Debug)]

@@ -51,7 +51,7 @@ const LOOPS: &[&str] = &[
 const READERS: &[&str] = &["explain", "simulate", "api", "cli"];
 
 /// Small parts that belong to no room: they import nothing of the master, and anyone may use them.
-const TOOLS: &[&str] = &["keys", "supervisor"];
+const TOOLS: &[&str] = &["authority", "keys", "memory", "supervisor"];
 
 /// Puts everything together. Called by the CLI's verbs that run a master.
 const ROOT: &str = "boot";
