@@ -76,12 +76,15 @@ impl Scene {
     }
 }
 
+/// How a daemon ends.
+type End = fn(&mut Dockerd);
+
 #[test]
 fn a_docker_daemon_restarted_or_killed_under_builds_costs_attempts_and_is_never_red() {
     let Some(mut daemon) = Dockerd::start() else { return };
     let image = daemon.docker().busybox(&[]);
     let scene = Scene::on(&daemon, image.name());
-    let ends: [(&str, fn(&mut Dockerd)); 2] = [("stopped", Dockerd::stop), ("killed", Dockerd::kill9)];
+    let ends: [(&str, End); 2] = [("stopped", Dockerd::stop), ("killed", Dockerd::kill9)];
     for (how, end) in ends {
         for file in ["retried", "failed", "once", "after", "go"] {
             let _ = std::fs::remove_file(scene.seen.join(file));

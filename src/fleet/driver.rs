@@ -298,6 +298,9 @@ async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Resul
         Ok(account) => account.provider.inspect(at).await,
         Err(error) => Err(error),
     };
+    // Asking may take seconds on a busy host, in which the agent may have come, and gone: then it was no launch that failed.
+    let fresh = fleet.ctx.store.worker(worker.id).await?;
+    let worker = fresh.as_ref().unwrap_or(worker);
     let (class, message) = match found {
         Ok(Some(seen)) => match seen.state {
             ObservedState::Ended { detail, out_of_memory: true } => {

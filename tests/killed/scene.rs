@@ -14,13 +14,16 @@ pub struct Scene {
     pub master: Master,
 }
 
+/// Their names and results.
+type Steps = Vec<(String, Value)>;
+
 /// What came of all that was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Traces {
     /// The requests, by builder.
     requests: Vec<String>,
     /// Of each build its builder, its result, and those of its steps, oldest first.
-    pub builds: Vec<(String, Value, Vec<(String, Value)>)>,
+    pub builds: Vec<(String, Value, Steps)>,
     /// What the steps have written outside, each line once for each time that it ran.
     pub ran: String,
     /// Byte by byte: what is no text would not be equal.
