@@ -108,8 +108,18 @@ async fn sweep(
             continue;
         }
         if suspects.contains(&observed.at) {
-            let what = observed.tag.as_ref().map_or("a side resource", |t| t.name.as_str());
-            tracing::info!(account = account.name, what, at = observed.at.0, "reaping an orphan");
+            match &observed.tag {
+                Some(tag) => {
+                    tracing::info!(
+                        account = account.name,
+                        what = tag.name,
+                        at = observed.at.0,
+                        "reaping an orphan"
+                    );
+                }
+                // What served workers that have all ended: nothing has gone wrong.
+                None => tracing::debug!(account = account.name, at = observed.at.0, "tidying up"),
+            }
             if let Err(error) = account.provider.terminate(&observed.at).await {
                 // The others are not left for its sake.
                 tracing::warn!(
