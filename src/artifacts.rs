@@ -234,6 +234,18 @@ impl Artifacts {
         }
     }
 
+    /// Removes objects that no row names any more. One that cannot be removed is of no harm, and said.
+    pub async fn remove_objects(&self, keys: Vec<String>) {
+        for key in keys {
+            match self.objects.delete(&Key::from(key.as_str())).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%error, key, "an object that is not wanted could not be removed")
+                }
+            }
+        }
+    }
+
     /// The one small file of a step's set, which is not kept any longer: `batch` takes its row away, and once that is true its bytes go, which may
     /// be what no log may show.
     ///

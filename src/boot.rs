@@ -76,6 +76,11 @@ pub struct Running {
 /// With the step that failed and its cause.
 pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<Running> {
     let lock = take_state_folder(&options.state)?;
+    anyhow::ensure!(
+        !crate::upkeep::is_half_restored(&options.state),
+        "a backup was not restored to its end into {}; restore it again, with --replace",
+        options.state.display()
+    );
     let kinds = provider_kinds();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&options.database).await?;
@@ -245,6 +250,7 @@ fn start_loops(
     supervisor.start("memory", crate::memory::run(stop.clone()));
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
+    supervisor.start("upkeep", crate::upkeep::retention::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("troubles", tell_troubles(Arc::clone(ctx), stop.clone()));
     supervisor.start("reload", reload_on_signal(Arc::clone(ctx), stop));
 }
@@ -430,8 +436,11 @@ async fn reload_on_signal(ctx: Arc<Ctx>, stop: CancellationToken) {
     }
 }
 
-/// The folder belongs to one process at a time.
-fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
+/// The folder belongs to one process at a time: a master, or whoever restores a backup into it.
+///
+/// # Errors
+/// Where another has it, or it cannot be made.
+pub fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -465,10 +474,24 @@ fn make_folder(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("find the folder {}", path.display()))
 }
 
-/// `agents/` beside the master's own binary.
-fn agents_folder() -> anyhow::Result<PathBuf> {
+/// Whether a process has the folder: a master, most likely.
+#[must_use]
+pub fn is_taken(state: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(state.join("lock")) else { return false };
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).is_err()
+}
+
+/// Where `agents/` is to be: beside the master's own binary.
+///
+/// # Errors
+/// Where this program does not find itself.
+pub fn agents_place() -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe().context("find this program's own file")?;
-    let folder = exe.parent().unwrap_or(Path::new("/")).join("agents");
+    Ok(exe.parent().unwrap_or(Path::new("/")).join("agents"))
+}
+
+fn agents_folder() -> anyhow::Result<PathBuf> {
+    let folder = agents_place()?;
     anyhow::ensure!(folder.is_dir(), "no agents at {}; build them with: cargo xtask agent", folder.display());
     Ok(folder)
 }

@@ -1,10 +1,11 @@
 //! The command line: nouns, then verbs; a file for each. It uses the API and nothing else, but for the verbs that run or check something
-//! on this very machine: `serve`, `demo`, `init`, `config check`, `config schema`, `completion`.
+//! on this very machine: `serve`, `demo`, `init`, `doctor`, `backup`, `restore`, `config check`, `config schema`, `completion`.
 //!
 //! Data goes to stdout, all else to stderr; the exit codes are those of `docs/reference/cli.md`.
 
 mod api_call;
 mod artifacts;
+mod backup;
 mod build;
 mod builder;
 mod change;
@@ -14,6 +15,7 @@ mod completion;
 mod config;
 mod connect;
 mod demo;
+mod doctor;
 mod error;
 mod events;
 mod exit;
@@ -25,6 +27,7 @@ mod pool;
 mod project;
 mod reference;
 mod request;
+mod restore;
 mod scheduler;
 mod serve;
 mod settings;
@@ -89,6 +92,12 @@ enum Verb {
     Demo(demo::Demo),
     /// Write a first configuration
     Init(init::Args),
+    /// Look at what a master stands on, and say how to mend it
+    Doctor(doctor::Args),
+    /// Write a backup of the database, the logs and the artifacts, while masters run or not
+    Backup(backup::Args),
+    /// Put a backup back, as the beginning of a new time
+    Restore(restore::Args),
     /// Check, show, plan and reload the configuration
     #[command(subcommand)]
     Config(config::Verb),
@@ -130,6 +139,8 @@ enum Verb {
     Force(force::Args),
     /// A build's logs
     Logs(logs::Args),
+    /// Files kept from a build
+    Artifacts(artifacts::Args),
     /// Why a request waits
     Explain(request::explain::Args),
     /// Cancel a build or request
@@ -189,6 +200,9 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Stop(args) => stop::run(&args, connect, out).await,
         Verb::Demo(args) => demo(args, out).await,
         Verb::Init(args) => init::run(&args, out),
+        Verb::Doctor(args) => doctor::run(&args, connect, out).await,
+        Verb::Backup(args) => backup::run(&args, connect.state(), out).await,
+        Verb::Restore(args) => restore::run(&args, connect.state(), out).await,
         Verb::Config(verb) => config::run(verb, connect, out).await,
         Verb::Build(verb) => build::run(verb, connect, out).await,
         Verb::Request(verb) => request::run(verb, connect, out).await,
@@ -204,6 +218,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Api(args) => api_call::run(args, connect, out).await,
         Verb::Force(args) => force::run(args, connect, out).await,
         Verb::Logs(args) => logs::run(&args, connect, out).await,
+        Verb::Artifacts(args) => artifacts::run(&args, connect, out).await,
         Verb::Explain(args) => request::explain::run(&args, connect, out).await,
         Verb::Cancel(args) => build::cancel::alias(args, connect, out).await,
         Verb::Retry(args) => build::rebuild::run(&args, connect, out).await,

@@ -30,4 +30,5 @@ pub mod specs;
 pub mod supervisor;
 pub mod switchboard;
 pub mod transfers;
+pub mod upkeep;
 pub mod workers;

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+/// The directory in a master's state folder.
+pub const FOLDER: &str = "objects";
+
 /// Why a directory cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {

@@ -1,6 +1,7 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
 mod agents_by_tls;
+mod backup;
 mod changes;
 mod clocks;
 mod command_line;
@@ -10,6 +11,7 @@ mod database_away;
 mod demo;
 mod disk_full;
 mod docker;
+mod doctor;
 mod explaining;
 mod fleet;
 mod following;
@@ -23,6 +25,7 @@ mod lost;
 mod main_job;
 mod masters;
 mod reload;
+mod retention;
 mod schedulers;
 mod secrets;
 mod steps;

@@ -2,9 +2,8 @@
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::settings::{config_file, default_state};
+use super::settings::{config_file, database, default_state};
 use crate::boot;
-use rouse_store::Location;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,9 +60,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
     let state = state.map_or_else(default_state, Path::to_owned);
     boot::Options {
         config: config_file(&args.config),
-        database: args
-            .database
-            .map_or_else(|| Location::Sqlite(state.join("rouse.db")), |text| Location::parse(&text)),
+        database: database(args.database.as_deref(), &state),
         objects: args.objects.unwrap_or_else(|| state.join("objects")),
         listen: args.listen,
         agents: args.agents_listen,

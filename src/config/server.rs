@@ -34,12 +34,17 @@ struct RawAgents {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Keep")]
 struct RawKeep {
-    /// Builds with all that belongs to them; `never` deletes none. Default: `never`.
+    /// Builds with all that belongs to them, but for the newest and the newest good one of each builder; `never` deletes none. Default: `never`.
     builds: Option<Limit>,
     /// Logs of builds, which may go before their builds. Default: `never`.
     logs: Option<Limit>,
     /// Artifacts, which may go before their builds. Default: `never`.
     artifacts: Option<Limit>,
+    /// Ended builds of each builder, at most, whatever their age. Default: all.
+    #[schemars(range(min = 1))]
+    per_builder: Option<u32>,
+    /// Events; readers that come back later than that are told to read anew. Default: `never`.
+    events: Option<Limit>,
 }
 
 /// What concerns the whole installation.
@@ -75,6 +80,8 @@ pub struct Keep {
     pub builds: Option<Period>,
     pub logs: Option<Period>,
     pub artifacts: Option<Period>,
+    pub per_builder: Option<u32>,
+    pub events: Option<Period>,
 }
 
 impl RawServer {
@@ -86,7 +93,10 @@ impl RawServer {
         {
             cx.at_least(limit(kept), seconds(60), &path.join(key));
         }
+        cx.at_least(limit(self.keep.events), seconds(3600), &path.join("events"));
         let keep = Keep {
+            per_builder: self.keep.per_builder,
+            events: limit(self.keep.events),
             builds: limit(self.keep.builds),
             logs: limit(self.keep.logs),
             artifacts: limit(self.keep.artifacts),

@@ -32,6 +32,7 @@ pub enum EventKind {
     /// Somebody says that there is something new in a codebase.
     CodebaseHint,
     MasterState,
+    Forgotten,
 }
 
 /// An event as it is written: without a number, in the transaction of its change.

@@ -4,6 +4,7 @@
 //! Two databases carry it: SQLite (embedded; one writer thread folds waiting batches into one transaction) and PostgreSQL. One set of
 //! SQL serves both; what differs is in [`dialect`]. This crate knows no loop, no provider and no configuration.
 
+pub mod backup;
 pub mod batch;
 mod dialect;
 mod failpoint;
@@ -11,6 +12,7 @@ mod migrate;
 mod postgres;
 pub mod reads;
 pub mod record;
+pub mod retention;
 mod roles;
 mod sqlite;
 #[cfg(feature = "testing")]
@@ -186,6 +188,8 @@ struct Inner {
     condition: Arc<trouble::Condition>,
     file: Option<PathBuf>,
     facts: Facts,
+    /// Event numbers that a backup's return left out: above the first, up to the second.
+    lost: Vec<(i64, i64)>,
 }
 
 /// What identifies an installation.
@@ -256,6 +260,7 @@ impl Store {
         file: Option<PathBuf>,
     ) -> Result<Self, OpenError> {
         let facts = read_facts(&*backend).await?;
+        let lost = read_lost(&*backend).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 backend,
@@ -266,6 +271,7 @@ impl Store {
                 condition: Arc::default(),
                 file,
                 facts,
+                lost,
             }),
         })
     }
@@ -273,6 +279,12 @@ impl Store {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.inner.facts
+    }
+
+    /// Whether an event's number was given out between a backup and its return, and so means nothing any more.
+    #[must_use]
+    pub fn is_of_a_lost_time(&self, event: i64) -> bool {
+        self.inner.lost.iter().any(|(above, to)| (above + 1..=*to).contains(&event))
     }
 
     /// The database's own file, where it is one of this machine.
@@ -428,6 +440,13 @@ fn block_size(kind: &str) -> i64 {
         "step" | "command" | "log" => 256,
         _ => 1,
     }
+}
+
+async fn read_lost(backend: &dyn Backend) -> Result<Vec<(i64, i64)>, ReadError> {
+    let rows = backend.query("SELECT value FROM meta WHERE key = 'lost_events'", vec![]).await?;
+    let Some(Value::Text(text)) = rows.into_iter().flatten().next() else { return Ok(Vec::new()) };
+    let unknown = |_| Malformed { table: "meta", column: "value", found: text.clone() };
+    Ok(serde_json::from_str(&text).map_err(unknown)?)
 }
 
 async fn read_facts(backend: &dyn Backend) -> Result<Facts, OpenError> {

@@ -21,7 +21,7 @@ use writer::{Job, Reply, Writer};
 pub(crate) use writer::is_of_database;
 
 /// How long another process (a backup, somebody's shell) may hold the database before a write answers that it cannot be done now.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Sqlite {

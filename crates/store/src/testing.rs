@@ -9,6 +9,7 @@ pub mod opening;
 pub mod plans;
 pub mod queue;
 pub mod records;
+pub mod retention;
 pub mod samples;
 
 use crate::record::Record;
@@ -62,6 +63,10 @@ macro_rules! conformance {
             records::the_first_or_the_last_writer_stands_as_asked,
             records::what_is_written_once_stays,
             records::words_are_ordered_by_their_bytes,
+            retention::a_build_goes_with_all_that_belongs_to_it,
+            retention::logs_are_emptied_and_say_why,
+            retention::only_a_beginning_of_the_log_of_events_goes,
+            retention::what_is_not_over_stays,
         }
     };
     (@each $make:path; $($room:ident::$case:ident),+ $(,)?) => {

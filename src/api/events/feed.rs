@@ -98,8 +98,9 @@ impl Feed {
         if !self.checked {
             let (oldest, newest) = (store.oldest_event().await?, store.newest_event().await?);
             self.checked = true;
-            // Past the end: numbers of another database, or of a time before a backup was restored.
-            if self.cursor < oldest - 1 || self.cursor > newest {
+            // Past the end: numbers of another database, or of the time that a backup's return has undone.
+            let lost = self.cursor > newest || store.is_of_a_lost_time(self.cursor);
+            if self.cursor < oldest - 1 || lost {
                 self.cursor = newest;
                 self.ready.push_back(Item::Reset(newest));
                 return Ok(true);
