@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Format, Out, human};
-use super::settings::{database, state_at_hand};
+use super::settings::{database, objects, state_at_hand};
 use crate::upkeep::{self, Backup};
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,16 @@ pub(crate) struct Args {
     /// The master's database. Default: rouse.db in the state folder
     #[arg(long, env = "ROUSE_DATABASE", value_name = "URL|FILE")]
     database: Option<String>,
+    /// The folder of logs and artifacts. Default: objects in the state folder
+    #[arg(long, env = "ROUSE_OBJECTS", value_name = "DIR")]
+    objects: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &Args, state: Option<&Path>, out: &mut Out) -> Result<Exit, CliError> {
     let state = state_at_hand(state)?;
     let wish = Backup {
         database: database(args.database.as_deref(), &state),
+        objects: objects(args.objects.as_deref(), &state),
         state,
         to: args.to.clone(),
         now: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),

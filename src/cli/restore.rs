@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Format, Out};
-use super::settings::{database, default_state};
+use super::settings::{database, default_state, objects};
 use crate::boot;
 use crate::upkeep::{self, Restore};
 use serde_json::json;
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Where the database is to be. Default: rouse.db in the state folder
     #[arg(long, env = "ROUSE_DATABASE", value_name = "URL|FILE")]
     database: Option<String>,
+    /// The folder of logs and artifacts. Default: objects in the state folder
+    #[arg(long, env = "ROUSE_OBJECTS", value_name = "DIR")]
+    objects: Option<PathBuf>,
     /// Throw away the installation that is there
     #[arg(long)]
     replace: bool,
@@ -37,7 +40,15 @@ pub(super) async fn run(args: &Args, state: Option<&Path>, out: &mut Out) -> Res
         let known = upkeep::mark(&database, args.keep_tokens, now).await.map_err(anyhow::Error::from)?.facts;
         return tell(&json!({"installation": known.installation, "store_epoch": known.store_epoch}), out);
     };
-    let wish = Restore { from, state, database, replace: args.replace, keep_tokens: args.keep_tokens, now };
+    let wish = Restore {
+        from,
+        objects: objects(args.objects.as_deref(), &state),
+        state,
+        database,
+        replace: args.replace,
+        keep_tokens: args.keep_tokens,
+        now,
+    };
     let restored = upkeep::restore(wish, boot::take_state_folder).await.map_err(anyhow::Error::from)?;
     if !restored.missing.is_empty() {
         out.note(&format!(

@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::settings::{config_file, database, default_state};
+use super::settings::{config_file, database, default_state, objects};
 use crate::boot;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
     boot::Options {
         config: config_file(&args.config),
         database: database(args.database.as_deref(), &state),
-        objects: args.objects.unwrap_or_else(|| state.join("objects")),
+        objects: objects(args.objects.as_deref(), &state),
         listen: args.listen,
         agents: args.agents_listen,
         name: args.name.unwrap_or_else(machine_name),

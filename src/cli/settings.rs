@@ -30,6 +30,11 @@ pub(super) fn database(named: Option<&str>, state: &Path) -> Location {
     named.map_or_else(|| Location::Sqlite(state.join("rouse.db")), Location::parse)
 }
 
+/// The folder of logs and artifacts that was named, or the one in the state folder.
+pub(super) fn objects(named: Option<&Path>, state: &Path) -> PathBuf {
+    named.map_or_else(|| state.join(crate::objects::FOLDER), Path::to_owned)
+}
+
 /// The state folder of a master that is there: the one that was named, or the first of the usual ones.
 pub(super) fn state_at_hand(named: Option<&Path>) -> Result<PathBuf, CliError> {
     let usual = [default_state(), PathBuf::from(SYSTEM_STATE)];

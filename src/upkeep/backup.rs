@@ -27,6 +27,8 @@ const VIEWS: usize = 20;
 pub struct Backup {
     pub state: PathBuf,
     pub database: Location,
+    /// The folder of logs and artifacts.
+    pub objects: PathBuf,
     /// A folder that is not there, or is empty.
     pub to: PathBuf,
     /// UTC, as in RFC 3339.
@@ -40,7 +42,7 @@ pub struct Backup {
 pub async fn back_up(wish: Backup) -> Result<Manifest, UpkeepError> {
     let to = wish.to.clone();
     blocking(move || empty_folder(&to)).await?;
-    let aside = Arc::new(Aside::make(&wish.state)?);
+    let aside = Arc::new(Aside::make(&wish.state, &wish.objects)?);
     let holding = Arc::clone(&aside);
     let hold = Box::new(move |keys: Vec<String>| holding.hold(keys));
     let kind = Kind::of(&wish.database);
@@ -110,7 +112,7 @@ struct Held {
 }
 
 impl Aside {
-    fn make(state: &Path) -> Result<Self, UpkeepError> {
+    fn make(state: &Path, objects: &Path) -> Result<Self, UpkeepError> {
         let lock = state.join("backup.lock");
         let file = File::options().create(true).truncate(false).write(true).open(&lock);
         let file = file.map_err(file_error("open", &lock))?;
@@ -127,8 +129,7 @@ impl Aside {
             .mode(0o700)
             .create(&folder)
             .map_err(file_error("make the folder", &folder))?;
-        let objects = state.join(objects::FOLDER);
-        Ok(Self { objects, folder, held: Mutex::default(), _lock: lock })
+        Ok(Self { objects: objects.to_owned(), folder, held: Mutex::default(), _lock: lock })
     }
 
     /// False asks for a later view.
@@ -150,7 +151,7 @@ impl Aside {
                 continue;
             }
             let name = self.folder.join(format!("{}.{}", held.views, held.names.len()));
-            match std::fs::hard_link(self.objects.join(&key), &name) {
+            match second_name(&self.objects.join(&key), &name) {
                 Ok(()) => drop(held.names.insert(key, name)),
                 Err(error) if error.kind() == ErrorKind::NotFound => drop(missing.insert(key)),
                 Err(error) => return Err(error),
@@ -165,6 +166,14 @@ impl Aside {
     fn result(&self) -> (BTreeMap<String, PathBuf>, Vec<String>) {
         let held = self.held.lock().expect("nothing panics while it is held");
         (held.names.clone(), held.missing.iter().cloned().collect())
+    }
+}
+
+/// On another file system a copy has to do.
+fn second_name(object: &Path, name: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(object, name) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => std::fs::copy(object, name).map(drop),
+        done => done,
     }
 }
 

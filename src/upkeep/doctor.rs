@@ -18,6 +18,8 @@ pub struct Patient {
     pub config: PathBuf,
     pub state: PathBuf,
     pub database: Location,
+    /// The folder of logs and artifacts.
+    pub objects: PathBuf,
     /// `agents/` beside the master's binary.
     pub agents: PathBuf,
     pub kinds: Vec<Arc<dyn ProviderKind>>,

@@ -20,6 +20,8 @@ pub struct Restore {
     pub from: PathBuf,
     pub state: PathBuf,
     pub database: Location,
+    /// The folder of logs and artifacts.
+    pub objects: PathBuf,
     /// Throw away what is there.
     pub replace: bool,
     pub keep_tokens: bool,
@@ -76,6 +78,7 @@ pub async fn restore<L>(
     }
     if !wish.replace {
         refuse_the_occupied(&wish.state)?;
+        refuse_the_occupied(&wish.objects)?;
     }
     let _lock = lock(&wish.state).map_err(|error| UpkeepError::Refused(format!("{error:#}")))?;
     let before = there(&wish).await?;
@@ -85,14 +88,20 @@ pub async fn restore<L>(
     };
     let beside = wish.state.join(BESIDE);
     let checked = match copied {
-        Ok(sums) => check(&wish, &manifest, &sums).await,
+        Ok(sums) => check(&wish, &manifest, &sums).await.map(|()| sums),
         Err(error) => Err(error),
     };
-    if let Err(error) = checked {
-        std::fs::remove_dir_all(&beside).map_err(file_error("remove", &beside))?;
-        return Err(error);
+    let sums = match checked {
+        Ok(sums) => sums,
+        Err(error) => {
+            std::fs::remove_dir_all(&beside).map_err(file_error("remove", &beside))?;
+            return Err(error);
+        }
+    };
+    {
+        let (beside, folder) = (beside.clone(), wish.objects.clone());
+        blocking(move || swap_objects(&sums, &beside, &folder)).await?;
     }
-    swap_objects(&wish.state)?;
     backup::put_back(&beside.join(manifest.database.file()), &wish.database).await?;
     let least = before.max(manifest.store_epoch).saturating_add(1).max(wish.now);
     let known =
@@ -177,11 +186,24 @@ async fn check(wish: &Restore, manifest: &Manifest, sums: &Sums) -> Result<(), U
     }
 }
 
-fn swap_objects(state: &Path) -> Result<(), UpkeepError> {
-    let (old, new) = (state.join(objects::FOLDER), state.join(BESIDE).join(objects::FOLDER));
-    match std::fs::remove_dir_all(&old) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(file_error("remove", &old)(error)),
-        _ => {}
+/// The folder itself stays: it may be where a file system is mounted.
+fn swap_objects(sums: &Sums, beside: &Path, folder: &Path) -> Result<(), UpkeepError> {
+    std::fs::create_dir_all(folder).map_err(file_error("make the folder", folder))?;
+    for old in std::fs::read_dir(folder).map_err(file_error("read the folder", folder))?.flatten() {
+        let old = old.path();
+        let removed = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+        removed.map_err(file_error("remove", &old))?;
     }
-    std::fs::rename(&new, &old).map_err(file_error("put the objects at", &old))
+    let prefix = format!("{}/", objects::FOLDER);
+    for (path, key) in sums.keys().filter_map(|path| Some((path, path.strip_prefix(&prefix)?))) {
+        let (from, to) = (beside.join(path), folder.join(key));
+        if let Some(above) = to.parent() {
+            std::fs::create_dir_all(above).map_err(file_error("make the folder", above))?;
+        }
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => drop(copy_file(&from, &to)?),
+            moved => moved.map_err(file_error("put an object at", &to))?,
+        }
+    }
+    flush(folder)
 }

@@ -13,7 +13,7 @@ use rouse_model::worker::Worker;
 use rouse_model::{ArtifactId, BuildId, BuildsetId, Timestamp, WorkerId};
 use std::sync::LazyLock;
 
-static EVENTS: LazyLock<Table> = LazyLock::new(|| Table::new("events", &["seq"], &["seq"]));
+static EVENTS: LazyLock<Table> = LazyLock::new(|| Table::new("events", &["seq"], &["seq"], &[]));
 
 /// Why nothing was forgotten.
 #[derive(Debug, thiserror::Error)]

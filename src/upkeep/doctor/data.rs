@@ -1,7 +1,6 @@
 //! What is kept: the database, the objects that it names, and whether time stands in it as it does here.
 
 use super::{Finding, Patient};
-use crate::objects;
 use crate::supervisor::chain;
 use rouse_store::backup::{self, BackupError};
 use rouse_store::{Facts, Location};
@@ -62,7 +61,7 @@ fn unsound(patient: &Patient, error: &BackupError) -> Finding {
 
 /// Objects can be written, read and removed, and those that rows name are there.
 pub(super) async fn objects(patient: &Patient) -> Vec<Finding> {
-    let folder = patient.state.join(objects::FOLDER);
+    let folder = &patient.objects;
     if !folder.is_dir() {
         return vec![Finding::ok("objects", "none yet; the first start of a master makes the folder")];
     }
@@ -78,7 +77,7 @@ pub(super) async fn objects(patient: &Patient) -> Vec<Finding> {
     let Ok(named) = backup::named(&patient.database).await else {
         return vec![Finding::skip("objects", "what should be there stands in the database")];
     };
-    let (count, (bytes, missing)) = (named.len(), look(&folder, named));
+    let (count, (bytes, missing)) = (named.len(), look(folder, named));
     // A master that runs removes some while we look.
     let again = backup::named(&patient.database).await.unwrap_or_default();
     let missing: Vec<String> = missing.into_iter().filter(|key| again.contains(key)).collect();

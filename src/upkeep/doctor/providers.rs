@@ -11,6 +11,7 @@ use rouse_contract::{
 use rouse_model::failure::FailureClass;
 use rouse_model::{Timestamp, Trust, WorkerId};
 use rouse_store::Facts;
+use rouse_store::Location;
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -51,6 +52,7 @@ pub(super) async fn all(patient: &Patient, config: &Config, facts: Option<Facts>
         store_epoch: facts.store_epoch,
         agents: patient.agents.clone(),
         state: patient.state.join("providers"),
+        many_masters: matches!(patient.database, Location::Postgres(_)),
     };
     let accounts = Accounts::new(patient.kinds.clone(), installation);
     let mut findings = Vec::new();
