@@ -1,5 +1,9 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
+mod state_folder;
+
+pub use state_folder::{is_taken, take_state_folder};
+
 use crate::accounts::Accounts;
 use crate::authority::Authority;
 use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock, Trouble};
@@ -28,10 +32,6 @@ const BEAT: Duration = Duration::from_secs(2);
 const TROUBLES: Duration = Duration::from_secs(1);
 /// A master that has not moved for so long is dead to the others.
 const LEASE: Duration = Duration::from_secs(15);
-
-/// How long a master that is ending may still hold the state folder.
-const ROOM: Duration = Duration::from_secs(5);
-const ROOM_STEP: Duration = Duration::from_millis(50);
 
 /// What belongs to one master, and so is no configuration.
 #[derive(Debug, Clone)]
@@ -436,35 +436,6 @@ async fn reload_on_signal(ctx: Arc<Ctx>, stop: CancellationToken) {
     }
 }
 
-/// The folder belongs to one process at a time: a master, or whoever restores a backup into it.
-///
-/// # Errors
-/// Where another has it, or it cannot be made.
-pub fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(state)
-        .with_context(|| format!("make the state folder {}", state.display()))?;
-    let path = state.join("lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("open {}", path.display()))?;
-    // One that was told to stop may take a moment longer than its API.
-    let mut file = file;
-    for _ in 0..ROOM.as_millis() / ROOM_STEP.as_millis() {
-        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, _)) => file = back,
-        }
-        std::thread::sleep(ROOM_STEP);
-    }
-    anyhow::bail!("another master runs on the state folder {}", state.display())
-}
-
 fn make_folder(path: &Path) -> anyhow::Result<PathBuf> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -472,13 +443,6 @@ fn make_folder(path: &Path) -> anyhow::Result<PathBuf> {
         .create(path)
         .with_context(|| format!("make the folder {}", path.display()))?;
     path.canonicalize().with_context(|| format!("find the folder {}", path.display()))
-}
-
-/// Whether a process has the folder: a master, most likely.
-#[must_use]
-pub fn is_taken(state: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(state.join("lock")) else { return false };
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).is_err()
 }
 
 /// Where `agents/` is to be: beside the master's own binary.
