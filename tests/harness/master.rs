@@ -1,6 +1,7 @@
 //! A master as a process: the shipped binary with a state folder, a database and a port of its own.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,13 @@ impl Master {
         let mut command = self.command();
         // A group of its own, so that nothing that is meant for the test reaches it.
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
-        self.child = Some(command.spawn().expect("the master's binary starts"));
+        // A binary that was just copied is busy as long as another test's child has not left our descriptors behind.
+        let started =
+            wait::until("the binary to be no longer written", wait::SOON, || match command.spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+                started => Some(started),
+            });
+        self.child = Some(started.expect("the master's binary starts"));
     }
 
     fn command(&self) -> Command {
