@@ -6,6 +6,7 @@
 
 mod doors;
 mod files;
+mod guard;
 mod handshake;
 mod listener;
 mod session;
@@ -170,7 +171,8 @@ async fn converge(
             continue;
         }
         let Some(dir) = link_dir(ctx, accounts, worker).await else { continue };
-        match listener::open(ctx, worker.id, &dir, stop.child_token()) {
+        let (_, guard) = doors.open(worker.id);
+        match listener::open(ctx, worker.id, &dir, stop.child_token(), guard) {
             Ok(listener) => {
                 listeners.insert(worker.id, listener);
             }

@@ -14,6 +14,7 @@ use futures::Stream;
 use futures::stream::BoxStream;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
+use rouse_agent_protocol::{MAX_PATH_BYTES, MAX_PROPERTIES_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::logs::Artifact;
 use rouse_model::{ArtifactId, BuildId, StepId};
@@ -21,14 +22,6 @@ use rouse_store::{Batch, CommitError, ReadError, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One file at most.
-const MAX_BYTES: u64 = 10 << 30;
-/// Files of one step at most.
-const MAX_FILES: usize = 10_000;
-/// A path at most.
-const MAX_PATH: usize = 1_024;
-/// What is read into memory at once.
-const MAX_SMALL: i64 = 1 << 20;
 /// How long a file that has arrived waits for its row, less than an agent waits for an answer; and how often that is tried.
 const RECORD: Duration = Duration::from_secs(45);
 const RECORD_AGAIN: Duration = Duration::from_millis(500);
@@ -107,8 +100,14 @@ impl Artifacts {
         let build = build.filter(|b| b.finished.is_none());
         let build =
             build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
+        // What a step has kept is settled with its end, whoever still has its token.
+        let step = self.store.step(incoming.step).await?;
+        if step.is_none_or(|step| step.build != build.id || step.finished.is_some()) {
+            return Err(ReceiveError::Refused(format!("step {} does not run", incoming.step)));
+        }
+        let most = self.room(&incoming).await?;
         let mut taking = self.begin_or_go_on(&incoming).await?;
-        let (id, key, bytes, sha256) = match taking.take(&incoming, body).await {
+        let (id, key, bytes, sha256) = match taking.take(&incoming, body, most).await {
             Ok(()) => self.store.deed("artifact.put", taking.finish(&incoming)).await?,
             // Kept for a while, should the sender come back.
             Err(error @ ReceiveError::Broken(_)) => return Err(error),
@@ -180,15 +179,35 @@ impl Artifacts {
         Ok(Taking::new(Part::new(id, key, upload, incoming.sha256.clone()), incoming, &self.broken))
     }
 
+    /// How many bytes a file may have.
+    async fn room(&self, incoming: &Incoming) -> Result<u64, ReadError> {
+        if incoming.set.starts_with(HIDDEN) {
+            return Ok(MAX_PROPERTIES_BYTES);
+        }
+        let kept = self.store.artifacts(incoming.build).await?;
+        let others = kept.iter().filter(|a| a.step == incoming.step && a.path != incoming.path);
+        let bytes: u64 = others.map(|a| a.bytes.unsigned_abs()).fold(0, u64::saturating_add);
+        Ok(MAX_UPLOAD_BYTES.saturating_sub(bytes))
+    }
+
     async fn record(&self, artifact: &Artifact, project: &str) -> Result<(), ReceiveError> {
         let kept = self.store.artifacts(artifact.build).await?;
-        let of_step = kept.iter().filter(|a| a.step == artifact.step).count();
-        let before = kept.into_iter().find(|a| a.set == artifact.set && a.path == artifact.path);
-        // An agent of ours counts them itself; what is on the other end may be anything.
-        if before.is_none() && of_step >= MAX_FILES {
+        let is_same = |a: &Artifact| a.set == artifact.set && a.path == artifact.path;
+        let others: Vec<&Artifact> = kept.iter().filter(|a| a.step == artifact.step && !is_same(a)).collect();
+        let bytes = others.iter().map(|a| a.bytes.unsigned_abs()).fold(0, u64::saturating_add);
+        // An agent of ours counts them itself; what is on the other end may be anything, and send several at a time.
+        let beyond = if others.len() >= MAX_UPLOAD_FILES {
+            Some(format!("a step keeps at most {MAX_UPLOAD_FILES} files"))
+        } else if bytes.saturating_add(artifact.bytes.unsigned_abs()) > MAX_UPLOAD_BYTES {
+            Some(format!("the files of a step have at most {MAX_UPLOAD_BYTES} bytes"))
+        } else {
+            None
+        };
+        if let Some(why) = beyond {
             let _ = self.objects.delete(&Key::from(artifact.key.as_str())).await;
-            return Err(ReceiveError::Refused(format!("a step keeps at most {MAX_FILES} files")));
+            return Err(ReceiveError::Refused(why));
         }
+        let before = kept.iter().find(|a| is_same(a)).cloned();
         let mut batch = Batch::new("artifact.keep");
         if let Some(before) = &before {
             batch.delete(before);
@@ -261,8 +280,11 @@ impl Artifacts {
         let kept = self.store.artifacts(build).await?;
         let found = kept.into_iter().find(|a| a.step == step && a.set == set);
         let found = found.ok_or_else(|| ReceiveError::Refused("no file arrived".into()))?;
-        if found.bytes > MAX_SMALL {
-            return Err(ReceiveError::Refused(format!("{} has more than {MAX_SMALL} bytes", found.path)));
+        if found.bytes.unsigned_abs() > MAX_PROPERTIES_BYTES {
+            return Err(ReceiveError::Refused(format!(
+                "{} has more than {MAX_PROPERTIES_BYTES} bytes",
+                found.path
+            )));
         }
         let key = Key::from(found.key.as_str());
         let bytes = self.objects.get(&key).await?.bytes().await?;
@@ -283,9 +305,14 @@ impl Artifacts {
 /// Relative, without `..` and the like: it is shown, and unpacked on other workers.
 fn check_path(path: &str) -> Result<(), ReceiveError> {
     let fine = !path.is_empty()
-        && path.len() <= MAX_PATH
+        && path.len() <= MAX_PATH_BYTES
         && !path.starts_with('/')
         && !path.chars().any(char::is_control)
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if fine { Ok(()) } else { Err(ReceiveError::Refused(format!("{path:?} is not a path that can be kept"))) }
+    let shown: String = path.chars().take(100).collect();
+    if fine {
+        Ok(())
+    } else {
+        Err(ReceiveError::Refused(format!("{shown:?} is not a path that can be kept")))
+    }
 }

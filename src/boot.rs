@@ -45,6 +45,8 @@ pub struct Options {
     /// For agents that come by TLS.
     pub agents: Option<SocketAddr>,
     pub name: String,
+    /// Most bytes that are kept of one log.
+    pub log_bytes: u64,
 }
 
 /// A Docker daemon, for the demo: which daemon there is, and its own image.
@@ -115,6 +117,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         .url
         .as_ref()
         .map_or_else(|| format!("http://{address}"), ToString::to_string);
+    let log_limits = crate::logs::Limits { log_bytes: options.log_bytes, ..crate::logs::Limits::default() };
     let ctx = Arc::new(Ctx {
         roles: Roles::new(store.clone(), master.id, LEASE),
         sources: crate::sources::Sources::open(
@@ -122,7 +125,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
             configured(active.clone()),
             crate::sources::Limits::default(),
         )?,
-        logs: crate::logs::Logs::new(store.clone(), objects.clone(), crate::logs::Limits::default()),
+        logs: crate::logs::Logs::new(store.clone(), objects.clone(), log_limits),
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
         objects,
         clock,

@@ -84,7 +84,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            log_bytes: 1 << 30,
+            log_bytes: rouse_agent_protocol::MAX_LOG_BYTES,
             waiting_bytes: 8 << 20,
             waiting_bytes_in_all: 256 << 20,
             segment_bytes: 1 << 20,
@@ -166,6 +166,12 @@ impl Logs {
                 scattered: Queue::default(),
             }),
         }
+    }
+
+    /// Most bytes that are kept of one log.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.inner.limits.log_bytes
     }
 
     /// Says that output of a log may come now, and what must be masked in it. Before this, output waits. Called before the command is sent;

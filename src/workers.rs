@@ -3,7 +3,7 @@
 
 use crate::ctx::Ctx;
 use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::worker::{Effect, Link, Phase, Transition, Wanted, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, Effect, Link, Phase, Transition, Wanted, Worker, WorkerEvent};
 use rouse_model::{Timestamp, WorkerId};
 use rouse_store::{Batch, CommitError, ReadError};
 
@@ -70,6 +70,19 @@ pub async fn apply(
         }
     }
     Err(WorkerError::Contended { worker: id })
+}
+
+/// Puts on record, in the worker's timeline, that something on its link was refused. It changes nothing of the worker.
+///
+/// # Errors
+/// Where the store cannot be reached.
+pub async fn alarm(ctx: &Ctx, id: WorkerId, message: String) -> Result<(), WorkerError> {
+    let worker = ctx.store.worker(id).await?.ok_or(WorkerError::Unknown(id))?;
+    let cause = Cause { code: CauseCode::Alarm, class: None, message };
+    let payload = serde_json::json!({"link": "refused", "cause": cause});
+    let mut batch = Batch::new("worker.alarm");
+    batch.event(event(&worker, EventKind::WorkerLink, ctx.now(), payload));
+    Ok(ctx.store.commit(batch).await?)
 }
 
 /// One event for each fact that changed.

@@ -18,6 +18,7 @@ mod following;
 mod handover;
 mod harness;
 mod harness_holds;
+mod hostile;
 mod images;
 mod killed;
 mod logs;

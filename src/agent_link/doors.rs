@@ -1,6 +1,7 @@
 //! Who may come in: a door for each live worker of this master, and the two ways to one. A worker's own socket leads to its door alone; the
 //! listener for many leads to the door of whoever proves to be that worker.
 
+use super::guard::Guard;
 use crate::accounts::Accounts;
 use crate::ctx::Ctx;
 use rouse_model::WorkerId;
@@ -18,6 +19,14 @@ pub(super) struct Door {
     pub stop: CancellationToken,
     /// Holds the join document until the worker has joined, where it came by its own socket.
     pub dir: Option<Arc<Path>>,
+    pub guard: Arc<Guard>,
+}
+
+impl Door {
+    /// Says that something was refused here, where a person looks.
+    pub(super) async fn refused(&self, code: &'static str, message: &str) {
+        self.guard.refused(&self.ctx, code, message).await;
+    }
 }
 
 /// What a listener leads to.
@@ -35,21 +44,36 @@ impl Entry {
         }
     }
 
+    /// Says that somebody was refused who came as nobody's agent.
+    pub(super) async fn refused(&self, code: &'static str, message: &str) {
+        match self {
+            Self::One(door) => door.refused(code, message).await,
+            Self::Any { ctx, doors, .. } => doors.strangers.refused(ctx, code, message).await,
+        }
+    }
+
+    /// Waits for a handshake's turn, where it is known whose it would be: nobody makes another worker's agent wait.
+    pub(super) async fn turn(&self) {
+        if let Self::One(door) = self {
+            door.guard.turn().await;
+        }
+    }
+
     /// The door of a worker who says so, not yet believed; none where he has no business here.
     pub(super) async fn door(&self, worker: WorkerId) -> Result<Option<Door>, rouse_store::ReadError> {
         let (ctx, doors) = match self {
             Self::One(door) => return Ok((door.worker == worker).then(|| door.clone())),
             Self::Any { ctx, doors, .. } => (ctx, doors),
         };
-        let stop = match doors.find(worker) {
-            Some(stop) => stop,
+        let (stop, guard) = match doors.find(worker) {
+            Some(found) => found,
             // Younger than the loop's last look, for instance all of them where the master has just begun.
             None => match ctx.store.worker(worker).await? {
                 Some(row) if is_ours(ctx, &row) => doors.open(worker),
                 _ => return Ok(None),
             },
         };
-        Ok(Some(Door { ctx: Arc::clone(ctx), worker, stop, dir: None }))
+        Ok(Some(Door { ctx: Arc::clone(ctx), worker, stop, dir: None, guard }))
     }
 }
 
@@ -74,21 +98,25 @@ pub(super) fn is_ours(ctx: &Ctx, worker: &Worker) -> bool {
 #[derive(Debug)]
 pub(super) struct Doors {
     stop: CancellationToken,
-    open: Mutex<HashMap<WorkerId, CancellationToken>>,
+    open: Mutex<HashMap<WorkerId, (CancellationToken, Arc<Guard>)>>,
+    /// For those who are at no door.
+    strangers: Guard,
 }
 
 impl Doors {
     pub(super) fn new(stop: CancellationToken) -> Self {
-        Self { stop, open: Mutex::default() }
+        Self { stop, open: Mutex::default(), strangers: Guard::new(None) }
     }
 
-    fn find(&self, worker: WorkerId) -> Option<CancellationToken> {
+    fn find(&self, worker: WorkerId) -> Option<(CancellationToken, Arc<Guard>)> {
         self.lock().get(&worker).cloned()
     }
 
     /// Opens one, or takes the one that is open.
-    pub(super) fn open(&self, worker: WorkerId) -> CancellationToken {
-        self.lock().entry(worker).or_insert_with(|| self.stop.child_token()).clone()
+    pub(super) fn open(&self, worker: WorkerId) -> (CancellationToken, Arc<Guard>) {
+        let mut open = self.lock();
+        let made = || (self.stop.child_token(), Arc::new(Guard::new(Some(worker))));
+        open.entry(worker).or_insert_with(made).clone()
     }
 
     pub(super) fn all(&self) -> HashSet<WorkerId> {
@@ -97,7 +125,7 @@ impl Doors {
 
     /// Closes those of `seen` that are not wanted, and forgets those that closed by themselves.
     pub(super) fn close_all_but(&self, wanted: &HashSet<WorkerId>, seen: &HashSet<WorkerId>) {
-        self.lock().retain(|id, stop| {
+        self.lock().retain(|id, (stop, _)| {
             if seen.contains(id) && !wanted.contains(id) {
                 stop.cancel();
             }
@@ -105,7 +133,7 @@ impl Doors {
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<WorkerId, CancellationToken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<WorkerId, (CancellationToken, Arc<Guard>)>> {
         self.open.lock().expect("nothing panics while it is held")
     }
 }

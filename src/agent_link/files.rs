@@ -1,14 +1,16 @@
 //! Files beside the link: trees and artifacts down, artifacts up. Each request carries a token for just this worker, direction and path.
 
 use super::doors::{Door, Entry};
+use super::guard::Stranger;
+use super::handshake::too_many;
 use crate::artifacts::{Incoming, ReceiveError};
 use crate::transfers::Transfer;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use rouse_agent_protocol::{RECEIVED_HEADER, SHA256_HEADER};
+use rouse_agent_protocol::{MAX_UPLOAD_BYTES, RECEIVED_HEADER, SHA256_HEADER};
 use rouse_model::WorkerId;
 
 /// A refusal, in words that end up in the step's summary.
@@ -16,13 +18,17 @@ fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
     (status, why.into()).into_response()
 }
 
-fn is_allowed(door: &Door, transfer: &Transfer, headers: &HeaderMap) -> bool {
+/// Whether the request has a token for this. Whoever has one is no stranger any more.
+fn allow(door: &Door, stranger: &Stranger, transfer: &Transfer, headers: &HeaderMap) -> Result<(), Refusal> {
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     let epoch = door.ctx.store.facts().store_epoch;
-    token.is_some_and(|token| transfer.is_token(&door.ctx.key, epoch, door.worker, token))
+    if !token.is_some_and(|token| transfer.is_token(&door.ctx.key, epoch, door.worker, token)) {
+        return Err((StatusCode::FORBIDDEN, "the transfer token does not fit".into()));
+    }
+    if stranger.is_of(&door.guard) { Ok(()) } else { Err((StatusCode::TOO_MANY_REQUESTS, too_many())) }
 }
 
 /// The door of the worker that a path names.
@@ -36,6 +42,7 @@ async fn door(entry: &Entry, worker: i64) -> Result<Door, Refusal> {
 
 pub(super) async fn get(
     State(entry): State<Entry>,
+    ConnectInfo(stranger): ConnectInfo<Stranger>,
     Path((worker, path)): Path<(i64, String)>,
     headers: HeaderMap,
 ) -> Response {
@@ -46,8 +53,9 @@ pub(super) async fn get(
     let Some((transfer, _)) = Transfer::parse(&path) else {
         return refuse(StatusCode::NOT_FOUND, "no such file");
     };
-    if !is_allowed(&door, &transfer, &headers) {
-        return refuse(StatusCode::FORBIDDEN, "the transfer token does not fit");
+    if let Err(refusal) = allow(&door, &stranger, &transfer, &headers) {
+        door.refused(code_of(&refusal), &format!("{}: {}", transfer.url_path(), refusal.1)).await;
+        return refusal.into_response();
     }
     let from = range_start(&headers);
     match transfer {
@@ -89,32 +97,56 @@ fn range_start(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-pub(super) async fn put(State(entry): State<Entry>, request: Request) -> Response {
+/// The word under which a refusal stands in the worker's timeline.
+fn code_of(refusal: &Refusal) -> &'static str {
+    match refusal.0 {
+        StatusCode::FORBIDDEN => "transfer_token",
+        StatusCode::TOO_MANY_REQUESTS => "connections",
+        _ => "upload",
+    }
+}
+
+pub(super) async fn put(
+    State(entry): State<Entry>,
+    ConnectInfo(stranger): ConnectInfo<Stranger>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    let wanted = match door(&entry, worker_of(&parts.uri)).await {
-        Ok(door) => incoming(&door, &parts.uri, &parts.headers),
-        Err(refusal) => Err(refusal),
+    let door = match door(&entry, worker_of(&parts.uri)).await {
+        Ok(door) => door,
+        Err(refusal) => return refusal.into_response(),
     };
-    let refusal = match wanted {
+    let refusal = match incoming(&door, &stranger, &parts.uri, &parts.headers) {
         Ok(incoming) => match entry.ctx().artifacts.receive(incoming, &mut body).await {
             Ok(_) => return StatusCode::CREATED.into_response(),
             Err(error @ ReceiveError::Refused(_)) => {
-                refuse(StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
+                (StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error))
             }
             Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
         },
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => refusal,
     };
+    // An agent of ours says it in its outcome; not everybody does.
+    door.refused(code_of(&refusal), &refusal.1).await;
     // An answer sent before the body was read may be lost with the connection, and with it why.
-    while let Some(Ok(_)) = body.next().await {}
-    refusal
+    let mut left = MAX_UPLOAD_BYTES;
+    while let Some(Ok(piece)) = body.next().await
+        && left > 0
+    {
+        left = left.saturating_sub(piece.len() as u64);
+    }
+    refusal.into_response()
 }
 
 /// How much there is of an upload that broke.
-pub(super) async fn head(State(entry): State<Entry>, request: Request) -> Response {
+pub(super) async fn head(
+    State(entry): State<Entry>,
+    ConnectInfo(stranger): ConnectInfo<Stranger>,
+    request: Request,
+) -> Response {
     let wanted = match door(&entry, worker_of(request.uri())).await {
-        Ok(door) => incoming(&door, request.uri(), request.headers()).map(|incoming| (door, incoming)),
+        Ok(door) => incoming(&door, &stranger, request.uri(), request.headers()).map(|found| (door, found)),
         Err(refusal) => Err(refusal),
     };
     let (door, incoming) = match wanted {
@@ -136,19 +168,23 @@ fn worker_of(uri: &Uri) -> i64 {
 }
 
 /// What an upload's request is about, where it may be made.
-fn incoming(door: &Door, uri: &Uri, headers: &HeaderMap) -> Result<Incoming, Refusal> {
+fn incoming(door: &Door, stranger: &Stranger, uri: &Uri, headers: &HeaderMap) -> Result<Incoming, Refusal> {
     let unprocessable = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
     // `/files/WORKER/` and then the transfer.
     let path = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     // Names on a worker are bytes; here they become text, which not every name is.
-    let path = unescape(path)
-        .map_err(|name| unprocessable(format!("the name `{name}` is not UTF-8; rename the file")))?;
+    let (path, is_text) = match unescape(path) {
+        Ok(path) => (path, true),
+        Err(shown) => (shown, false),
+    };
     let Some((Transfer::Upload { build, step, set }, file)) = Transfer::parse(&path) else {
         return Err((StatusCode::NOT_FOUND, "no such place".into()));
     };
     let transfer = Transfer::Upload { build, step, set: set.clone() };
-    if !is_allowed(door, &transfer, headers) {
-        return Err((StatusCode::FORBIDDEN, "the transfer token does not fit".into()));
+    allow(door, stranger, &transfer, headers)?;
+    if !is_text {
+        let name = file.rsplit('/').next().unwrap_or_default();
+        return Err(unprocessable(format!("the name `{name}` is not UTF-8; rename the file")));
     }
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let from = match header(header::CONTENT_RANGE.as_str()) {
@@ -177,10 +213,7 @@ fn unescape(path: &str) -> Result<String, String> {
         bytes.push(value.unwrap_or(*first));
         rest = if value.is_some() { &more[2..] } else { more };
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        text.rsplit('/').next().unwrap_or_default().to_owned()
-    })
+    String::from_utf8(bytes).map_err(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -191,7 +224,7 @@ mod tests {
     fn escapes_are_bytes_and_ranges_have_a_beginning() {
         assert_eq!(unescape("a%20b/%C3%BC%3F%23%25.txt").unwrap(), "a b/ü?#%.txt");
         assert_eq!(unescape("100%/%zz").unwrap(), "100%/%zz");
-        assert_eq!(unescape("dir/bad%FFname").unwrap_err(), "bad\u{fffd}name");
+        assert_eq!(unescape("dir/bad%FFname").unwrap_err(), "dir/bad\u{fffd}name");
         assert_eq!(range_from("bytes 5-9/10"), Some(5));
         assert_eq!(range_from("bytes */10"), Some(10));
         assert_eq!(range_from("lines 5-9/10"), None);

@@ -1,19 +1,20 @@
 //! Who is there: challenge, hello, and the checks that bind a join token to one key and one worker.
 
 use super::doors::{Door, Entry};
+use super::guard::Stranger;
 use super::{HEARTBEAT, QUIET};
 use axum::extract::ws::{Message, WebSocket};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use rouse_agent_protocol::{
-    Challenge, Durable, Hello, RefusalCode, Refused, ToAgent, ToMaster, VERSIONS, Welcome, decode_to_master,
-    encode, signing_bytes,
+    Challenge, Durable, Hello, MAX_CONNECTIONS, MAX_HELLO_SECONDS, RefusalCode, Refused, ToAgent, ToMaster,
+    VERSIONS, Welcome, close, decode_to_master, encode, signing_bytes,
 };
 use rouse_model::WorkerId;
 use rouse_model::worker::{Wanted, Worker, WorkerEvent};
 use std::time::Duration;
 
 /// How long a connection may take to say who it is.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(MAX_HELLO_SECONDS);
 
 /// What a challenge says that is not one worker's yet. Every reader of JSON keeps it whole.
 const HIGHEST_TERM: i64 = (1 << 53) - 1;
@@ -33,6 +34,9 @@ pub(super) enum HandshakeError {
     Silent,
     #[error("refused: {}", .0.message)]
     Refused(Refused),
+    /// The agent would have none of this master.
+    #[error("the agent closed with {0}: {why}", why = declined(*.0))]
+    Declined(u16),
     #[error("the agent's hello could not be recorded")]
     Record(#[from] crate::workers::WorkerError),
     #[error("the worker could not be read")]
@@ -41,15 +45,49 @@ pub(super) enum HandshakeError {
     Send(#[from] axum::Error),
 }
 
+fn declined(code: u16) -> &'static str {
+    match code {
+        close::OLDER_MASTER => "it has seen a master of a higher store epoch or term than this one",
+        close::NO_COMMON_VERSION => "it does not speak this master's version of the protocol",
+        close::WRONG_INSTALLATION => "it belongs to another installation",
+        close::PROTOCOL => "it takes this master's messages for faulty",
+        _ => "no reason that is known",
+    }
+}
+
 fn refuse(code: RefusalCode, message: impl Into<String>, retry: bool) -> HandshakeError {
     HandshakeError::Refused(Refused { code, message: message.into(), retry })
 }
 
-/// Challenge and hello; on success the worker's row says that it is attached under this session.
+/// Challenge and hello; on success the worker's row says that it is attached under this session. What was refused is said where a person
+/// looks.
 pub(super) async fn greet(
     entry: &Entry,
     socket: &mut WebSocket,
     session: u64,
+    stranger: &Stranger,
+) -> Result<Attached, HandshakeError> {
+    let mut door = None;
+    let met = meet(entry, socket, session, stranger, &mut door).await;
+    let (code, message) = match &met {
+        Err(HandshakeError::Refused(refused)) => (refused.code.word(), refused.message.clone()),
+        Err(error @ HandshakeError::Declined(_)) => ("declined", error.to_string()),
+        Ok(_) | Err(_) => return met,
+    };
+    match &door {
+        Some(door) => door.refused(code, &message).await,
+        None => entry.refused(code, &message).await,
+    }
+    met
+}
+
+/// `at` becomes the door of the worker that the hello is for, as soon as one is named that has a door.
+async fn meet(
+    entry: &Entry,
+    socket: &mut WebSocket,
+    session: u64,
+    stranger: &Stranger,
+    at: &mut Option<Door>,
 ) -> Result<Attached, HandshakeError> {
     let facts = entry.ctx().store.facts();
     let term = match entry {
@@ -69,10 +107,13 @@ pub(super) async fn greet(
         tokio::time::timeout(PATIENCE, hear_hello(socket)).await.map_err(|_| HandshakeError::Silent)??;
     let named = WorkerId(hello.worker_id);
     let door = match entry.door(named).await? {
-        Some(door) => door,
+        Some(door) => at.insert(door).clone(),
         None => return Err(elsewhere(entry, named).await?),
     };
     let worker = check(&door, &hello, &challenge).await?;
+    if !stranger.is_of(&door.guard) {
+        return Err(refuse(RefusalCode::Busy, too_many(), true));
+    }
     super::doors::remove_join_document(entry, &worker).await;
     let event =
         WorkerEvent::Attached { session: session.to_string(), incarnation: hello.incarnation.clone() };
@@ -89,6 +130,10 @@ pub(super) async fn greet(
         other => other.into(),
     })?;
     Ok(Attached { door, worker: applied.worker, hello })
+}
+
+pub(super) fn too_many() -> String {
+    format!("more than {MAX_CONNECTIONS} connections at a time")
 }
 
 /// A worker that is somebody's is not sent away for good.
@@ -126,6 +171,9 @@ async fn hear_hello(socket: &mut WebSocket) -> Result<Hello, HandshakeError> {
                 Err(error) => return Err(refuse(RefusalCode::BadHello, error.to_string(), false)),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(Some(frame)))) if (4000..4004).contains(&frame.code) => {
+                return Err(HandshakeError::Declined(frame.code));
+            }
             Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
                 return Err(HandshakeError::Silent);
             }
@@ -138,6 +186,9 @@ async fn check(door: &Door, hello: &Hello, challenge: &Challenge) -> Result<Work
     if !VERSIONS.contains(&hello.version) {
         let message = format!("this master speaks versions {VERSIONS:?} of the protocol");
         return Err(refuse(RefusalCode::Version, message, false));
+    }
+    if let Some(why) = hello.beyond_caps() {
+        return Err(refuse(RefusalCode::BadHello, why, false));
     }
     let worker = owned(door).await?;
     if hello.worker_id != worker.id.0 || hello.worker != worker.name {

@@ -1,10 +1,11 @@
 //! What a listener serves, the link itself and the files beside it; and one worker's own listener, a Unix socket.
 
 use super::doors::{Door, Entry};
+use super::guard::{Counted, Guard, Stranger};
 use super::{files, session};
 use crate::ctx::Ctx;
 use axum::Router;
-use axum::extract::{State, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
 use rouse_agent_protocol::{LINK_PATH, MAX_CONTROL_BYTES};
@@ -54,6 +55,7 @@ pub(super) fn open(
     worker: WorkerId,
     dir: &Path,
     stop: CancellationToken,
+    guard: Arc<Guard>,
 ) -> io::Result<Listener> {
     if !dir.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", dir.display())));
@@ -69,11 +71,12 @@ pub(super) fn open(
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
     let socket = Socket::of(path)?;
     let ours = socket.clone();
-    let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Some(Arc::from(dir)) };
-    let app = router(Entry::One(door));
+    let inner = Counted { inner: listener, guard: Arc::clone(&guard), ctx: Arc::clone(ctx) };
+    let door = Door { ctx: Arc::clone(ctx), worker, stop: stop.clone(), dir: Some(Arc::from(dir)), guard };
+    let app = router(Entry::One(door)).into_make_service_with_connect_info::<Stranger>();
     let served = stop.clone();
     crate::supervisor::spawn("agent-listener", async move {
-        let serving = axum::serve(listener, app).with_graceful_shutdown(served.clone().cancelled_owned());
+        let serving = axum::serve(inner, app).with_graceful_shutdown(served.clone().cancelled_owned());
         if let Err(error) = serving.await {
             tracing::warn!(%error, %worker, "an agent's listener failed");
         }
@@ -93,7 +96,11 @@ pub(super) fn router(entry: Entry) -> Router {
         .with_state(entry)
 }
 
-async fn upgrade(State(entry): State<Entry>, upgrade: WebSocketUpgrade) -> Response {
+async fn upgrade(
+    State(entry): State<Entry>,
+    ConnectInfo(stranger): ConnectInfo<Stranger>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     // Of those that come by one listener there may be thousands, most of them idle.
     let (read, write) = match &entry {
         Entry::One(_) => (4096, 4096),
@@ -104,5 +111,5 @@ async fn upgrade(State(entry): State<Entry>, upgrade: WebSocketUpgrade) -> Respo
         .write_buffer_size(write)
         .max_message_size(MAX_CONTROL_BYTES)
         .max_frame_size(MAX_CONTROL_BYTES)
-        .on_upgrade(move |socket| session::serve(entry, socket))
+        .on_upgrade(move |socket| session::serve(entry, socket, stranger))
 }

@@ -4,6 +4,7 @@
 //! recorded them; what the connection loses, the next hello brings again.
 
 use super::doors::{Door, Entry};
+use super::guard::Stranger;
 use super::handshake::{self, HandshakeError};
 use super::{HEARTBEAT, QUIET};
 use crate::logs::{AgentClock, Progress};
@@ -30,13 +31,13 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 /// How long an agent may take to hear that its master goes.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve(entry: Entry, mut socket: WebSocket) {
+pub(super) async fn serve(entry: Entry, mut socket: WebSocket, stranger: Stranger) {
     // The process id keeps a restarted master's sessions apart from the ones before.
     let session = (u64::from(std::process::id()) << 32) | SESSIONS.fetch_add(1, Ordering::Relaxed);
-    let attached = match Box::pin(handshake::greet(&entry, &mut socket, session)).await {
+    entry.turn().await;
+    let attached = match Box::pin(handshake::greet(&entry, &mut socket, session, &stranger)).await {
         Ok(attached) => attached,
         Err(HandshakeError::Refused(refused)) => {
-            tracing::warn!(code = ?refused.code, reason = refused.message, "an agent was refused");
             let _ = socket.send(Message::Text(encode(&ToAgent::Refused(refused)).into())).await;
             let _ = socket.send(Message::Close(None)).await;
             return;
@@ -56,6 +57,7 @@ pub(super) async fn serve(entry: Entry, mut socket: WebSocket) {
         held: HashMap::new(),
         late: HashMap::new(),
         builds: HashMap::new(),
+        streams: HashMap::new(),
         progress: Progress::default(),
         clock,
     };
@@ -98,6 +100,8 @@ struct Session {
     late: HashMap<CommandId, Outcome>,
     /// Which build a command belongs to.
     builds: HashMap<CommandId, BuildId>,
+    /// The logs that this agent's commands write: it may write no other.
+    streams: HashMap<LogId, CommandId>,
     /// Where the log service says how far each stream is durable.
     progress: Progress,
     clock: AgentClock,
@@ -231,8 +235,9 @@ impl Session {
             match row {
                 Some(row) if row.state == RowState::Wanted && row.worker == self.door.worker => {
                     self.builds.insert(report.id, row.build);
+                    self.streams.insert(row.log, report.id);
                     if let CommandState::Finished(outcome) = &report.state {
-                        self.late.insert(report.id, (**outcome).clone());
+                        self.late.insert(report.id, (**outcome).clone().capped());
                     }
                 }
                 _ => forget.push(report.id),
@@ -240,8 +245,12 @@ impl Session {
         }
         let mut durable = Vec::new();
         for stream in &attached.hello.streams {
-            let to = ctx.logs.resume(LogId(stream.stream.0), &self.progress).await?;
-            // A log that is closed or unknown wants no more of it.
+            let log = LogId(stream.stream.0);
+            let to = match self.streams.contains_key(&log) {
+                true => ctx.logs.resume(log, &self.progress).await?,
+                false => None,
+            };
+            // A log that is closed, unknown or another worker's wants no more of it.
             durable.push(Durable { stream: stream.stream, to: to.unwrap_or(stream.to) });
         }
         // An outcome is believed once all of its output is here. Of what the agent does not have any more, nothing will come.
@@ -286,14 +295,22 @@ impl Session {
     }
 
     async fn hear(&mut self, text: &str) -> Result<(), &'static str> {
-        let message = decode_to_master(text).map_err(|error| {
-            tracing::warn!(%error, worker = %self.door.worker, "an agent spoke out of turn");
-            "a message could not be read"
-        })?;
+        let message = match decode_to_master(text) {
+            Ok(message) => message,
+            Err(error) => {
+                self.door.refused("protocol", &crate::supervisor::chain(&error)).await;
+                return Err("a message could not be read");
+            }
+        };
         match message {
             Some(ToMaster::Finished { command, outcome }) => {
                 // What is not asked for is not kept: an agent cannot fill the master's memory.
+                // What it said first holds: there is one outcome, and no flood of them.
+                if self.held.contains_key(&command) {
+                    return Ok(());
+                }
                 if let Some(build) = self.builds.get(&command) {
+                    let outcome = Box::new(outcome.capped());
                     self.held.insert(command, (*outcome).clone());
                     self.door.ctx.switchboard.to_driver(*build, ToDriver::Finished { command, outcome });
                 }
@@ -306,19 +323,49 @@ impl Session {
     }
 
     async fn take_output(&mut self, bytes: bytes::Bytes) -> Result<Option<ToAgent>, &'static str> {
-        let frame = decode_frame(bytes).map_err(|error| {
-            tracing::warn!(%error, worker = %self.door.worker, "an agent sent a malformed frame");
-            "a frame could not be read"
-        })?;
+        let frame = match decode_frame(bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.door.refused("protocol", &error.to_string()).await;
+                return Err("a frame could not be read");
+            }
+        };
         let stream = frame.stream;
+        if !self.streams.contains_key(&LogId(stream.0)) {
+            return self.take_foreign(stream).await;
+        }
         match self.door.ctx.logs.accept(LogId(stream.0), self.clock, frame).await {
             Ok(()) => Ok(None),
             // Closed, or never ours: the agent may drop what it has.
             Err(crate::logs::AcceptError::Closed { .. }) => {
                 Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX })))
             }
+            Err(error @ crate::logs::AcceptError::Gap { .. }) => {
+                self.door.refused("protocol", &error.to_string()).await;
+                Err("output with a gap")
+            }
             Err(error) => {
                 tracing::warn!(%error, worker = %self.door.worker, "output could not be taken");
+                Err("output could not be taken")
+            }
+        }
+    }
+
+    /// Output for a log that no command of this session writes: a late piece of one that is over, or somebody else's.
+    async fn take_foreign(&self, stream: StreamId) -> Result<Option<ToAgent>, &'static str> {
+        let store = &self.door.ctx.store;
+        let owner = async {
+            let Some(log) = store.log(LogId(stream.0)).await? else { return Ok(None) };
+            Ok::<_, rouse_store::ReadError>(store.build(log.build).await?.and_then(|build| build.worker))
+        };
+        match owner.await {
+            Ok(Some(owner)) if owner != self.door.worker => {
+                self.door.refused("foreign_stream", "output for the log of another worker's build").await;
+                Err("output for a log that is not this worker's")
+            }
+            Ok(_) => Ok(Some(ToAgent::Durable(Durable { stream, to: u64::MAX }))),
+            Err(error) => {
+                tracing::warn!(%error, worker = %self.door.worker, "a log's owner could not be read");
                 Err("output could not be taken")
             }
         }
@@ -344,6 +391,7 @@ impl Session {
             ToSession::Run(command) => {
                 self.builds.insert(command.id, BuildId(command.build));
                 if let Some(stream) = command.stream() {
+                    self.streams.insert(LogId(stream.0), command.id);
                     self.door.ctx.logs.watch(LogId(stream.0), &self.progress);
                 }
                 Some(ToAgent::Run { command })
@@ -355,6 +403,7 @@ impl Session {
                     self.late.remove(command);
                     self.builds.remove(command);
                 }
+                self.streams.retain(|_, command| !commands.contains(command));
                 Some(ToAgent::Forget { commands })
             }
             ToSession::Durable { stream, to } => Some(ToAgent::Durable(Durable { stream, to })),

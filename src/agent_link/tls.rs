@@ -2,8 +2,12 @@
 //! worker's socket. Which worker it is says the agent, and proves it.
 
 use super::doors::Entry;
+use super::guard::{Held, Stranger};
 use super::listener;
 use crate::authority::{Authority, AuthorityError};
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use rouse_agent_protocol::MAX_STRANGERS;
 use rouse_model::Timestamp;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -13,15 +17,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// How long a connection may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many may do so at once; more wait in the kernel.
-const AT_ONCE: usize = 256;
 /// After an `accept` that failed, for want of file descriptors for instance.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -101,7 +103,7 @@ pub(super) fn serve(
     certificate: Arc<Certificate>,
     stop: CancellationToken,
 ) {
-    let (shaken, ready) = mpsc::channel(AT_ONCE);
+    let (shaken, ready) = mpsc::channel(MAX_STRANGERS);
     let address = listener.local_addr();
     let stopped = stop.clone();
     crate::supervisor::spawn("agents-listener", async move {
@@ -110,7 +112,7 @@ pub(super) fn serve(
             () = accept(listener, certificate, shaken) => {}
         }
     });
-    let app = listener::router(entry);
+    let app = listener::router(entry).into_make_service_with_connect_info::<Stranger>();
     let Ok(address) = address else { return };
     crate::supervisor::spawn("agents-server", async move {
         let serving =
@@ -121,12 +123,11 @@ pub(super) fn serve(
     });
 }
 
-async fn accept(
-    listener: TcpListener,
-    certificate: Arc<Certificate>,
-    shaken: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
+/// A connection, whence it comes, and its turn, which it has until it is known whose it is.
+type Accepted = (TlsStream<TcpStream>, SocketAddr, OwnedSemaphorePermit);
+
+async fn accept(listener: TcpListener, certificate: Arc<Certificate>, shaken: mpsc::Sender<Accepted>) {
+    let turns = Arc::new(Semaphore::new(MAX_STRANGERS));
     loop {
         let turn = Arc::clone(&turns).acquire_owned().await.expect("it is never closed");
         let (stream, peer) = match listener.accept().await {
@@ -147,36 +148,41 @@ async fn accept(
             let _ = stream.set_nodelay(true);
             match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
                 // Where nobody takes it any more, the listener is closing.
-                Ok(Ok(stream)) => drop(shaken.send((stream, peer)).await),
+                Ok(Ok(stream)) => drop(shaken.send((stream, peer, turn)).await),
                 Ok(Err(error)) => {
                     tracing::debug!(%peer, %error, "an agent's connection did not become a TLS one")
                 }
                 Err(_) => tracing::debug!(%peer, "an agent's connection was silent"),
             }
-            drop(turn);
         });
     }
 }
 
 /// Connections that are encrypted already, as a listener: a slow hand to shake holds up nobody else.
 struct Shaken {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    ready: mpsc::Receiver<Accepted>,
     address: SocketAddr,
 }
 
 impl axum::serve::Listener for Shaken {
-    type Io = TlsStream<TcpStream>;
+    type Io = Held<TlsStream<TcpStream>>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.ready.recv().await {
-            Some(connection) => connection,
+            Some((stream, peer, turn)) => (Held::new(stream, Stranger::of_many(turn)), peer),
             None => std::future::pending().await,
         }
     }
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         Ok(self.address)
+    }
+}
+
+impl Connected<IncomingStream<'_, Shaken>> for Stranger {
+    fn connect_info(stream: IncomingStream<'_, Shaken>) -> Self {
+        stream.io().stranger()
     }
 }
 

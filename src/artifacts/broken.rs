@@ -2,7 +2,7 @@
 //!
 //! They live in memory and in the object store's own unfinished uploads: a master that ends forgets them, and the sender begins again.
 
-use super::{Incoming, MAX_BYTES, ReceiveError};
+use super::{Incoming, ReceiveError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use object_store::WriteMultipart;
@@ -124,19 +124,20 @@ impl Taking {
         Self { part: Some(part), name: name_of(incoming), broken: Arc::clone(broken) }
     }
 
-    /// Takes all that comes.
+    /// Takes all that comes, up to `most` bytes of the file.
     pub(super) async fn take<E: fmt::Display>(
         &mut self,
         incoming: &Incoming,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
+        most: u64,
     ) -> Result<(), ReceiveError> {
         let Some(part) = &mut self.part else { return Ok(()) };
         let mut body = std::pin::pin!(body);
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| ReceiveError::Broken(error.to_string()))?;
-            if part.bytes + piece.len() as u64 > MAX_BYTES {
+            if part.bytes + piece.len() as u64 > most {
                 return Err(ReceiveError::Refused(format!(
-                    "{} has more than {MAX_BYTES} bytes",
+                    "{} has more than the {most} bytes that are left for the files of its step",
                     incoming.path
                 )));
             }

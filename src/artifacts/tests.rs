@@ -3,7 +3,7 @@
 use super::*;
 use crate::ctx::SystemClock;
 use futures::stream;
-use rouse_model::build::Build;
+use rouse_model::build::{Build, Step};
 use rouse_model::{BuildId, BuildsetId, ConfigRevisionId, MasterId, RequestId, Timestamp, Trust};
 use rouse_store::Location;
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&Location::Sqlite(dir.path().join("db"))).await.unwrap();
         let mut batch = Batch::new("test.build");
-        batch.insert(&build());
+        batch.insert(&build()).insert(&step());
         store.commit(batch).await.unwrap();
         let folder = dir.path().join("objects");
         let objects = crate::objects::directory(&folder).unwrap();
@@ -42,6 +42,22 @@ impl Bench {
             entries.map(|e| if e.path().is_dir() { count(&e.path()) } else { 1 }).sum()
         }
         count(&self.folder)
+    }
+}
+
+fn step() -> Step {
+    Step {
+        id: StepId(2),
+        build: BuildId(1),
+        seq: 0,
+        name: "keep".into(),
+        result: None,
+        class: None,
+        summary: String::new(),
+        started: Timestamp(0),
+        finished: None,
+        memory: String::new(),
+        generation: 0,
     }
 }
 
@@ -105,7 +121,7 @@ fn paths_stay_within() {
     for good in ["a", "a/b.deb", "..a/b", "a b"] {
         assert!(check_path(good).is_ok(), "{good}");
     }
-    for bad in ["", "/a", "../a", "a/../b", "a//b", "./a", "a\nb", &"x".repeat(MAX_PATH + 1)] {
+    for bad in ["", "/a", "../a", "a/../b", "a//b", "./a", "a\nb", &"x".repeat(MAX_PATH_BYTES + 1)] {
         assert!(check_path(bad).is_err(), "{bad:?}");
     }
 }
@@ -160,4 +176,26 @@ async fn a_damaged_file_is_not_kept() {
     assert!(error.to_string().contains("damaged"), "{error}");
     assert_eq!(bench.files(), 0);
     assert_eq!(bench.artifacts.received(&incoming(b"said", 0)), None);
+}
+
+#[tokio::test]
+async fn properties_are_small_and_a_step_that_is_over_takes_no_more() {
+    let bench = Bench::new().await;
+    let hidden = |bytes: &[u8]| Incoming { set: ".properties".into(), ..incoming(bytes, 0) };
+    let large = vec![b'x'; usize::try_from(MAX_PROPERTIES_BYTES).unwrap() + 1];
+    let error = bench.artifacts.receive(hidden(&large), whole(&large)).await.unwrap_err();
+    assert!(matches!(error, ReceiveError::Refused(_)) && error.to_string().contains("more than"), "{error}");
+    let kept = bench.artifacts.receive(hidden(b"a=1"), whole(b"a=1")).await.unwrap();
+    assert_eq!(kept.bytes, 3);
+    let other = Incoming { step: StepId(3), ..incoming(b"x", 0) };
+    let error = bench.artifacts.receive(other, whole(b"x")).await.unwrap_err();
+    assert!(error.to_string().contains("step 3 does not run"), "{error}");
+    let mut over = bench.artifacts.store.step(StepId(2)).await.unwrap().unwrap();
+    over.finished = Some(Timestamp(1));
+    let mut batch = Batch::new("test.end");
+    batch.update(&mut over);
+    bench.artifacts.store.commit(batch).await.unwrap();
+    let error = bench.artifacts.receive(incoming(b"x", 0), whole(b"x")).await.unwrap_err();
+    assert!(error.to_string().contains("step 2 does not run"), "{error}");
+    assert_eq!(bench.files(), 1);
 }

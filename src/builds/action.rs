@@ -17,10 +17,6 @@ use rouse_model::{BuildResult, LogId, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an upload may send in all.
-const MAX_UPLOAD: u64 = 10 << 30;
-/// What a file of properties may have.
-const MAX_PROPERTIES: u64 = 1 << 20;
 /// The hidden artifact set of files that the master reads itself.
 pub(super) const PROPERTIES_SET: &str = ".properties";
 
@@ -97,7 +93,7 @@ pub(super) fn next_move(
                 let set = PROPERTIES_SET.to_owned();
                 let transfer = Transfer::Upload { build: state.build.id, step: step.id, set };
                 let base = dir_of(state, planned)?;
-                Ok(Move::Command(Box::new(upload(&transfer, vec![path], base, MAX_PROPERTIES))))
+                Ok(Move::Command(Box::new(upload(&transfer, vec![path], base, wire::MAX_PROPERTIES_BYTES))))
             }
             Some(outcome) => {
                 Ok(Move::End(outcome::trouble(outcome).unwrap_or_else(|| End::success("read".into()))))
@@ -110,7 +106,12 @@ pub(super) fn next_move(
                     .map(|p| Ok(render::pattern(p, scope)?.text))
                     .collect::<Result<_, RenderError>>()?;
                 let transfer = Transfer::Upload { build: state.build.id, step: step.id, set: set.clone() };
-                Ok(Move::Command(Box::new(upload(&transfer, paths, dir_of(state, planned)?, MAX_UPLOAD))))
+                Ok(Move::Command(Box::new(upload(
+                    &transfer,
+                    paths,
+                    dir_of(state, planned)?,
+                    wire::MAX_UPLOAD_BYTES,
+                ))))
             }
             Some(outcome) => Ok(Move::End(outcome::of_transfer(outcome))),
         },

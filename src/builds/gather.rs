@@ -1,17 +1,19 @@
 //! What a step leaves to its build: properties, the revision that was checked out, warnings, and the line that tells why it failed.
 
 use super::action::{self, Memory, PROPERTIES_SET};
-use super::outcome::End;
+use super::outcome::{self, End};
 use super::state::{DriveError, State};
 use super::turn::Turn;
 use super::{properties, summary};
+use rouse_agent_protocol::{self as wire, MAX_PROPERTIES, MAX_PROPERTIES_BYTES};
 use rouse_model::build::BuildProperty;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::Action;
 use rouse_model::{BuildResult, LogId, Trust};
 
 /// What a step that sets properties may print.
-const MAX_OUTPUT: usize = 1 << 20;
+#[allow(clippy::cast_possible_truncation)] // A megabyte.
+const MAX_OUTPUT: usize = MAX_PROPERTIES_BYTES as usize;
 /// How much of a failed step's log is searched for its first error.
 const TELLING_TAIL: usize = 256 * 1024;
 
@@ -88,8 +90,26 @@ impl Turn<'_> {
                 }
                 return Ok(());
             }
-            Action::Upload { .. } | Action::Download { .. } => return Ok(()),
+            Action::Upload { .. } => {
+                let said = state.commands_of(index).first().and_then(|c| c.outcome.clone());
+                let said = said.and_then(|text| serde_json::from_str::<wire::Outcome>(&text).ok());
+                let kept = self.ctx.store.artifacts(state.build.id).await?;
+                let arrived: Vec<_> = kept.iter().filter(|a| a.step == step.id).collect();
+                if let Some(lie) = said.and_then(|said| outcome::of_upload(&said, &arrived)) {
+                    *end = lie;
+                }
+                return Ok(());
+            }
+            Action::Download { .. } => return Ok(()),
         };
+        let found = found.and_then(|props| {
+            let known = &state.scope.props.0;
+            let all = known.len() + props.0.keys().filter(|name| !known.contains_key(*name)).count();
+            match all <= MAX_PROPERTIES {
+                true => Ok(props),
+                false => Err(format!("the build would have {all} properties, and may have {MAX_PROPERTIES}")),
+            }
+        });
         match found {
             Ok(props) => {
                 for (name, property) in &props.0 {

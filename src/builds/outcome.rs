@@ -4,6 +4,7 @@ use crate::objects::disk::words as words_of_size;
 use rouse_agent_protocol::{FailureClass as AgentClass, NoRoom, Outcome, OutcomeKind};
 use rouse_model::BuildResult;
 use rouse_model::failure::FailureClass;
+use rouse_model::logs::Artifact;
 use rouse_model::plan::PlannedStep;
 use std::time::Duration;
 
@@ -107,11 +108,29 @@ pub(super) fn of_checkout(outcome: &Outcome) -> Option<End> {
 pub(super) fn of_transfer(outcome: &Outcome) -> End {
     trouble(outcome).unwrap_or_else(|| match &outcome.kind {
         OutcomeKind::Transferred { files } => {
-            let bytes: u64 = files.iter().map(|f| f.size).sum();
-            let plural = if files.len() == 1 { "file" } else { "files" };
-            End::success(format!("{} {plural}, {bytes} bytes", files.len()))
+            let bytes = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+            End::success(words_of_files(files.len(), bytes))
         }
         _ => End::success("ok".into()),
+    })
+}
+
+fn words_of_files(files: usize, bytes: u64) -> String {
+    let plural = if files == 1 { "file" } else { "files" };
+    format!("{files} {plural}, {bytes} bytes")
+}
+
+/// An upload of which something is said that is not so: what counts is what has arrived.
+pub(super) fn of_upload(said: &Outcome, arrived: &[&Artifact]) -> Option<End> {
+    let OutcomeKind::Transferred { files } = &said.kind else { return None };
+    let bytes = |path: &str| arrived.iter().find(|a| a.path == path).map(|a| a.bytes.unsigned_abs());
+    let missing = files.iter().find(|file| bytes(&file.path) != Some(file.size))?;
+    let have = words_of_files(arrived.len(), arrived.iter().map(|a| a.bytes.unsigned_abs()).sum());
+    let name: String = missing.path.chars().take(100).collect();
+    Some(End {
+        result: BuildResult::Exception,
+        class: Some(FailureClass::AgentLost),
+        summary: format!("the agent says that it sent {name:?}, which did not arrive so; kept: {have}"),
     })
 }
 

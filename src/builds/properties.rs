@@ -1,12 +1,9 @@
 //! Properties that a build sets itself: from a file, or from what a command prints.
 
 use rouse_agent_protocol::masking::Masks;
+use rouse_agent_protocol::{MAX_PROPERTIES, MAX_PROPERTY_BYTES, MAX_PROPERTY_NAME};
 use rouse_model::property::Properties;
 use serde_json::Value;
-
-const MAX_NAME: usize = 100;
-const MAX_COUNT: usize = 1_000;
-const MAX_VALUE: usize = 64 * 1024;
 
 /// Reads a JSON object, or `KEY=VALUE` lines; values of JSON keep their type.
 ///
@@ -69,19 +66,19 @@ pub(super) fn masked(mut properties: Properties, masks: &Masks) -> Properties {
 
 fn set(out: &mut Properties, name: &str, value: Value, source: &str, tainted: bool) -> Result<(), String> {
     let fits = !name.is_empty()
-        && name.len() <= MAX_NAME
+        && name.len() <= MAX_PROPERTY_NAME
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !fits {
         let shown: String = name.chars().take(40).collect();
         return Err(format!(
-            "`{shown}` is not a property's name (letters, digits, `_`, `-`, `.`; at most {MAX_NAME})"
+            "`{shown}` is not a property's name (letters, digits, `_`, `-`, `.`; at most {MAX_PROPERTY_NAME})"
         ));
     }
-    if value.to_string().len() > MAX_VALUE {
-        return Err(format!("the value of `{name}` is longer than {MAX_VALUE} bytes"));
+    if value.to_string().len() > MAX_PROPERTY_BYTES {
+        return Err(format!("the value of `{name}` is longer than {MAX_PROPERTY_BYTES} bytes"));
     }
     out.set(name, value, source, tainted);
-    if out.0.len() > MAX_COUNT { Err(format!("more than {MAX_COUNT} properties")) } else { Ok(()) }
+    if out.0.len() > MAX_PROPERTIES { Err(format!("more than {MAX_PROPERTIES} properties")) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(super) struct Turn<'a> {
     pub stopping: Option<(BuildResult, String)>,
     /// The worker is lost: nothing more can run on it.
     lost: bool,
+    /// Where the log of a command that has ended was cut.
+    cut: Option<u64>,
     /// Held until the batch has its place, where it ends a request: the others of its buildset wait.
     pub passing: Option<crate::requests::Passing>,
     /// The buildset ends with it.
@@ -62,6 +64,7 @@ impl<'a> Turn<'a> {
             done: false,
             stopping,
             lost: false,
+            cut: None,
             passing: None,
             closes: false,
             frees: None,
@@ -75,6 +78,8 @@ impl<'a> Turn<'a> {
         id: wire::CommandId,
         outcome: &wire::Outcome,
     ) -> Result<(), DriveError> {
+        let said = self.fit_to_keep(state, outcome).await;
+        let outcome = &said;
         let Some(command) =
             state.commands.iter_mut().find(|c| c.id.0 == id.0 && c.state == CommandState::Wanted)
         else {
@@ -88,9 +93,22 @@ impl<'a> Turn<'a> {
         if command.log.0 != 0 {
             let log = command.log;
             let end = outcome.streams.iter().find(|s| s.stream.0 == log.0).map_or(0, |s| s.to);
+            self.cut = (end > self.ctx.logs.most()).then(|| self.ctx.logs.most());
             self.seal(state, log, end, None).await?;
         }
         Ok(())
+    }
+
+    /// What an agent says is capped here, and masked once more, whoever it is.
+    async fn fit_to_keep(&self, state: &State, outcome: &wire::Outcome) -> wire::Outcome {
+        let mut kept = outcome.clone().capped();
+        if let Some(text) = kept.message_mut() {
+            *text = match action::masks_given(self.secrets, state).await {
+                Ok(masks) => masks.mask_text(text),
+                Err(error) => format!("(not shown, as it cannot be masked: {error})"),
+            };
+        }
+        kept
     }
 
     async fn seal(
@@ -334,6 +352,9 @@ impl<'a> Turn<'a> {
 
     async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
         self.gather(state, index, &mut end).await?;
+        if let Some(most) = self.cut.take() {
+            end.summary = format!("{}; its log was cut after {most} bytes", end.summary);
+        }
         let lost = end.class == Some(FailureClass::AgentLost);
         if matches!(end.result, BuildResult::Failure | BuildResult::Retry)
             && !lost

@@ -168,6 +168,7 @@ async fn tell(
         listen: ([127, 0, 0, 1], demo.port).into(),
         agents: None,
         name: "demo".into(),
+        log_bytes: crate::logs::Limits::default().log_bytes,
     };
     let options = if demo.port == 8010 && is_taken(options.listen) {
         boot::Options { listen: ([127, 0, 0, 1], 0).into(), ..options }

@@ -4,6 +4,8 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::settings::{config_file, database, default_state, objects};
 use crate::boot;
+use crate::logs::Limits;
+use rouse_contract::units::Bytes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +33,9 @@ pub struct ServeArgs {
     /// The master's name, unique among those that share a database. Default: the machine's
     #[arg(long, env = "ROUSE_NAME")]
     pub name: Option<String>,
+    /// Most that is kept of one step's log, 1 GiB where it is not said; the step's page says what was cut
+    #[arg(long, env = "ROUSE_LOG_LIMIT", value_name = "SIZE", default_value_t = Bytes(Limits::default().log_bytes))]
+    pub log_limit: Bytes,
     /// How the master's own log is written to stderr; what, says RUST_LOG
     #[arg(long, env = "ROUSE_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -66,6 +71,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
         agents: args.agents_listen,
         name: args.name.unwrap_or_else(machine_name),
         state,
+        log_bytes: args.log_limit.0,
     }
 }
 

@@ -17,6 +17,9 @@ const OVERHEAD: usize = 128;
 /// How long output may come before the driver has opened its log: after a restart the agent may be faster.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 
+/// The end of the year 9999, which is the last that has a name of its own.
+const LAST_MOMENT: i64 = 253_402_300_799_999_999;
+
 /// Why a frame was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
@@ -44,9 +47,10 @@ impl AgentClock {
         Self { offset_us: now.0.wrapping_sub(monotonic_us.cast_signed()) }
     }
 
+    /// Within the calendar, whatever an agent says.
     #[must_use]
     pub fn at(self, agent_us: u64) -> Timestamp {
-        Timestamp(agent_us.cast_signed().wrapping_add(self.offset_us))
+        Timestamp(agent_us.cast_signed().wrapping_add(self.offset_us).clamp(0, LAST_MOMENT))
     }
 }
 

@@ -278,6 +278,7 @@ class Transfer:
                     target, up = [part for part in entry.linkname.split("/") if part not in ("", ".")], len(folder)
                     while entry.issym() and up and target[:1] == [".."]: target.pop(0); up -= 1
                     if entry.issym() and (entry.linkname[:1] in ("", "/") or ".." in target): raise user("is a link that leads out, or may")
+                    if entry.issparse(): raise user("is a sparse file")
                     if not (entry.isdir() or name and (entry.isreg() or entry.issym() or entry.islnk())): raise user("is no file, directory or link")
                     with directory(root, folder + [name] * bool(entry.isdir() and name), make=True) as fd:
                         if entry.isdir(): continue

@@ -7,6 +7,7 @@
 
 pub mod masking;
 
+mod caps;
 mod command;
 mod frame;
 mod hidden;
@@ -15,6 +16,7 @@ mod message;
 mod outcome;
 mod signing;
 
+pub use caps::*;
 pub use command::{
     Action, Command, CommandId, Download, Kill, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
 };
@@ -50,27 +52,6 @@ pub const SHA256_HEADER: &str = "rouse-sha256";
 
 /// Header of the answer to a `HEAD`: how many bytes the master holds of a `PUT` that broke.
 pub const RECEIVED_HEADER: &str = "rouse-received";
-
-/// Most bytes of output in one stream frame.
-pub const MAX_FRAME_BYTES: usize = 256 * 1024;
-
-/// Most bytes of one control message, either way. A longer one is a fault of the sender and ends the connection.
-pub const MAX_CONTROL_BYTES: usize = 8 * 1024 * 1024;
-
-/// Most entries in all listings of one command; past it a listing says that it was cut.
-pub const MAX_LISTED: usize = 10_000;
-
-/// Most bytes of names, all together, in the answer to one command.
-pub const MAX_NAME_BYTES: usize = 1024 * 1024;
-
-/// Most bytes of a message for people.
-pub const MAX_MESSAGE_BYTES: usize = 4 * 1024;
-
-/// Most files in one upload.
-pub const MAX_UPLOAD_FILES: usize = 10_000;
-
-/// Most commands that an agent holds at once, running or finished and not yet forgotten. One more fails as infrastructure.
-pub const MAX_COMMANDS: usize = 1_000;
 
 /// Environment variable that every process of a worker carries: the worker's name.
 pub const ENV_WORKER: &str = "ROUSE_WORKER";

@@ -7,7 +7,10 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Command, CommandId, Hidden, MAX_CONTROL_BYTES, Outcome, StreamId};
+use crate::{
+    Command, CommandId, Hidden, MAX_COMMANDS, MAX_CONTROL_BYTES, MAX_HELLO_TEXT, MAX_HELLO_WORDS, Outcome,
+    StreamId,
+};
 
 /// What a master says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,6 +162,24 @@ pub enum RefusalCode {
     Other,
 }
 
+impl RefusalCode {
+    /// The code as it stands on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::UnknownWorker => "unknown_worker",
+            Self::BadToken => "bad_token",
+            Self::TokenBound => "token_bound",
+            Self::BadSignature => "bad_signature",
+            Self::OtherIncarnation => "other_incarnation",
+            Self::NotHere => "not_here",
+            Self::Busy => "busy",
+            Self::BadHello => "bad_hello",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// The one chosen from the challenge.
@@ -195,6 +216,30 @@ pub struct Hello {
     pub commands: Vec<CommandReport>,
     #[serde(default)]
     pub streams: Vec<StreamReport>,
+}
+
+impl Hello {
+    /// What of it is beyond the caps, in words for the refusal.
+    pub fn beyond_caps(&self) -> Option<String> {
+        let facts = &self.facts;
+        let counted = [
+            ("commands", self.commands.len(), MAX_COMMANDS),
+            ("streams", self.streams.len(), MAX_COMMANDS),
+            ("features", self.features.len(), MAX_HELLO_WORDS),
+            ("tools", facts.tools.len(), MAX_HELLO_WORDS),
+        ];
+        let texts = [&self.agent, &self.os, &self.arch, &self.worker, &self.incarnation, &facts.hostname];
+        let texts = texts.into_iter().chain(&self.features).chain(&facts.tools);
+        let longest = texts.map(String::len).max().unwrap_or(0);
+        let beyond = counted.into_iter().find(|(_, have, most)| have > most);
+        beyond.map(|(what, have, most)| format!("the hello has {have} {what}, and may have {most}")).or_else(
+            || {
+                (longest > MAX_HELLO_TEXT).then(|| {
+                    format!("a text of the hello has {longest} bytes, and may have {MAX_HELLO_TEXT}")
+                })
+            },
+        )
+    }
 }
 
 /// What the worker's machine is like, as the agent sees it.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::StreamId;
+use crate::{MAX_LISTED, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_UPLOAD_FILES, StreamId};
 
 /// Kept by the agent until the master says `forget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,70 @@ pub struct NoRoom {
     /// Bytes that commands could still write, and all that it has.
     pub free: u64,
     pub size: u64,
+}
+
+impl Outcome {
+    /// As much of it as the caps allow: what a master keeps, whatever has sent it.
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        // A command has one stream.
+        self.streams.truncate(1);
+        match &mut self.kind {
+            OutcomeKind::Stopped { reason: text }
+            | OutcomeKind::CouldNotStart { message: text }
+            | OutcomeKind::Failed { message: text, .. } => {
+                text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
+            }
+            OutcomeKind::PathsDone { listings } => {
+                let mut left = (MAX_LISTED, MAX_NAME_BYTES);
+                for listing in listings {
+                    let fits = keep(&mut listing.entries, &mut left, |entry| entry.path.len());
+                    listing.cut |= !fits;
+                }
+            }
+            OutcomeKind::Transferred { files } => {
+                keep(files, &mut (MAX_UPLOAD_FILES, MAX_NAME_BYTES), |file| {
+                    file.path.len() + file.sha256.len()
+                });
+            }
+            OutcomeKind::Exited { .. }
+            | OutcomeKind::Signalled { .. }
+            | OutcomeKind::TimedOut { .. }
+            | OutcomeKind::Silent { .. } => {}
+        }
+        self
+    }
+
+    /// The text for people in it.
+    pub fn message_mut(&mut self) -> Option<&mut String> {
+        match &mut self.kind {
+            OutcomeKind::Stopped { reason: text }
+            | OutcomeKind::CouldNotStart { message: text }
+            | OutcomeKind::Failed { message: text, .. } => Some(text),
+            OutcomeKind::Exited { .. }
+            | OutcomeKind::Signalled { .. }
+            | OutcomeKind::TimedOut { .. }
+            | OutcomeKind::Silent { .. }
+            | OutcomeKind::PathsDone { .. }
+            | OutcomeKind::Transferred { .. } => None,
+        }
+    }
+}
+
+/// Keeps as many of the items, and as many bytes of their names, as are left; answers whether that was all of them.
+fn keep<T>(items: &mut Vec<T>, left: &mut (usize, usize), bytes: impl Fn(&T) -> usize) -> bool {
+    let fitting = items.iter().take_while(|item| {
+        let next = (left.0.checked_sub(1), left.1.checked_sub(bytes(item)));
+        let fits = next.0.zip(next.1);
+        if let Some(fits) = fits {
+            *left = fits;
+        }
+        fits.is_some()
+    });
+    let count = fitting.count();
+    let whole = count == items.len();
+    items.truncate(count);
+    whole
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,4 +194,47 @@ pub struct TransferredFile {
     pub size: u64,
     /// Hex.
     pub sha256: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(kind: OutcomeKind) -> Outcome {
+        let streams = vec![StreamEnd { stream: StreamId(1), to: 1 }; 3];
+        Outcome {
+            kind,
+            started_us: 0,
+            finished_us: 0,
+            started_wall_us: 0,
+            finished_wall_us: 0,
+            streams,
+            max_rss_bytes: None,
+            cpu_us: None,
+            oom_killed: false,
+            leftovers: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_a_cap_is_cut() {
+        let said = outcome(OutcomeKind::CouldNotStart { message: "ü".repeat(MAX_MESSAGE_BYTES) });
+        let mut said = said.capped();
+        assert_eq!(said.message_mut().map(|text| text.len()), Some(MAX_MESSAGE_BYTES));
+        assert_eq!(said.streams.len(), 1);
+        let file =
+            TransferredFile { path: "x".repeat(MAX_NAME_BYTES / 4), size: u64::MAX, sha256: String::new() };
+        let sent = outcome(OutcomeKind::Transferred { files: vec![file; 9] }).capped();
+        let OutcomeKind::Transferred { files } = sent.kind else { panic!("it is another kind") };
+        assert_eq!(files.len(), 4);
+        let entry = Entry { path: String::new(), kind: EntryKind::File, size: 0, modified_s: 0 };
+        let listing = |entries: usize| Listing { entries: vec![entry.clone(); entries], cut: false };
+        let listings = vec![listing(MAX_LISTED), listing(1), listing(0)];
+        let OutcomeKind::PathsDone { listings } = outcome(OutcomeKind::PathsDone { listings }).capped().kind
+        else {
+            panic!("it is another kind")
+        };
+        let seen: Vec<_> = listings.iter().map(|listing| (listing.entries.len(), listing.cut)).collect();
+        assert_eq!(seen, [(MAX_LISTED, false), (0, true), (0, false)]);
+    }
 }

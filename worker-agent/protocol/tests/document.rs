@@ -107,3 +107,44 @@ fn codes_are_the_documents() {
         assert!(text.contains(&format!("| {code} |")), "exit code {code}");
     }
 }
+
+/// Name, value: the bounds as the code has them.
+macro_rules! caps {
+    ($($name:ident),* $(,)?) => { [$((stringify!($name), u64::try_from(rouse_agent_protocol::$name).expect("it fits"))),*] };
+}
+
+#[test]
+fn caps_are_the_documents() {
+    let all = caps![
+        MAX_CONTROL_BYTES,
+        MAX_FRAME_BYTES,
+        MAX_MESSAGE_BYTES,
+        MAX_LISTED,
+        MAX_NAME_BYTES,
+        MAX_COMMANDS,
+        MAX_HELLO_TEXT,
+        MAX_HELLO_WORDS,
+        MAX_HELLO_SECONDS,
+        MAX_STRANGER_SECONDS,
+        MAX_STRANGERS,
+        MAX_CONNECTIONS,
+        MAX_LOG_BYTES,
+        MAX_UPLOAD_FILES,
+        MAX_UPLOAD_BYTES,
+        MAX_PATH_BYTES,
+        MAX_PROPERTIES_BYTES,
+        MAX_PROPERTIES,
+        MAX_PROPERTY_NAME,
+        MAX_PROPERTY_BYTES,
+    ];
+    let source = include_str!("../src/caps.rs");
+    assert_eq!(source.matches("pub const ").count(), all.len(), "every cap is looked at");
+    let text = document();
+    for (name, value) in all {
+        let row = text.lines().find(|line| line.starts_with("| ") && line.contains(&format!("`{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+        let bound = row.split('|').nth(2).unwrap_or_default();
+        let numbers: Vec<&str> = bound.split(|c: char| !c.is_ascii_digit()).collect();
+        assert!(numbers.contains(&value.to_string().as_str()), "{name} is {value}, and the row says {bound}");
+    }
+}

@@ -57,9 +57,9 @@ pub fn unpack(archive: &mut impl Read, into: OwnedFd) -> Result<(), UnpackError>
         let dir = root.make_dirs(parents).map_err(disk)?;
         let place = Place { dir, name: OsStr::from_bytes(last) };
         match kind {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                write(&mut entry, &place, &disk)?
-            }
+            EntryType::Regular | EntryType::Continuous => write(&mut entry, &place, &disk)?,
+            // Some bytes of it unpack to as many as it likes.
+            EntryType::GNUSparse => return Err(refused("is a sparse file")),
             EntryType::Directory => place.make_dir().map_err(disk)?,
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
@@ -226,7 +226,7 @@ mod tests {
         let dir = outer.path().join("in");
         fs::create_dir(&dir).unwrap();
         symlink("..", dir.join("trap")).unwrap();
-        let cases: [&[(&str, EntryType, &str)]; 12] = [
+        let cases: [&[(&str, EntryType, &str)]; 13] = [
             &[("../x", FILE, "")],
             &[("/x", FILE, "")],
             &[("a/../../x", FILE, "")],
@@ -239,6 +239,7 @@ mod tests {
             &[("h", EntryType::Link, "../x")],
             &[("h", EntryType::Link, "/etc/passwd")],
             &[("dev", EntryType::Char, "")],
+            &[("holes", EntryType::GNUSparse, "")],
         ];
         for entries in cases {
             let error = run(&dir, entries).unwrap_err();

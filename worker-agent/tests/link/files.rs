@@ -212,10 +212,10 @@ pub async fn archives_are_unpacked_and_clean_leaves_nothing_old(agent: Agent) {
 }
 
 pub async fn archives_that_lead_out_are_refused(agent: Agent) {
-    use tar::EntryType::{Char, Link, Regular, Symlink};
+    use tar::EntryType::{Char, GNUSparse, Link, Regular, Symlink};
     let (rig, mut link) = Rig::attached(agent).await;
     fs::create_dir_all(rig.work("src")).unwrap();
-    let cases: [&[(&str, tar::EntryType, &str)]; 8] = [
+    let cases: [&[(&str, tar::EntryType, &str)]; 9] = [
         &[("../x", Regular, "bad")],
         &[("/tmp/rouse-x", Regular, "bad")],
         &[("l", Symlink, "/etc/passwd")],
@@ -224,6 +224,7 @@ pub async fn archives_that_lead_out_are_refused(agent: Agent) {
         &[("d", Symlink, "e"), ("d/x", Regular, "bad")],
         &[("h", Link, "../x")],
         &[("c", Char, "")],
+        &[("holes", GNUSparse, "")],
     ];
     for (id, entries) in (1..).zip(cases) {
         rig.files.lock().unwrap().offered.insert("/files/t".into(), tar_of(entries));

@@ -65,7 +65,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("sqlx", &[]),
     ("rusqlite", &[]),
     // docs/adr/0005
-    ("rouse_agent_protocol", &["agent_link", "builds", "fleet", "logs", "switchboard"]),
+    ("rouse_agent_protocol", &["agent_link", "artifacts", "builds", "fleet", "logs", "switchboard"]),
 ];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
