@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MAX_LISTED, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_UPLOAD_FILES, StreamId};
+use crate::{MAX_LISTED, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_UPLOAD_FILES, StreamId};
 
 /// Kept by the agent until the master says `forget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ impl Outcome {
     pub fn capped(mut self) -> Self {
         // A command has one stream.
         self.streams.truncate(1);
+        if let Some(NoRoom { path, .. }) = &mut self.no_room {
+            path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
+        }
         match &mut self.kind {
             OutcomeKind::Stopped { reason: text }
             | OutcomeKind::CouldNotStart { message: text }
@@ -213,6 +216,7 @@ mod tests {
             cpu_us: None,
             oom_killed: false,
             leftovers: 0,
+            no_room: None,
         }
     }
 
