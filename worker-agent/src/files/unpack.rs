@@ -185,6 +185,9 @@ mod tests {
                 header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
             }
             header.set_size(body.len() as u64);
+            if let (true, Some(gnu)) = (kind.is_gnu_sparse(), header.as_gnu_mut()) {
+                gnu.realsize = *b"00000000000\0";
+            }
             header.set_cksum();
             out.extend_from_slice(header.as_bytes());
             out.extend_from_slice(body.as_bytes());

@@ -180,6 +180,9 @@ fn tar_of(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
         }
         let body = if link { "" } else { content };
         header.set_size(body.len() as u64);
+        if let (true, Some(gnu)) = (kind.is_gnu_sparse(), header.as_gnu_mut()) {
+            gnu.realsize = *b"00000000000\0";
+        }
         header.set_cksum();
         builder.append(&header, body.as_bytes()).unwrap();
     }
