@@ -15,6 +15,7 @@ mod flush;
 mod frames;
 mod intake;
 mod lines;
+mod pieces;
 mod read;
 mod seal;
 mod segment;

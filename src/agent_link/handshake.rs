@@ -244,5 +244,6 @@ pub(super) fn welcome(
         grace_s: QUIET.as_secs_f64(),
         expiry_s: rouse_model::worker::DEAD_MAN.as_secs_f64(),
         spool_bytes: None,
+        packed: true,
     }))
 }

@@ -330,7 +330,7 @@ impl Session {
                 return Err("a frame could not be read");
             }
         };
-        let stream = frame.stream;
+        let stream = frame.stream();
         if !self.streams.contains_key(&LogId(stream.0)) {
             return self.take_foreign(stream).await;
         }
@@ -343,6 +343,10 @@ impl Session {
             Err(error @ crate::logs::AcceptError::Gap { .. }) => {
                 self.door.refused("protocol", &error.to_string()).await;
                 Err("output with a gap")
+            }
+            Err(error @ crate::logs::AcceptError::Damaged { .. }) => {
+                self.door.refused("protocol", &error.to_string()).await;
+                Err("output that does not unpack")
             }
             Err(error) => {
                 tracing::warn!(%error, worker = %self.door.worker, "output could not be taken");

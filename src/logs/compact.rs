@@ -3,8 +3,8 @@
 //! The new objects are stored first, one batch swaps the rows, and then the old objects go. Whatever is killed in between leaves objects
 //! without a row, which [`Logs::collect_orphans`] finds.
 
-use super::flush::cut;
 use super::frames::Block;
+use super::pieces::Run;
 use super::segment::{BLOCK, Builder, Segment, unpack};
 use super::{LogError, Logs};
 use futures::TryStreamExt;
@@ -158,12 +158,10 @@ impl Compaction<'_> {
     }
 
     async fn pack(&mut self) -> Result<(), LogError> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let Some(pending) = self.pending.take().filter(|p| !p.frames.is_empty()) else { return Ok(()) };
         let end = pending.end();
         self.begun.get_or_insert((pending.first_byte, pending.start.next));
-        for block in cut(pending) {
-            self.builder.add(&block, STORED_LEVEL).map_err(LogError::Compress)?;
-        }
+        Run::from(pending).store(&mut self.builder, STORED_LEVEL).map_err(LogError::Compress)?;
         self.store_if_large(end, None).await
     }
 

@@ -2,11 +2,12 @@
 //!
 //! The state's lock is held for moments and never across a wait; the gate is held by whoever writes or reads the row.
 
-use super::frames::{Block, Frame};
+use super::frames::{Damaged, Frame};
 use super::intake::{AgentClock, Watcher};
 use super::lines::Splitter;
-use rouse_agent_protocol::StreamFrame;
+use super::pieces::{Packed, Piece, Run, is_sound, unpacked};
 use rouse_agent_protocol::masking::{GapError, Masks, StreamMasker};
+use rouse_agent_protocol::{Frame as Incoming, PackedFrame, StreamFrame};
 use rouse_model::logs::{Log, LogSegment};
 use rouse_model::{LogId, Timestamp};
 use std::collections::VecDeque;
@@ -42,6 +43,15 @@ pub(super) enum Phase {
     Closed,
 }
 
+/// Why a frame is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Gap(#[from] GapError),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub phase: Phase,
@@ -55,7 +65,7 @@ pub(super) struct State {
     pub splitter: Splitter,
     pub next_seq: i64,
     /// Masked bytes from `base` on.
-    pub frames: VecDeque<Frame>,
+    pub pieces: VecDeque<Piece>,
     /// End of the stored bytes, of those in memory, and of those that came.
     pub durable: u64,
     pub settled: u64,
@@ -82,7 +92,7 @@ impl Entry {
                 base: 0,
                 splitter: Splitter::default(),
                 next_seq: 0,
-                frames: VecDeque::new(),
+                pieces: VecDeque::new(),
                 durable: 0,
                 settled: 0,
                 received: 0,
@@ -131,7 +141,7 @@ impl Entry {
         {
             let mut state = self.lock();
             state.phase = Phase::Closed;
-            state.frames.clear();
+            state.pieces.clear();
             state.charges.clear();
             state.charged = 0;
         }
@@ -153,11 +163,41 @@ impl State {
     }
 
     /// Takes a frame in; answers whether there is something new to store.
-    pub(super) fn take(&mut self, frame: StreamFrame, clock: AgentClock, cap: u64) -> Result<bool, GapError> {
+    pub(super) fn take(&mut self, frame: Incoming, clock: AgentClock, cap: u64) -> Result<bool, Refusal> {
         if self.settled >= cap {
             self.received = self.received.max(frame.end());
             return Ok(false);
         }
+        match frame {
+            Incoming::Plain(frame) => Ok(self.take_plain(frame, clock, cap)?),
+            Incoming::Packed(frame) if !is_sound(&frame) => Err(Damaged.into()),
+            Incoming::Packed(frame) if self.may_keep(&frame, cap) => {
+                self.keep(frame, clock);
+                Ok(true)
+            }
+            Incoming::Packed(frame) => {
+                let bytes = unpacked(&frame)?;
+                Ok(self.take_plain(frame.plain(bytes), clock, cap)?)
+            }
+        }
+    }
+
+    /// Whether packed lines can be stored as they came: they go on exactly here, all of them are kept, and nothing in them is masked.
+    fn may_keep(&self, frame: &PackedFrame, cap: u64) -> bool {
+        let here = frame.offset == self.received && self.received == self.settled;
+        here && frame.end() <= cap
+            && self.masks.as_ref().is_some_and(Masks::is_empty)
+            && self.masker.is_none()
+    }
+
+    fn keep(&mut self, frame: PackedFrame, clock: AgentClock) {
+        (self.received, self.settled) = (frame.end(), frame.end());
+        let PackedFrame { offset, channel, at_us, length, lines, packed: bytes, .. } = frame;
+        let at = clock.at(at_us);
+        self.pieces.push_back(Piece::Packed(Packed { offset, channel, at, length, lines, bytes }));
+    }
+
+    fn take_plain(&mut self, frame: StreamFrame, clock: AgentClock, cap: u64) -> Result<bool, GapError> {
         if frame.offset > self.received {
             return Err(GapError { expected: self.received, got: frame.offset });
         }
@@ -190,7 +230,7 @@ impl State {
         let frame = Frame { offset: frame.offset, channel: frame.channel, at, bytes: frame.bytes };
         if let Some(frame) = frame.within(self.settled, cap) {
             self.settled = frame.end();
-            self.frames.push_back(frame);
+            self.pieces.push_back(Piece::Plain(frame));
         }
     }
 
@@ -233,22 +273,23 @@ impl State {
     pub(super) fn rebase(&mut self, to: u64, splitter: Splitter) {
         self.base = to;
         self.splitter = splitter;
-        while self.frames.front().is_some_and(|f| f.end() <= to) {
-            self.frames.pop_front();
+        while self.pieces.front().is_some_and(|piece| piece.end() <= to) {
+            self.pieces.pop_front();
         }
-        if let Some(front) = self.frames.front_mut()
-            && let Some(rest) = front.within(to, u64::MAX)
+        if let Some(front) = self.pieces.front_mut()
+            && front.offset() < to
+            && let Some(rest) = front.clone().frame().within(to, u64::MAX)
         {
-            *front = rest;
+            *front = Piece::Plain(rest);
         }
     }
 
-    /// What stands in memory, as one block.
-    pub(super) fn block(&self) -> Block {
-        Block {
+    /// What stands in memory.
+    pub(super) fn run(&self) -> Run {
+        Run {
             first_byte: self.base,
             start: self.splitter.clone(),
-            frames: self.frames.iter().cloned().collect(),
+            pieces: self.pieces.iter().cloned().collect(),
         }
     }
 }

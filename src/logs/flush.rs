@@ -1,9 +1,9 @@
 //! Writing: what has come is stored as a segment once it is a mebibyte or two seconds old, or in the row while it is short.
 
 use super::entry::{Entry, Phase, State};
-use super::frames::Block;
 use super::lines::Splitter;
-use super::segment::{BLOCK, Builder};
+use super::pieces::Run;
+use super::segment::Builder;
 use super::{LogError, Logs};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -86,15 +86,15 @@ impl Logs {
     /// Stores what is there now.
     async fn flush(&self, entry: &Entry) -> Result<(), LogError> {
         let _alone = entry.gate.lock().await;
-        let (block, row, next_seq) = {
+        let (run, row, next_seq) = {
             let state = entry.lock();
             let (Phase::Open, Some(row)) = (state.phase, &state.row) else { return Ok(()) };
             if state.settled == state.durable {
                 return Ok(());
             }
-            (state.block(), row.clone(), state.next_seq)
+            (state.run(), row.clone(), state.next_seq)
         };
-        let mut written = self.write(row, block, next_seq, false).await?;
+        let mut written = self.write(row, run, next_seq, false).await?;
         let mut batch = Batch::new("log.flush");
         batch.update(&mut written.row);
         if let Some(segment) = &written.segment {
@@ -138,34 +138,30 @@ impl Logs {
         state.watchers.iter().for_each(|w| w.say(log, to));
     }
 
-    /// The row and, where the bytes are too many for it, the segment that hold the block; the segment's object is in the store.
+    /// The row and, where the bytes are too many for it, the segment that hold what has come; the segment's object is in the store.
     pub(super) async fn write(
         &self,
         mut row: Log,
-        block: Block,
+        mut run: Run,
         next_seq: i64,
         last: bool,
     ) -> Result<Written, LogError> {
-        let (first_byte, first_line, end) = (block.first_byte, block.start.next, block.end());
-        let mut splitter = block.start.clone();
-        for frame in &block.frames {
-            splitter.push(frame.channel, frame.at, &frame.bytes, &mut |_| {});
-        }
-        if last {
-            splitter.finish(&mut |_| {});
-        }
+        let (first_byte, first_line, end) = (run.first_byte, run.start.next, run.end());
         row.bytes = end.cast_signed();
-        row.lines = splitter.next;
         row.inline = None;
         if end - first_byte <= self.inner.limits.inline_bytes {
+            let (block, mut splitter) = run.block();
             let tail = block.encode();
             if tail.len() as u64 <= self.inner.limits.inline_bytes * INLINE_OVERHEAD as u64 {
                 row.inline = Some(tail);
+                row.lines = lines_at(&mut splitter, last);
                 return Ok(Written { row, segment: None, splitter, end });
             }
+            run = block.into();
         }
         let key = self.key(row.id, first_byte, end);
-        let object = compressed(block).await?;
+        let (object, mut splitter) = compressed(run).await?;
+        row.lines = lines_at(&mut splitter, last);
         self.put("log.put", &key, object).await?;
         let segment = LogSegment {
             log: row.id,
@@ -192,9 +188,17 @@ impl Logs {
     }
 }
 
-async fn compressed(block: Block) -> Result<Bytes, LogError> {
-    let size: usize = block.frames.iter().map(|f| f.bytes.len()).sum();
-    let work = move || segment_of(block).map_err(LogError::Compress);
+/// How many lines there are; at a log's end those that no line end follows count.
+fn lines_at(splitter: &mut Splitter, last: bool) -> i64 {
+    if last {
+        splitter.finish(&mut |_| {});
+    }
+    splitter.next
+}
+
+async fn compressed(run: Run) -> Result<(Bytes, Splitter), LogError> {
+    let size = run.size();
+    let work = move || segment_of(run).map_err(LogError::Compress);
     if size <= BLOCKING {
         return work();
     }
@@ -204,27 +208,8 @@ async fn compressed(block: Block) -> Result<Bytes, LogError> {
     }
 }
 
-fn segment_of(block: Block) -> std::io::Result<Bytes> {
+fn segment_of(run: Run) -> std::io::Result<(Bytes, Splitter)> {
     let mut builder = Builder::default();
-    for block in cut(block) {
-        builder.add(&block, LIVE_LEVEL)?;
-    }
-    Ok(builder.finish())
-}
-
-/// Blocks of at most a mebibyte each.
-pub(super) fn cut(block: Block) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut splitter = block.start.clone();
-    let mut current = Block { frames: Vec::new(), ..block };
-    for frame in block.frames {
-        if frame.end() - current.first_byte > BLOCK && !current.frames.is_empty() {
-            let next = Block { first_byte: frame.offset, start: splitter.clone(), frames: Vec::new() };
-            blocks.push(std::mem::replace(&mut current, next));
-        }
-        splitter.push(frame.channel, frame.at, &frame.bytes, &mut |_| {});
-        current.frames.push(frame);
-    }
-    blocks.push(current);
-    blocks
+    let splitter = run.store(&mut builder, LIVE_LEVEL)?;
+    Ok((builder.finish(), splitter))
 }

@@ -62,28 +62,26 @@ impl Block {
     pub(super) fn encode(&self) -> Vec<u8> {
         let size: usize = self.frames.iter().map(|f| f.bytes.len() + 8).sum();
         let mut out = Vec::with_capacity(size + 64);
-        out.push(VERSION);
-        number(&mut out, self.first_byte);
-        number(&mut out, self.start.next.cast_unsigned());
         let mut clock = self.frames.first().map_or(Timestamp(0), |f| f.at);
-        number(&mut out, zigzag(clock.0));
-        for lane in &self.start.lanes {
-            text(&mut out, lane.style.prefix().as_bytes());
-            match &lane.open {
-                None => out.push(0),
-                Some(open) => {
-                    out.push(1);
-                    number(&mut out, zigzag(open.at.0));
-                    text(&mut out, &open.head);
-                }
-            }
-        }
+        head(&mut out, self.first_byte, &self.start, clock);
         for frame in &self.frames {
-            out.push(frame.channel as u8);
-            number(&mut out, zigzag(frame.at.0.wrapping_sub(clock.0)));
+            frame_head(&mut out, frame.channel, frame.at.0.wrapping_sub(clock.0), frame.bytes.len());
             clock = frame.at;
-            text(&mut out, &frame.bytes);
+            out.extend_from_slice(&frame.bytes);
         }
+        out
+    }
+
+    /// All of a block of one frame but the frame's bytes, which follow it.
+    pub(super) fn encode_before(
+        first_byte: u64,
+        start: &Splitter,
+        (channel, at): (Channel, Timestamp),
+        length: usize,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        head(&mut out, first_byte, start, at);
+        frame_head(&mut out, channel, 0, length);
         out
     }
 
@@ -113,6 +111,30 @@ impl Block {
         }
         Ok(Self { first_byte, start, frames })
     }
+}
+
+fn head(out: &mut Vec<u8>, first_byte: u64, start: &Splitter, clock: Timestamp) {
+    out.push(VERSION);
+    number(out, first_byte);
+    number(out, start.next.cast_unsigned());
+    number(out, zigzag(clock.0));
+    for lane in &start.lanes {
+        text(out, lane.style.prefix().as_bytes());
+        match &lane.open {
+            None => out.push(0),
+            Some(open) => {
+                out.push(1);
+                number(out, zigzag(open.at.0));
+                text(out, &open.head);
+            }
+        }
+    }
+}
+
+fn frame_head(out: &mut Vec<u8>, channel: Channel, after_us: i64, length: usize) {
+    out.push(channel as u8);
+    number(out, zigzag(after_us));
+    number(out, length as u64);
 }
 
 fn number(out: &mut Vec<u8>, mut value: u64) {

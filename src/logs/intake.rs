@@ -1,10 +1,11 @@
 //! The way in: frames from agents' sessions, in order, each once.
 
-use super::entry::{Entry, Phase};
+use super::entry::{Entry, Phase, Refusal};
 use super::frames::Block;
+use super::pieces::Piece;
 use super::segment::Segment;
 use super::{LogError, Logs};
-use rouse_agent_protocol::StreamFrame;
+use rouse_agent_protocol::Frame;
 use rouse_model::logs::Log;
 use rouse_model::{LogId, Timestamp};
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub enum AcceptError {
     Closed { log: LogId },
     #[error("output of log {log} goes on at {got} and was expected at {expected}")]
     Gap { log: LogId, expected: u64, got: u64 },
+    #[error("output of log {log} up to {end} does not unpack to what it says")]
+    Damaged { log: LogId, end: u64 },
     #[error("log {log} was not opened by its build")]
     NotOpen { log: LogId },
     #[error("take output in")]
@@ -95,10 +98,16 @@ impl Logs {
     /// Takes a frame, once there is room. What was taken before is trimmed off. It is durable when [`Progress`] says so.
     ///
     /// # Errors
-    /// See [`AcceptError`]; after [`AcceptError::Gap`] the connection is of no use.
-    pub async fn accept(&self, log: LogId, clock: AgentClock, frame: StreamFrame) -> Result<(), AcceptError> {
+    /// See [`AcceptError`]; after [`AcceptError::Gap`] and [`AcceptError::Damaged`] the connection is of no use.
+    pub async fn accept(
+        &self,
+        log: LogId,
+        clock: AgentClock,
+        frame: impl Into<Frame>,
+    ) -> Result<(), AcceptError> {
+        let frame = frame.into();
         let entry = self.opened(log).await?;
-        let cost = frame.bytes.len() + OVERHEAD;
+        let (cost, end) = (frame.size() + OVERHEAD, frame.end());
         self.wait_for_room(&entry, cost).await;
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.inner.budget).acquire_many_owned(permits).await else {
@@ -114,10 +123,9 @@ impl Logs {
                 Phase::Unread | Phase::Open => {}
             }
             let was_settled = state.settled > state.durable;
-            let grew = state.take(frame, clock, cap).map_err(|gap| AcceptError::Gap {
-                log,
-                expected: gap.expected,
-                got: gap.got,
+            let grew = state.take(frame, clock, cap).map_err(|refusal| match refusal {
+                Refusal::Gap(gap) => AcceptError::Gap { log, expected: gap.expected, got: gap.got },
+                Refusal::Damaged(_) => AcceptError::Damaged { log, end },
             })?;
             if state.settled < cap || grew {
                 state.charge(cost, permit);
@@ -255,7 +263,7 @@ impl Logs {
         let mut state = entry.lock();
         let stored = row.bytes.cast_unsigned();
         (state.base, state.splitter, state.next_seq) = (block.first_byte, block.start, next_seq);
-        state.frames = block.frames.into();
+        state.pieces = block.frames.into_iter().map(Piece::Plain).collect();
         (state.durable, state.settled, state.received) = (stored, stored, stored);
         state.row = Some(row);
         state.phase = Phase::Open;

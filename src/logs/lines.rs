@@ -10,7 +10,7 @@ use rouse_model::Timestamp;
 use serde::{Serialize, Serializer};
 
 /// Most bytes of one shown line.
-pub(super) const MAX_LINE: usize = 16 * 1024;
+pub(super) const MAX_LINE: usize = rouse_agent_protocol::MAX_LINE_BYTES;
 /// How many bytes past the limit are looked at to find a good cut.
 const MARGIN: usize = 4;
 
@@ -140,6 +140,17 @@ impl Splitter {
             self.add(channel, at, part, ended, sink);
             bytes = rest;
         }
+    }
+
+    /// Whether what comes next on a channel begins a line.
+    pub(super) fn at_line_start(&self, channel: Channel) -> bool {
+        self.lanes[channel as usize].open.is_none()
+    }
+
+    /// Takes lines of a channel as counted: whole ones, none of them long or with an escape sequence.
+    pub(super) fn skip(&mut self, channel: Channel, lines: u32) {
+        self.touched = channel as usize;
+        self.next += i64::from(lines);
     }
 
     fn add(

@@ -3,6 +3,7 @@
 use super::entry::{Entry, Phase};
 use super::frames::{Block, Frame};
 use super::lines::Splitter;
+use super::pieces::Piece;
 use super::segment::Segment;
 use super::{LogError, Logs};
 use rouse_model::LogId;
@@ -186,10 +187,14 @@ impl Reader {
         if self.offset >= state.settled {
             return Some(Got::Nothing);
         }
-        let from = state.frames.partition_point(|f| f.end() <= self.offset);
+        let from = state.pieces.partition_point(|piece| piece.end() <= self.offset);
         let enough = self.offset + BATCH;
-        let frames = state.frames.range(from..).take_while(|f| f.offset < enough);
-        Some(Got::Frames(frames.filter_map(|f| f.within(self.offset, u64::MAX)).collect()))
+        let pieces = state.pieces.range(from..).take_while(|piece| piece.offset() < enough);
+        let pieces: Vec<Piece> = pieces.cloned().collect();
+        // The writer does not wait for what is unpacked here.
+        drop(state);
+        let frames = pieces.into_iter().filter_map(|piece| piece.frame().within(self.offset, u64::MAX));
+        Some(Got::Frames(frames.collect()))
     }
 
     async fn in_store(&mut self) -> Result<Option<Got>, LogError> {

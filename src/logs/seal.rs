@@ -27,7 +27,7 @@ impl Logs {
             return Ok(batch);
         }
         let cap = self.inner.limits.log_bytes;
-        let (block, row, next_seq, received) = {
+        let (run, row, next_seq, received) = {
             let mut state = entry.lock();
             let Some(row) = state.row.clone() else { return Err(LogError::Unknown(log)) };
             if state.phase == Phase::Closed {
@@ -35,10 +35,10 @@ impl Logs {
             }
             state.phase = Phase::Sealing;
             state.finish(cap);
-            (state.block(), row, state.next_seq, state.received)
+            (state.run(), row, state.next_seq, state.received)
         };
-        let kept = block.end();
-        let mut written = self.write(row, block, next_seq, true).await?;
+        let kept = run.end();
+        let mut written = self.write(row, run, next_seq, true).await?;
         written.row.sealed = true;
         written.row.note = note_of(note, kept, received, end);
         entry.lock().sealed_as = Some((written.row.clone(), written.segment));

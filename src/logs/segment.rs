@@ -1,13 +1,15 @@
 //! Segments: immutable objects of one or more compressed blocks, with an index at the end that says where each begins.
 //!
 //! ```text
-//! segment = block (zstd) … | index entry … | number of entries u32 | "ROUSELG1"
+//! segment = block (one or more zstd frames) … | index entry … | number of entries u32 | "ROUSELG1"
 //! entry   = first byte u64 | number of the first line u64 | time i64 | position u64 | length u32 | length before compression u32
 //! ```
 //! All big endian. Whoever wants a byte or a line reads the index and one block.
 
 use super::LogError;
 use super::frames::{Block, Damaged};
+use super::lines::Splitter;
+use super::pieces::Packed;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -58,6 +60,26 @@ impl Builder {
                 position: 0,
                 length: 0,
                 unpacked: u32::try_from(unpacked.len()).map_err(std::io::Error::other)?,
+            },
+            &packed,
+        );
+        Ok(())
+    }
+
+    /// A block of packed lines: what stands before them and the lines as they came, two zstd frames that unpack as one.
+    pub(super) fn add_lines(&mut self, start: &Splitter, lines: &Packed) -> std::io::Result<()> {
+        let length = lines.length as usize;
+        let before = Block::encode_before(lines.offset, start, (lines.channel, lines.at), length);
+        let mut packed = zstd::bulk::compress(&before, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        packed.extend_from_slice(&lines.bytes);
+        self.add_packed(
+            Entry {
+                first_byte: lines.offset,
+                first_line: start.next,
+                at: lines.at,
+                position: 0,
+                length: 0,
+                unpacked: u32::try_from(before.len() + length).map_err(std::io::Error::other)?,
             },
             &packed,
         );

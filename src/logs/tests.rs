@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod holding;
+mod packed;
 mod reading;
 
 pub(super) struct Bench {

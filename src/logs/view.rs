@@ -295,17 +295,18 @@ impl Logs {
         if let Some(entry) = self.known(log)
             && self.load(&entry).await.is_ok()
         {
-            let block = {
+            let run = {
                 let state = entry.lock();
                 let live = matches!(state.phase, super::entry::Phase::Open | super::entry::Phase::Sealing);
-                live.then(|| state.block())
+                live.then(|| state.run())
             };
-            if let Some(block) = block {
-                let mut splitter = block.start.clone();
-                for frame in &block.frames {
-                    splitter.push(frame.channel, frame.at, &frame.bytes, &mut |_| {});
-                }
-                return Ok(LogStatus { bytes: block.end(), lines: splitter.next, sealed: false, note: None });
+            if let Some(run) = run {
+                return Ok(LogStatus {
+                    bytes: run.end(),
+                    lines: run.lines().next,
+                    sealed: false,
+                    note: None,
+                });
             }
         }
         let row = self.inner.store.log(log).await?.ok_or(LogError::Unknown(log))?;

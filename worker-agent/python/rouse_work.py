@@ -36,6 +36,10 @@ def tree(chosen):
     found = [pid for pid, process in table.items() if pid != me and chosen(pid, process[1], process[0] == me)]
     for pid in found: found += below[pid]  # goes on over what it adds
     return {(pid, table[pid][2]) for pid in found if not table[pid][3]}
+def children():
+    """Those of the agent itself, at once where the kernel lists them."""
+    tasks = os.listdir("/proc/self/task") if LINUX else ()
+    return [int(pid) for task in tasks for pid in read_text(f"/proc/self/task/{task}/children").split()]
 def kill(members, number):
     for pid, _ in members:
         with suppress(OSError): os.kill(pid, number)
@@ -123,7 +127,9 @@ def supervise(agent, command, args, pid, ends):
         if not command.ended: step(at)
     # What it left behind may end by itself, is then terminated, then killed. A look may miss a process in the making, the kernel does not.
     terminate = clock() + (0 if why else 0.2); killing = terminate + (0 if why and not rungs else 1)
-    while (empty < 4 or len(agent.runs) == 1) and clock() < killing + 5 and not agent.childless:
+    while (empty < 4 or len(agent.runs) == 1) and clock() < killing + 30 and not agent.childless:
+        # A look at everything takes too long for what forks on: each generation comes to the agent, and is hit there.
+        if clock() >= killing: kill([(child, None) for child in children() if owns(child, None, True)], signal.SIGKILL)
         members = tree(owns); empty = 0 if members else empty + 1
         if clock() >= killing or clock() >= terminate and not told: told |= kill(members, signal.SIGKILL if clock() >= killing else signal.SIGTERM)
         step(clock() + (0.01 if members else 0.001))

@@ -5,6 +5,7 @@
 mod connect;
 mod deadman;
 mod identity;
+mod packer;
 mod resolve;
 mod session;
 mod tls;

@@ -1,7 +1,8 @@
 //! Output that is not durable yet: kept in memory up to a bound, then in a file, and past that there is no room, so that the reader
 //! stops reading the pipe.
 //!
-//! Owns the bytes and, for each stream, how far the present connection has been sent them. Knows nothing of processes or sockets.
+//! Owns the bytes and, for each stream, how far the present connection has been sent them. Knows nothing of processes or sockets. Where much
+//! waits, it is given out as whole lines, which may be packed on the way.
 
 mod file;
 #[cfg(test)]
@@ -11,9 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use bytes::Bytes;
+use memchr::memchr;
 use rouse_agent_protocol::{
     Channel, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, StreamFrame, StreamId, StreamReport, encode_frame,
-    encode_frame_header,
+    encode_frame_header, packable,
 };
 
 pub use file::SpoolFile;
@@ -27,6 +29,9 @@ pub const DISK_BYTES: u64 = 256 * 1024 * 1024;
 /// What a piece costs beside its bytes.
 const PIECE_OVERHEAD: usize = 128;
 
+/// Fewer bytes than this are sent as they are.
+const PACKED_BYTES: usize = 32 * 1024;
+
 #[derive(Debug)]
 pub struct Spool {
     streams: BTreeMap<StreamId, Stream>,
@@ -36,6 +41,17 @@ pub struct Spool {
     disk_bytes: u64,
     /// The stream that was sent last: the others come first.
     last: StreamId,
+    /// The master takes packed frames.
+    packed: bool,
+}
+
+/// What is to be sent next.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A frame as it is sent.
+    Frame(Bytes),
+    /// So many lines, which may be packed.
+    Lines(StreamFrame, u32),
 }
 
 /// The pieces cover `[from', to)` without a gap, where `from' ≤ from` as a piece goes only when all of it is durable.
@@ -45,6 +61,10 @@ struct Stream {
     to: u64,
     /// How far it was sent on this connection.
     sent: u64,
+    /// By channel: what was sent ends within a line.
+    within: [bool; Channel::ALL.len()],
+    /// Up to here nothing can be packed.
+    plain_to: u64,
     pieces: VecDeque<Piece>,
 }
 
@@ -70,11 +90,85 @@ impl Piece {
     fn end(&self) -> u64 {
         self.offset + self.length as u64
     }
+
+    fn bytes(&self, file: &SpoolFile) -> io::Result<Bytes> {
+        match &self.place {
+            Place::Memory(frame) => Ok(frame.slice(FRAME_HEADER_BYTES..)),
+            Place::File { position } => file.read(*position, self.length),
+        }
+    }
+}
+
+impl Stream {
+    /// The pieces of one channel that come next, as many as one frame holds.
+    fn run(&self) -> impl Iterator<Item = &Piece> {
+        let at = self.pieces.partition_point(|piece| piece.end() <= self.sent);
+        let channel = self.pieces.get(at).map(|piece| piece.channel);
+        let most = self.sent + MAX_FRAME_BYTES as u64;
+        self.pieces.range(at..).take_while(move |piece| Some(piece.channel) == channel && piece.offset < most)
+    }
+
+    /// Whether so much waits that it may be packed.
+    fn is_long(&self) -> bool {
+        let end = self.run().last().map_or(0, Piece::end);
+        self.sent >= self.plain_to && end - self.sent >= PACKED_BYTES as u64
+    }
+
+    /// The whole lines that come next, where that is worth while.
+    fn lines(&mut self, stream: StreamId, file: &SpoolFile) -> io::Result<Option<Outgoing>> {
+        let Some(first) = self.run().next() else { return Ok(None) };
+        let (channel, at_us) = (first.channel, first.at_us);
+        if self.within[channel as usize] || !self.is_long() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(MAX_FRAME_BYTES);
+        for piece in self.run() {
+            let skip = self.sent.saturating_sub(piece.offset) as usize;
+            let room = MAX_FRAME_BYTES - bytes.len();
+            let part = piece.bytes(file)?;
+            bytes.extend_from_slice(&part[skip..part.len().min(skip + room)]);
+        }
+        let (length, lines) = packable(&bytes);
+        if length < PACKED_BYTES {
+            self.plain_to = self.sent + bytes.len() as u64;
+            return Ok(None);
+        }
+        bytes.truncate(length);
+        let frame = StreamFrame { stream, channel, offset: self.sent, at_us, bytes: bytes.into() };
+        self.sent = frame.end();
+        Ok(Some(Outgoing::Lines(frame, lines)))
+    }
+
+    /// The next piece, or, where much waits behind it, what of it is left of a line.
+    fn plain(&mut self, stream: StreamId, file: &SpoolFile, packed: bool) -> io::Result<Option<Outgoing>> {
+        let until_line_end = packed && self.is_long();
+        let Some(piece) = self.run().next() else { return Ok(None) };
+        let (channel, at_us, offset) = (piece.channel, piece.at_us, self.sent);
+        let whole = piece.bytes(file)?;
+        let mut bytes = whole.slice((self.sent - piece.offset) as usize..);
+        if until_line_end && let Some(end) = memchr(b'\n', &bytes) {
+            bytes.truncate(end + 1);
+        }
+        let frame = match &piece.place {
+            Place::Memory(frame) if bytes.len() == piece.length => frame.clone(),
+            _ => encode_frame(&StreamFrame { stream, channel, offset, at_us, bytes: bytes.clone() }),
+        };
+        self.sent += bytes.len() as u64;
+        self.within[channel as usize] = !bytes.ends_with(b"\n");
+        Ok(Some(Outgoing::Frame(frame)))
+    }
 }
 
 impl Spool {
     pub fn new(file: SpoolFile) -> Self {
-        Self { streams: BTreeMap::new(), memory: 0, file, disk_bytes: DISK_BYTES, last: StreamId(i64::MIN) }
+        Self {
+            streams: BTreeMap::new(),
+            memory: 0,
+            file,
+            disk_bytes: DISK_BYTES,
+            last: StreamId(i64::MIN),
+            packed: false,
+        }
     }
 
     /// A stream must be opened before it is written. Opening twice changes nothing.
@@ -93,6 +187,11 @@ impl Spool {
     /// The master's bound of the file; `None` is our own.
     pub fn set_disk_bytes(&mut self, bytes: Option<u64>) {
         self.disk_bytes = bytes.unwrap_or(DISK_BYTES);
+    }
+
+    /// Whether this connection's master takes packed frames.
+    pub fn set_packed(&mut self, packed: bool) {
+        self.packed = packed;
     }
 
     /// Append bytes to a stream that was opened; to another one they are lost, as nobody wants them. Whoever checks
@@ -148,10 +247,10 @@ impl Spool {
         }
     }
 
-    /// A new connection: nothing has been sent on it.
+    /// A new connection: nothing has been sent on it. Where its lines begin is not known; a guess that is wrong costs the master some work.
     pub fn rewind(&mut self) {
         for entry in self.streams.values_mut() {
-            entry.sent = entry.from;
+            (entry.sent, entry.within, entry.plain_to) = (entry.from, Default::default(), 0);
         }
     }
 
@@ -175,32 +274,19 @@ impl Spool {
     }
 
     /// The next frame to send, the streams taking turns. An error means that the file can't be read back: bytes are lost.
-    pub fn next_frame(&mut self) -> io::Result<Option<Bytes>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Outgoing>> {
         let waiting = |(_, entry): &(&StreamId, &Stream)| entry.sent < entry.to;
         let after = (std::ops::Bound::Excluded(self.last), std::ops::Bound::Unbounded);
         let found = self.streams.range(after).find(waiting).or_else(|| self.streams.iter().find(waiting));
         let Some(stream) = found.map(|(stream, _)| *stream) else { return Ok(None) };
         let Some(entry) = self.streams.get_mut(&stream) else { return Ok(None) };
         self.last = stream;
-        let at = entry.pieces.partition_point(|piece| piece.end() <= entry.sent);
-        let piece = &entry.pieces[at];
-        let skip = (entry.sent - piece.offset) as usize;
-        entry.sent = piece.end();
-        if let (Place::Memory(frame), 0) = (&piece.place, skip) {
-            return Ok(Some(frame.clone()));
+        if self.packed
+            && let Some(lines) = entry.lines(stream, &self.file)?
+        {
+            return Ok(Some(lines));
         }
-        let bytes = match &piece.place {
-            Place::Memory(frame) => frame.slice(FRAME_HEADER_BYTES..),
-            Place::File { position } => self.file.read(*position, piece.length)?,
-        };
-        let frame = StreamFrame {
-            stream,
-            channel: piece.channel,
-            offset: piece.offset + skip as u64,
-            at_us: piece.at_us,
-            bytes: bytes.slice(skip..),
-        };
-        Ok(Some(encode_frame(&frame)))
+        entry.plain(stream, &self.file, self.packed)
     }
 }
 

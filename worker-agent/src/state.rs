@@ -11,7 +11,6 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use rouse_agent_protocol::{
     Command, CommandId, CommandReport, CommandState, FailureClass, MAX_COMMANDS, Outcome, OutcomeKind,
     StreamEnd, StreamId, ToMaster, encode,
@@ -20,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::control::{Control, lock};
-use crate::spool::Spool;
+use crate::spool::{Outgoing, Spool};
 
 /// Ids of forgotten commands that are remembered, against a late repetition.
 const REMEMBERED: usize = 65_536;
@@ -74,7 +73,7 @@ enum Told {
 #[derive(Debug)]
 pub enum Say {
     Control(ToMaster),
-    Frame(Bytes),
+    Output(Outgoing),
 }
 
 impl Shared {
@@ -266,8 +265,8 @@ impl State {
                 return Ok(Some(Say::Control(ToMaster::Finished { command: *id, outcome: outcome.clone() })));
             }
         }
-        if let Some(frame) = self.spool.next_frame()? {
-            return Ok(Some(Say::Frame(frame)));
+        if let Some(output) = self.spool.next_frame()? {
+            return Ok(Some(Say::Output(output)));
         }
         if self.draining && !self.drained_told && self.commands.is_empty() {
             self.drained_told = true;

@@ -50,7 +50,9 @@ fn run(ground: &Ground, work: &'static str, streams: usize, copies: usize) -> Re
         "schedulers:\n  logs: {{force: {{}}, builders: [{}]}}\n  masked: {{force: {{}}, builders: masked}}\n",
         names.join(", ")
     ));
-    let master = Master::start(ground, work, &text, Options::default())?;
+    // The full size is past what is kept of a log unless somebody says otherwise.
+    let flags = vec!["--log-limit".to_owned(), "16GiB".to_owned()];
+    let master = Master::start(ground, work, &text, Options { flags, ..Options::default() })?;
     let expected = Expected::of(&std::fs::read(lines)?, copies);
     let stream = Measured { ground, master: &master, expected: &expected };
     let (mut rate, mut bare, mut masked) = (Samples::default(), Samples::default(), Samples::default());

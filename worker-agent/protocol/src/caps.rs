@@ -4,6 +4,9 @@
 /// Most bytes of output in one stream frame.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 
+/// Most bytes of a line that is shown as one. A longer one is shown as several, and is never in a packed frame.
+pub const MAX_LINE_BYTES: usize = 16 * 1024;
+
 /// Most bytes of one control message, either way. A longer one is a fault of the sender and ends the connection.
 pub const MAX_CONTROL_BYTES: usize = 8 * 1024 * 1024;
 

@@ -1,6 +1,6 @@
 //! The language of the agent link: what a master and the agent inside a worker say to each other.
 //!
-//! Control messages are JSON in text frames ([`ToAgent`], [`ToMaster`]), output travels in binary [`StreamFrame`]s, files by HTTP
+//! Control messages are JSON in text frames ([`ToAgent`], [`ToMaster`]), output travels in binary [`Frame`]s, files by HTTP
 //! beside the link. The crate holds the words, their encoding, the caps that each side checks and the masking that both sides do.
 //! It opens no connection, reads no clock and imports nothing of ours, so that master and agent can be built apart.
 //! The prose for people who write another agent is `docs/reference/agent-protocol.md`.
@@ -21,7 +21,8 @@ pub use command::{
     Action, Command, CommandId, Download, Kill, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
 };
 pub use frame::{
-    Channel, FRAME_HEADER_BYTES, FrameError, StreamFrame, decode_frame, encode_frame, encode_frame_header,
+    Channel, FRAME_HEADER_BYTES, Frame, FrameError, PACKED_HEADER_BYTES, PackedFrame, StreamFrame,
+    decode_frame, encode_frame, encode_frame_header, encode_packed, packable,
 };
 pub use hidden::Hidden;
 pub use join::{Endpoint, JoinDocument};

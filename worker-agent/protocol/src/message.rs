@@ -119,6 +119,9 @@ pub struct Welcome {
     /// Most bytes that the agent keeps on disk for output that is not durable; past it it stops reading. Its own default if absent.
     #[serde(default)]
     pub spool_bytes: Option<u64>,
+    /// The master takes packed frames. An agent that knows none goes on with plain ones.
+    #[serde(default)]
+    pub packed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,6 +118,7 @@ fn caps_are_the_documents() {
     let all = caps![
         MAX_CONTROL_BYTES,
         MAX_FRAME_BYTES,
+        MAX_LINE_BYTES,
         MAX_MESSAGE_BYTES,
         MAX_LISTED,
         MAX_NAME_BYTES,

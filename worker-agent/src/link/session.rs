@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use super::Link;
 use super::connect::{ConnectError, Stream, connect};
 use super::identity::Standing;
+use super::packer::Packer;
 use crate::clock::duration;
 use crate::state::Say;
 
@@ -160,6 +161,7 @@ impl Link {
                 state.durable(durable.stream, durable.to);
             }
             state.set_disk_bytes(welcome.spool_bytes);
+            state.spool.set_packed(welcome.packed);
             state.drain(welcome.drain);
             state.forget(&welcome.forget);
         });
@@ -220,11 +222,12 @@ impl Link {
     /// Everything there is to say, and a heartbeat when there was nothing.
     async fn speak(&self, sink: &mut SplitSink<Socket, Message>, heartbeat: Duration) -> SessionError {
         let mut spoke = Instant::now();
+        let mut packer = Packer::default();
         loop {
             let next = self.shared.lock().next();
             let message = match next {
                 Ok(Some(Say::Control(message))) => text(&message),
-                Ok(Some(Say::Frame(frame))) => Message::Binary(frame),
+                Ok(Some(Say::Output(output))) => Message::Binary(packer.frame(output)),
                 Ok(None) => {
                     if let Err(error) = sink.flush().await {
                         return error.into();

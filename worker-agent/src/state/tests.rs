@@ -35,7 +35,7 @@ fn said(state: &mut State) -> Vec<String> {
             Say::Control(ToMaster::Started { command, .. }) => format!("started {}", command.0),
             Say::Control(ToMaster::Finished { command, .. }) => format!("finished {}", command.0),
             Say::Control(other) => format!("{other:?}"),
-            Say::Frame(_) => "frame".to_owned(),
+            Say::Output(_) => "frame".to_owned(),
         })
         .collect()
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
-    Action, Challenge, Channel, Command, CommandId, Durable, Endpoint, Hello, JOIN_VERSION, JoinDocument,
-    Kill, LINK_PATH, Outcome, OutcomeKind, Program, Run, StreamFrame, StreamId, ToAgent, ToMaster, VERSIONS,
-    Welcome, decode_frame, decode_to_master, encode, signing_bytes,
+    Action, Challenge, Channel, Command, CommandId, Durable, Endpoint, Frame, Hello, JOIN_VERSION,
+    JoinDocument, Kill, LINK_PATH, Outcome, OutcomeKind, Program, Run, StreamFrame, StreamId, ToAgent,
+    ToMaster, VERSIONS, Welcome, decode_frame, decode_to_master, encode, packable, signing_bytes,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -78,6 +78,22 @@ impl Record {
             .entry((frame.stream, frame.channel as u8))
             .or_default()
             .extend_from_slice(&frame.bytes[overlap..]);
+    }
+}
+
+/// What a frame stands for; what it says of itself is checked.
+fn plain(frame: Frame) -> StreamFrame {
+    match frame {
+        Frame::Plain(frame) => frame,
+        Frame::Packed(frame) => {
+            let bytes = zstd::bulk::decompress(&frame.packed, frame.length as usize).expect("it unpacks");
+            assert_eq!(
+                packable(&bytes),
+                (frame.length as usize, frame.lines),
+                "whole lines alone are packed"
+            );
+            frame.plain(bytes.into())
+        }
     }
 }
 
@@ -249,6 +265,7 @@ impl Rig {
             grace_s: 20.0,
             expiry_s: 60.0,
             spool_bytes: None,
+            packed: true,
         }
     }
 
@@ -492,7 +509,7 @@ impl Socket {
                 Some(Ok(Message::Text(text))) => {
                     return Event::Said(decode_to_master(&text).unwrap().expect("a known kind"));
                 }
-                Some(Ok(Message::Binary(bytes))) => return Event::Frame(decode_frame(bytes).unwrap()),
+                Some(Ok(Message::Binary(bytes))) => return Event::Frame(plain(decode_frame(bytes).unwrap())),
                 Some(Ok(Message::Close(frame))) => return Event::Closed(frame.map(|f| f.code.into())),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Event::Closed(None),
