@@ -93,7 +93,7 @@ impl Default for Limits {
             inline_bytes: 16 << 10,
             seal_wait: Duration::from_secs(10),
             compact_at: 4,
-            compacted_bytes: 16 << 20,
+            compacted_bytes: 4 << 20,
         }
     }
 }

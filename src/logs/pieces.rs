@@ -147,7 +147,7 @@ impl Run {
                     if !current.frames.is_empty() {
                         builder.add(&current, level)?;
                     }
-                    builder.add_lines(&splitter, &packed)?;
+                    builder.add_lines(&splitter, &packed, level)?;
                     splitter.skip(packed.channel, packed.lines);
                     current = Block { first_byte: packed.end(), start: splitter.clone(), frames: Vec::new() };
                     continue;

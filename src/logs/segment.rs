@@ -14,6 +14,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use rouse_model::Timestamp;
+use zstd::bulk::Compressor;
 
 const MAGIC: &[u8; 8] = b"ROUSELG1";
 const ENTRY: usize = 40;
@@ -37,10 +38,12 @@ pub(super) struct Entry {
 }
 
 /// A segment in the making.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Builder {
     body: Vec<u8>,
     index: Vec<Entry>,
+    /// Kept from block to block: making one costs more than a small block's compression.
+    compressor: Option<Compressor<'static>>,
 }
 
 impl Builder {
@@ -51,7 +54,7 @@ impl Builder {
 
     pub(super) fn add(&mut self, block: &Block, level: i32) -> std::io::Result<()> {
         let unpacked = block.encode();
-        let packed = zstd::bulk::compress(&unpacked, level)?;
+        let packed = self.compress(&unpacked, level)?;
         self.add_packed(
             Entry {
                 first_byte: block.first_byte,
@@ -67,10 +70,10 @@ impl Builder {
     }
 
     /// A block of packed lines: what stands before them and the lines as they came, two zstd frames that unpack as one.
-    pub(super) fn add_lines(&mut self, start: &Splitter, lines: &Packed) -> std::io::Result<()> {
+    pub(super) fn add_lines(&mut self, start: &Splitter, lines: &Packed, level: i32) -> std::io::Result<()> {
         let length = lines.length as usize;
         let before = Block::encode_before(lines.offset, start, (lines.channel, lines.at), length);
-        let mut packed = zstd::bulk::compress(&before, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        let mut packed = self.compress(&before, level)?;
         packed.extend_from_slice(&lines.bytes);
         self.add_packed(
             Entry {
@@ -84,6 +87,15 @@ impl Builder {
             &packed,
         );
         Ok(())
+    }
+
+    fn compress(&mut self, bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(level)?),
+        };
+        compressor.set_compression_level(level)?;
+        compressor.compress(bytes)
     }
 
     /// A block as another segment holds it.
