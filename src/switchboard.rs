@@ -3,6 +3,10 @@
 //! The store stays the truth: what is handed over here is on record already (a command to run), or is repeated until it is (an outcome), or
 //! is on its way there and cannot be built on unless it arrives (a pair that was matched, a slot that was freed). So a lost message costs a reconnect or a look, never state. It knows nobody's reasons and keeps no history.
 
+mod mailbox;
+
+pub use mailbox::Mailbox;
+
 use rouse_agent_protocol::{Command, CommandId, Outcome, StreamId};
 use rouse_model::build::Build;
 use rouse_model::buildset::Request;
@@ -13,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use tokio::sync::mpsc;
 
-/// How many messages may wait for a session or a driver before it is taken for stuck.
+/// How many messages may wait for a driver before it is taken for stuck.
 const DEPTH: usize = 256;
 
 /// What a driver, or the fleet, wants of a session.
@@ -65,14 +69,14 @@ pub struct Matched {
 pub struct Switchboard {
     matched: Mutex<Vec<Matched>>,
     freed: Mutex<Vec<Worker>>,
-    sessions: Mutex<HashMap<WorkerId, (u64, mpsc::Sender<ToSession>)>>,
+    sessions: Mutex<HashMap<WorkerId, (u64, mailbox::Sender)>>,
     drivers: Mutex<HashMap<BuildId, (WorkerId, mpsc::Sender<ToDriver>)>>,
 }
 
 impl Switchboard {
     /// A session begins; an earlier one of the worker finds its mailbox closed.
-    pub fn attach(&self, worker: WorkerId, session: u64) -> mpsc::Receiver<ToSession> {
-        let (mailbox, receiver) = mpsc::channel(DEPTH);
+    pub fn attach(&self, worker: WorkerId, session: u64) -> Mailbox {
+        let (mailbox, receiver) = mailbox::mailbox();
         self.sessions.lock().expect("nothing panics while it is held").insert(worker, (session, mailbox));
         receiver
     }
@@ -100,7 +104,7 @@ impl Switchboard {
     pub fn to_session(&self, worker: WorkerId, message: ToSession) {
         let mut sessions = self.sessions.lock().expect("nothing panics while it is held");
         let Some((_, mailbox)) = sessions.get(&worker) else { return };
-        if mailbox.try_send(message).is_err() {
+        if !mailbox.send(message) {
             sessions.remove(&worker);
         }
     }

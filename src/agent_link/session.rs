@@ -8,9 +8,9 @@ use super::guard::Stranger;
 use super::handshake::{self, HandshakeError};
 use super::{HEARTBEAT, QUIET};
 use crate::logs::{AgentClock, Progress};
-use crate::switchboard::{ToDriver, ToSession};
+use crate::switchboard::{Mailbox, ToDriver, ToSession};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures::stream::SplitSink;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
     CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame,
@@ -22,7 +22,6 @@ use rouse_model::{BuildId, LogId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Numbers sessions within this process; a worker's row names the current one.
@@ -31,29 +30,43 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 /// How long an agent may take to hear that its master goes.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve(entry: Entry, mut socket: WebSocket, stranger: Stranger) {
+/// All of a session. It may wait for months, and there are thousands: so what it begins and ends with, a hello, a worker's row and changes of
+/// it, is on the heap for as long as it takes.
+pub(super) fn serve(entry: Entry, socket: WebSocket, stranger: Stranger) -> impl Future<Output = ()> + Send {
+    let begin = Box::pin(begin(entry, socket, stranger));
+    async move {
+        let Some(mut open) = begin.await else { return };
+        let reason = match &mut open.way {
+            Ok(way) => open.session.attend(way).await,
+            Err(reason) => *reason,
+        };
+        Box::pin(open.end(reason)).await;
+    }
+}
+
+/// From the first word to the welcome; none where it did not become a session.
+async fn begin(entry: Entry, mut socket: WebSocket, stranger: Stranger) -> Option<Box<Open>> {
     // The process id keeps a restarted master's sessions apart from the ones before.
-    let session = (u64::from(std::process::id()) << 32) | SESSIONS.fetch_add(1, Ordering::Relaxed);
+    let number = (u64::from(std::process::id()) << 32) | SESSIONS.fetch_add(1, Ordering::Relaxed);
     entry.turn().await;
-    let attached = match Box::pin(handshake::greet(&entry, &mut socket, session, &stranger)).await {
+    let attached = match handshake::greet(&entry, &mut socket, number, &stranger).await {
         Ok(attached) => attached,
         Err(HandshakeError::Refused(refused)) => {
             let _ = socket.send(Message::Text(encode(&ToAgent::Refused(refused)).into())).await;
             let _ = socket.send(Message::Close(None)).await;
-            return;
+            return None;
         }
         Err(error) => {
             tracing::debug!(%error, "a connection did not become a session");
-            return;
+            return None;
         }
     };
-    drop(entry);
     let door = attached.door.clone();
-    let mailbox = door.ctx.switchboard.attach(door.worker, session);
+    let mailbox = door.ctx.switchboard.attach(door.worker, number);
     tracing::info!(worker = attached.worker.name, "agent attached");
     let clock = AgentClock::at_hello(attached.hello.monotonic_us, door.ctx.now());
-    let mut open = Session {
-        door: door.clone(),
+    let mut session = Session {
+        door,
         held: HashMap::new(),
         late: HashMap::new(),
         builds: HashMap::new(),
@@ -61,15 +74,42 @@ pub(super) async fn serve(entry: Entry, mut socket: WebSocket, stranger: Strange
         progress: Progress::default(),
         clock,
     };
-    let reason = open.run(socket, attached, session, mailbox).await;
-    door.ctx.switchboard.detach(door.worker, session);
-    tracing::debug!(worker = %door.worker, reason, "an agent's session ended");
-    let event = WorkerEvent::Detached { session: session.to_string() };
-    if let Err(error) =
-        crate::workers::apply(&door.ctx, door.worker, "worker.silent", &event, |_, _| {}).await
-    {
-        tracing::debug!(%error, worker = %door.worker, "the end of a session could not be recorded");
+    let (write, read) = socket.split();
+    let mut way = Way { write, read, mailbox, version: attached.hello.version };
+    let way = session.welcome(&attached, number, &mut way).await.map(|()| way);
+    Some(Box::new(Open { session, way, number }))
+}
+
+/// A session that is on record, until its end is.
+struct Open {
+    session: Session,
+    /// Or why it ended before it could be used.
+    way: Result<Way, &'static str>,
+    number: u64,
+}
+
+impl Open {
+    /// The connection goes first, as it does where it broke.
+    async fn end(self: Box<Self>, reason: &'static str) {
+        let Self { session, way, number } = *self;
+        drop(way);
+        let Door { ctx, worker, .. } = &session.door;
+        ctx.switchboard.detach(*worker, number);
+        tracing::debug!(%worker, reason, "an agent's session ended");
+        let event = WorkerEvent::Detached { session: number.to_string() };
+        if let Err(error) = crate::workers::apply(ctx, *worker, "worker.silent", &event, |_, _| {}).await {
+            tracing::debug!(%error, %worker, "the end of a session could not be recorded");
+        }
     }
+}
+
+/// What a session hears and speaks by.
+struct Way {
+    write: SplitSink<WebSocket, Message>,
+    read: SplitStream<WebSocket>,
+    mailbox: Mailbox,
+    /// Of the protocol.
+    version: u32,
 }
 
 /// An agent that takes nothing any more is cut off.
@@ -108,75 +148,62 @@ struct Session {
 }
 
 impl Session {
-    async fn run(
+    /// Compares the agent's report with the record, and answers its hello.
+    async fn welcome(
         &mut self,
-        socket: WebSocket,
-        attached: handshake::Attached,
-        session: u64,
-        mut mailbox: mpsc::Receiver<ToSession>,
-    ) -> &'static str {
-        let ctx = self.door.ctx.clone();
-        let progress = self.progress.clone();
-        let (mut write, mut read) = socket.split();
-        let (known, forget) = match Box::pin(self.take_report(&attached)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::warn!(%error, "an agent's report could not be compared with the record");
-                return "the store could not be read";
-            }
-        };
-        let welcome = handshake::welcome(&self.door, &attached, session, known, forget);
-        let version = attached.hello.version;
-        // A session may last for months: what it began with is not kept.
-        drop(attached);
-        if write.send(Message::Text(encode(&welcome).into())).await.is_err() {
-            return "the connection broke";
-        }
+        attached: &handshake::Attached,
+        number: u64,
+        way: &mut Way,
+    ) -> Result<(), &'static str> {
+        let (known, forget) = self.take_report(attached).await.map_err(|error| {
+            tracing::warn!(%error, "an agent's report could not be compared with the record");
+            "the store could not be read"
+        })?;
+        let welcome = handshake::welcome(&self.door, attached, number, known, forget);
+        let said = way.write.send(Message::Text(encode(&welcome).into())).await;
+        said.map_err(|_| "the connection broke")
+    }
+
+    /// Hears and obeys until the connection or its worker ends; answers why.
+    async fn attend(&mut self, way: &mut Way) -> &'static str {
+        let Way { write, read, mailbox, version } = way;
         // A driver that began before this session asked for a report in vain; one that begins later asks again.
         for build in self.builds.values() {
             self.report(*build);
-            ctx.switchboard.to_driver(*build, ToDriver::Look);
+            self.door.ctx.switchboard.to_driver(*build, ToDriver::Look);
         }
-        ctx.switchboard.look_at_worker(self.door.worker);
-        ctx.nudges.matching.notify_one();
+        self.door.ctx.switchboard.look_at_worker(self.door.worker);
+        self.door.ctx.nudges.matching.notify_one();
         let mut beat = tokio::time::interval(HEARTBEAT);
         let mut heard = Instant::now();
+        // What takes room while it lasts is boxed: this waits most of the time.
         loop {
             let said = tokio::select! {
                 () = self.door.stop.cancelled() => {
-                    if let Some(away) = ctx.away.get() {
-                        let message = goodbye(version, *away);
-                        let _ = tokio::time::timeout(GOODBYE, write.send(message)).await;
-                    }
-                    let _ = tokio::time::timeout(GOODBYE, write.send(Message::Close(None))).await;
+                    Box::pin(self.leave(write, *version)).await;
                     return "the listener closed";
                 }
                 message = read.next() => {
                     heard = Instant::now();
-                    match message {
-                        Some(Ok(Message::Text(text))) => match Box::pin(self.hear(&text)).await {
-                            Ok(()) => continue,
-                            Err(reason) => {
-                                let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
-                                let _ = write.send(Message::Close(Some(frame))).await;
-                                return reason;
-                            }
-                        },
-                        Some(Ok(Message::Binary(bytes))) => match Box::pin(self.take_in(bytes, &mut write)).await {
-                            Ok(taken) => {
-                                // It may have said more meanwhile, which nobody has read yet.
-                                heard = Instant::now();
-                                let Some(said) = taken else { continue };
-                                said
-                            }
-                            Err(reason) => {
-                                let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
-                                let _ = write.send(Message::Close(Some(frame))).await;
-                                return reason;
-                            }
-                        },
+                    let taken = match message {
+                        Some(Ok(Message::Text(text))) => Box::pin(self.hear(&text)).await.map(|()| None),
+                        Some(Ok(Message::Binary(bytes))) => {
+                            let taken = Box::pin(self.take_in(bytes, write)).await;
+                            // It may have said more meanwhile, which nobody has read yet.
+                            heard = Instant::now();
+                            taken
+                        }
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return "the agent closed",
+                    };
+                    match taken {
+                        Ok(Some(said)) => said,
+                        Ok(None) => continue,
+                        Err(reason) => {
+                            let frame = CloseFrame { code: close::PROTOCOL, reason: reason.into() };
+                            let _ = write.send(Message::Close(Some(frame))).await;
+                            return reason;
+                        }
                     }
                 }
                 message = mailbox.recv() => match message {
@@ -186,7 +213,7 @@ impl Session {
                         None => continue,
                     },
                 },
-                (log, to) = progress.next() => ToAgent::Durable(Durable { stream: StreamId(log.0), to }),
+                (log, to) = self.progress.next() => ToAgent::Durable(Durable { stream: StreamId(log.0), to }),
                 _ = beat.tick() => {
                     if heard.elapsed() > QUIET {
                         return "the agent was silent";
@@ -194,10 +221,19 @@ impl Session {
                     ToAgent::Heartbeat {}
                 }
             };
-            if let Err(reason) = send(&mut write, &said).await {
+            if let Err(reason) = Box::pin(send(write, &said)).await {
                 return reason;
             }
         }
+    }
+
+    /// Says goodbye, as far as the agent listens.
+    async fn leave(&self, write: &mut SplitSink<WebSocket, Message>, version: u32) {
+        if let Some(away) = self.door.ctx.away.get() {
+            let message = goodbye(version, *away);
+            let _ = tokio::time::timeout(GOODBYE, write.send(message)).await;
+        }
+        let _ = tokio::time::timeout(GOODBYE, write.send(Message::Close(None))).await;
     }
 
     /// Takes output in. It may have to wait for room, for as long as a disk is full: meanwhile the agent hears that we are here.
@@ -389,6 +425,14 @@ impl Session {
         }
     }
 
+    /// An agent that has nothing to do may be kept for long; a map that was emptied keeps its room.
+    fn take_no_room(&mut self) {
+        self.held.shrink_to_fit();
+        self.late.shrink_to_fit();
+        self.builds.shrink_to_fit();
+        self.streams.shrink_to_fit();
+    }
+
     /// Turns a wish into a message, where there is one to send.
     fn obey(&mut self, wish: ToSession) -> Option<ToAgent> {
         match wish {
@@ -408,6 +452,7 @@ impl Session {
                     self.builds.remove(command);
                 }
                 self.streams.retain(|_, command| !commands.contains(command));
+                self.take_no_room();
                 Some(ToAgent::Forget { commands })
             }
             ToSession::Durable { stream, to } => Some(ToAgent::Durable(Durable { stream, to })),
