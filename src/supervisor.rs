@@ -9,14 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 /// Starts a short-lived task that belongs to a loop (a session, a driver). It ends by its own token; a panic in it is logged and harms nobody else.
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(async move {
-        // Nobody sees what it leaves half done: what it shares stands under locks, which say so.
-        if let Err(panic) = std::panic::AssertUnwindSafe(task).catch_unwind().await {
+    // Put together without a block, which would keep room for the task twice: of some there are thousands. Nobody sees what it leaves half
+    // done: what it shares stands under locks, which say so.
+    tokio::spawn(std::panic::AssertUnwindSafe(task).catch_unwind().map(move |end| {
+        if let Err(panic) = end {
             let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
             let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             tracing::error!(task = name, said, "a task panicked");
         }
-    });
+    }));
 }
 
 /// The master's loops. One that ends unasked stops the master.
