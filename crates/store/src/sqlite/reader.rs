@@ -17,6 +17,8 @@ const READERS: usize = 4;
 const FEW: usize = 100;
 /// Connections that are kept: opening one means reading the schema.
 const IDLE: usize = 16;
+/// Pages that each may keep, in KiB.
+const CACHE_KIB: i64 = 512;
 /// There are fewer statements than this.
 const STATEMENTS: usize = 256;
 
@@ -84,6 +86,8 @@ impl Readers {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // Each write of another connection empties it, and the kernel has the pages too.
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         Ok(connection)
     }
 

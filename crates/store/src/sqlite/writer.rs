@@ -8,10 +8,14 @@ use crate::{CommitError, DatabaseError, Identity};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many waiting jobs one transaction takes.
 const FOLD: usize = 256;
+/// Between looks whether the master rests, and how many transactions it may write meanwhile if it does.
+const LOOK: Duration = Duration::from_secs(10);
+const FEW: u32 = 50;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -57,6 +61,8 @@ impl Writer {
     }
 
     pub(super) fn run(self, mut queue: mpsc::Receiver<Job>) {
+        let mut since = Instant::now();
+        let mut written = 0;
         while let Some(first) = queue.blocking_recv() {
             let mut fold = vec![first];
             while fold.len() < FOLD
@@ -65,6 +71,20 @@ impl Writer {
                 fold.push(job);
             }
             self.write(fold);
+            written += 1;
+            if since.elapsed() > LOOK {
+                if written <= FEW {
+                    self.rest();
+                }
+                (since, written) = (Instant::now(), 0);
+            }
+        }
+    }
+
+    /// A master at rest writes only that it is there: the pages that its last rush has left in memory are for nothing.
+    fn rest(&self) {
+        if let Err(error) = self.connection.execute_batch("PRAGMA shrink_memory") {
+            tracing::debug!(%error, "the database's pages stay in memory");
         }
     }
 
