@@ -21,6 +21,20 @@ pub async fn run(stop: CancellationToken) {
     }
 }
 
+/// As many pools as there are cores, before there are threads. The C library would make eight for each core, one for each thread that reads the
+/// database or a file: each keeps what the largest of these reads took, and holes of its own.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+pub fn share_pools() {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let pools = libc::c_int::try_from(cores.max(2)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: it takes numbers alone.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, pools) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub fn share_pools() {}
+
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 fn give_back() {
