@@ -101,10 +101,11 @@ async fn upgrade(
     ConnectInfo(stranger): ConnectInfo<Stranger>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    // Of those that come by one listener there may be thousands, most of them idle.
+    // Of those that come by one listener there may be thousands, most of them idle. What the first long message, the hello, makes of the room to
+    // read in stays: it doubles where it does not suffice.
     let (read, write) = match &entry {
         Entry::One(_) => (4096, 4096),
-        Entry::Any { .. } => (1024, 1024),
+        Entry::Any { .. } => (512, 1024),
     };
     upgrade
         .read_buffer_size(read)
