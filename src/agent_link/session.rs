@@ -465,3 +465,19 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room_for<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is what the runtime keeps for each connection, whatever the session does at the time.
+    #[test]
+    fn a_session_that_waits_takes_little_room() {
+        let room = room_for(serve);
+        assert!(room <= 2048, "{room} bytes");
+    }
+}
