@@ -1,6 +1,8 @@
 //! SQLite: WAL, synchronous FULL always. One thread owns the writing connection and runs whole folded transactions; reads go through a
 //! small pool of read-only connections.
 
+#[cfg(feature = "testing")]
+pub(crate) mod memory;
 mod open;
 mod reader;
 mod writer;

@@ -12,6 +12,8 @@ pub mod records;
 pub mod retention;
 pub mod samples;
 
+pub use crate::sqlite::memory::{Death, Memory};
+
 use crate::record::Record;
 use crate::{Batch, Store};
 use async_trait::async_trait;

@@ -105,7 +105,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 /// To SQLite `$2` is a name like any other: each gets the value of its number.
-fn rows_of(
+pub(super) fn rows_of(
     statement: &mut Statement<'_>,
     params: &[Value],
     most: usize,

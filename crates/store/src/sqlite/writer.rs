@@ -50,9 +50,10 @@ enum Failure {
     Database(rusqlite::Error),
 }
 
+#[derive(Debug)]
 pub(super) struct Writer {
-    connection: Connection,
-    fence: Arc<Mutex<Option<Identity>>>,
+    pub(super) connection: Connection,
+    pub(super) fence: Arc<Mutex<Option<Identity>>>,
 }
 
 impl Writer {
@@ -90,7 +91,7 @@ impl Writer {
 
     /// All in one transaction where all hold. One that does not is run by itself, between those before and those after it, so that it costs
     /// the others nothing but time.
-    fn write(&self, fold: Vec<Job>) {
+    pub(super) fn write(&self, fold: Vec<Job>) {
         let mut parts = vec![fold];
         while let Some(mut part) = parts.pop() {
             match self.transaction(&part) {
