@@ -8,6 +8,8 @@ mod failures;
 mod provisioning;
 mod reaper;
 mod resolving;
+#[cfg(test)]
+mod tests;
 
 use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};

@@ -2,3 +2,5 @@
 
 pub mod back_ends;
 pub mod chance;
+pub mod clock;
+pub mod faults;

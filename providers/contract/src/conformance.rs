@@ -37,6 +37,12 @@ pub trait Bench: Send + Sync {
     /// Instances of a tag that run now, seen from outside.
     async fn running(&self, tag: &Tag) -> usize;
 
+    /// Whether the agent of a tag has come to its master, seen from outside. Asked of providers without link folders alone: at the others the suite
+    /// listens itself.
+    async fn joined(&self, tag: &Tag) -> bool {
+        panic!("the agent of {} comes to a socket in its link folder", tag.name)
+    }
+
     /// Kills the instances of a tag from outside, as an operator or the kernel would.
     async fn kill(&self, tag: &Tag);
 

@@ -101,7 +101,7 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(Still);
         let kinds = crate::boot::provider_kinds();
         let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds, &config).await.unwrap();
-        let (ctx, logs) = context(store, clock, master.id, revisions, folder.path().to_owned());
+        let (ctx, logs) = context(store, clock, master.id, revisions, folder.path().to_owned(), None);
         let stopping = CancellationToken::new();
         let state = AppState { ctx: Arc::clone(&ctx), hosts: Hosts::Loopback, stopping: stopping.clone() };
         let world = Self { ctx, router: assemble(state), stopping, folder, _logs: logs };
@@ -190,12 +190,14 @@ pub(crate) async fn answer(response: Response) -> (StatusCode, Value) {
     (status, body)
 }
 
-fn context(
+/// What the loops and handlers of a master are given; agents come to `agents_port` of this host, where there is one.
+pub(crate) fn context(
     store: Store,
     clock: Arc<dyn Clock>,
     me: rouse_model::MasterId,
     revisions: Revisions,
     state: PathBuf,
+    agents_port: Option<u16>,
 ) -> (Arc<Ctx>, tokio_util::sync::DropGuard) {
     let objects = crate::objects::directory(&state.join("objects")).unwrap();
     let logs = crate::logs::Logs::new(store.clone(), objects.clone(), crate::logs::Limits::default());
@@ -217,7 +219,7 @@ fn context(
         url: "http://127.0.0.1:8010".into(),
         key: InstallationKey::from_bytes([7; 32]),
         authority: crate::authority::Authority::derive([7; 32], "i").unwrap(),
-        agents: None,
+        agents: agents_port.map(|port| ([127, 0, 0, 1], port).into()),
         active: revisions.subscribe(),
         revisions,
         nudges: Nudges::default(),

@@ -13,6 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rouse-contract", &["rouse-model"]),
     ("rouse-provider-local", &["rouse-contract", "rouse-model"]),
     ("rouse-provider-docker", &["rouse-contract", "rouse-model"]),
+    // docs/adr/0015
+    ("rouse-provider-fake", &["rouse-contract", "rouse-model", "rouse-testkit"]),
     ("rouse-agent-protocol", &[]),
     ("rouse-agent", &["rouse-agent-protocol"]),
     (
@@ -31,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What the tests of every package may use beside.
-const TESTS: &[&str] = &["rouse-testkit"];
+const TESTS: &[&str] = &["rouse-testkit", "rouse-provider-fake"];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
     let mut faults = Faults::new();

@@ -1,0 +1,180 @@
+//! The contract, kept by a cloud in memory: each call takes its time, and has what the script says done to it.
+
+use crate::cloud::{Cloud, Fault, Wish, on};
+use crate::options::{AccountOptions, PoolOptions};
+use async_trait::async_trait;
+use futures::future::join_all;
+use rouse_contract::kind::read_options;
+use rouse_contract::{
+    Capabilities, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState, Provider,
+    ProviderError, ResolveRequest, Resolved, Tag,
+};
+use rouse_model::failure::FailureClass;
+use rouse_model::worker::ProviderRef;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// One account on a cloud.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    cloud: Arc<Cloud>,
+    options: AccountOptions,
+    installation: String,
+    told: Mutex<HashSet<ProviderRef>>,
+}
+
+impl Fake {
+    pub(crate) fn new(cloud: Arc<Cloud>, options: AccountOptions, installation: String) -> Self {
+        Self { cloud, options, installation, told: Mutex::default() }
+    }
+
+    async fn travel(&self) {
+        tokio::time::sleep(self.options.latency.map_or(Duration::ZERO, |span| span.0)).await;
+    }
+
+    /// One call, with what goes wrong with it.
+    async fn call<T>(
+        &self,
+        fault: Option<Fault>,
+        doing: &str,
+        deed: impl FnOnce(&Cloud) -> T + Send,
+    ) -> Result<T, ProviderError> {
+        match fault {
+            Some(Fault::Unheard) => std::future::pending().await,
+            Some(Fault::Throttled) => {
+                self.travel().await;
+                let error = ProviderError::new(FailureClass::Throttle, doing, "too many calls");
+                return Err(error.retry_after(PAUSE));
+            }
+            Some(Fault::Late(by)) => tokio::time::sleep(by).await,
+            _ => {}
+        }
+        self.travel().await;
+        let answer = deed(&self.cloud);
+        match fault {
+            Some(Fault::Unanswered) => std::future::pending().await,
+            Some(Fault::Broken) => {
+                Err(ProviderError::new(FailureClass::Offering, doing, "the connection broke"))
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn launch_one(&self, boot: Duration, item: &LaunchItem) -> LaunchOutcome {
+        let fault = self.cloud.fault(on::LAUNCH);
+        let refused = match fault {
+            Some(Fault::NoCapacity) => Some(LaunchOutcome::NoCapacity { offering: "fake".into() }),
+            Some(Fault::Quota) => {
+                Some(LaunchOutcome::Quota { scope: "instances".into(), retry_after: PAUSE })
+            }
+            _ => None,
+        };
+        if let Some(refused) = refused {
+            self.travel().await;
+            return refused;
+        }
+        let wish = Wish::of(item, boot);
+        if let Some(Fault::Late(by)) = fault {
+            // On its way, whatever becomes of the caller.
+            self.cloud.launch_later(wish.clone(), by);
+        }
+        let capacity = self.options.capacity;
+        match self.call(fault, "launch", move |cloud| cloud.launch(wish, capacity)).await {
+            Ok(None) => LaunchOutcome::NoCapacity { offering: "fake".into() },
+            Ok(Some((Observed { at, state: ObservedState::Ended { detail, .. }, .. }, console))) => {
+                LaunchOutcome::Died { at, reason: detail, console: Some(console) }
+            }
+            Ok(Some((Observed { at, .. }, _))) => LaunchOutcome::Accepted { at },
+            Err(error) if error.class == FailureClass::Throttle => {
+                LaunchOutcome::Throttled { retry_after: PAUSE }
+            }
+            Err(error) => LaunchOutcome::Unknown { reason: error.to_string() },
+        }
+    }
+
+    /// One that ended and was not told of, or how long there is none.
+    fn next_end(&self) -> Result<ProviderRef, Option<Duration>> {
+        let (over, next) = self.cloud.ends(&self.installation);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        over.into_iter().find(|at| told.insert(at.clone())).ok_or(next)
+    }
+}
+
+#[async_trait]
+impl Provider for Fake {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { images: true, host_bound: false, console: true, shares_host_network: false }
+    }
+
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError> {
+        let images = request.images.clone();
+        let found = |cloud: &Cloud| images.iter().find(|name| cloud.has_image(name)).cloned();
+        let doing = format!("resolve image {}", request.images.join(", "));
+        let found = self.call(self.cloud.fault(on::RESOLVE), &doing, found).await?;
+        let image =
+            found.ok_or_else(|| ProviderError::new(FailureClass::Image, &doing, "there is no such image"))?;
+        let id = format!("id of {image}");
+        Ok(Resolved { image, id })
+    }
+
+    async fn link_dir(&self, _tag: &Tag) -> Result<Option<PathBuf>, ProviderError> {
+        Ok(None)
+    }
+
+    async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
+        match read_options::<PoolOptions>(&spec.options) {
+            Ok(options) => join_all(items.iter().map(|item| self.launch_one(options.boot(), item))).await,
+            Err(fault) => {
+                let (class, reason) = (FailureClass::User, fault.message);
+                vec![LaunchOutcome::Invalid { class, reason }; items.len()]
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
+        let fault = self.cloud.fault(on::LIST);
+        let lag = if let Some(Fault::Lags(by)) = fault { by } else { Duration::ZERO };
+        self.call(fault, "list instances", |cloud| cloud.list(&self.installation, lag)).await
+    }
+
+    async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
+        let look = |cloud: &Cloud| cloud.list(&self.installation, Duration::ZERO);
+        let all = self.call(self.cloud.fault(on::INSPECT), &format!("inspect {}", at.0), look).await?;
+        Ok(all.into_iter().find(|seen| seen.at == *at))
+    }
+
+    async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
+        let remove = |cloud: &Cloud| cloud.remove(&self.installation, at);
+        self.call(self.cloud.fault(on::TERMINATE), &format!("terminate {}", at.0), remove).await
+    }
+
+    async fn next_hint(&self) -> Hint {
+        loop {
+            let changed = self.cloud.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.next_end() {
+                Ok(_) if self.cloud.fault(on::HINT).is_some() => {}
+                Ok(at) => return Hint::Instance(at),
+                Err(Some(next)) => {
+                    // Whichever comes first: both are looked at again.
+                    let _ = tokio::time::timeout(next, changed).await;
+                }
+                Err(None) => changed.await,
+            }
+        }
+    }
+
+    async fn console_tail(
+        &self,
+        at: &ProviderRef,
+        max_bytes: usize,
+    ) -> Result<Option<String>, ProviderError> {
+        let console = self.cloud.console(&self.installation, at);
+        Ok(console.map(|text| text[text.len().saturating_sub(max_bytes)..].to_owned()))
+    }
+}

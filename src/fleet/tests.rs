@@ -1,0 +1,53 @@
+//! The fleet under simulation: the master's own loops (fleet with its drivers and reaper, matching, builds, logs) on the store in memory and the fake
+//! provider, on one thread with paused time, killed between any two commits. What runs in each seed is drawn from it.
+
+mod agents;
+mod town;
+
+use rouse_testkit::chance;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use town::{Story, Town};
+
+const SEEDS: u64 = 100;
+const NAME: &str = "whatever_goes_wrong_nothing_is_lost_and_nothing_is_left";
+
+#[test]
+fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_left() {
+    let began = std::time::Instant::now();
+    let asked = chance::seed_asked_for();
+    let first = asked.unwrap_or_else(chance::fresh_seed);
+    let seeds = match asked {
+        Some(_) => 1,
+        None if chance::soak() => SEEDS * 100,
+        None => SEEDS,
+    };
+    let next = AtomicU64::new(first);
+    let all = Mutex::new(Story::default());
+    let run = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return;
+            }
+            let told = std::panic::catch_unwind(|| Town::of(seed).live());
+            let Ok(story) = told else { panic!("again: {}", chance::again(seed, NAME)) };
+            all.lock().unwrap().add(story);
+        }
+    };
+    // Each seed has one thread; two of them run beside each other.
+    std::thread::scope(|scope| {
+        let other = scope.spawn(run);
+        run();
+        other.join().unwrap();
+    });
+    let all = all.into_inner().unwrap();
+    eprintln!("seeds {first} to {}: {all:?} in {:?}", first + seeds - 1, began.elapsed());
+    assert!(asked.is_some() || all.is_eventful(), "a simulation in which nothing happens shows nothing");
+}
+
+#[test]
+fn a_seed_tells_the_same_story_again() {
+    let seed = chance::seed_asked_for().unwrap_or_else(chance::fresh_seed);
+    assert_eq!(Town::of(seed).live(), Town::of(seed).live(), "seed {seed}");
+}

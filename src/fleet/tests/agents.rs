@@ -1,0 +1,159 @@
+//! What speaks for the agents in the cloud: it attaches those that have booted, runs what they are told, and loses its connection now and then. It
+//! stands where a session of the agent link does; what an agent has run stays with its instance, whichever master asks.
+
+use crate::ctx::Ctx;
+use crate::switchboard::{ToDriver, ToSession};
+use crate::workers;
+use rouse_agent_protocol::{CommandId, Outcome, OutcomeKind, StreamEnd, StreamId};
+use rouse_model::worker::{LaunchToken, WorkerEvent};
+use rouse_model::{BuildId, Timestamp, WorkerId};
+use rouse_provider_fake::Cloud;
+use rouse_testkit::chance::Dice;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+
+const LOOK: Duration = Duration::from_secs(2);
+/// The longest that a command runs, and that a cut connection stays away: below the grace period.
+const LONGEST: u64 = 40;
+
+/// Commands by the token of the instance that runs them.
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    machines: BTreeMap<String, BTreeMap<i64, Run>>,
+    sessions: u64,
+    pub cuts: usize,
+}
+
+#[derive(Debug)]
+struct Run {
+    build: BuildId,
+    stream: Option<StreamId>,
+    ends: Timestamp,
+    stopped: Option<String>,
+}
+
+#[derive(Debug)]
+struct Session {
+    token: LaunchToken,
+    number: u64,
+    mailbox: Receiver<ToSession>,
+}
+
+impl Agents {
+    /// Serves one master, for as long as it lives.
+    pub(super) async fn serve(&mut self, ctx: &Ctx, cloud: &Arc<Cloud>, dice: &mut Dice, calm: Timestamp) {
+        let mut sessions: BTreeMap<WorkerId, Session> = BTreeMap::new();
+        let mut away: BTreeMap<WorkerId, Timestamp> = BTreeMap::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = ctx.now();
+            let up: BTreeMap<WorkerId, LaunchToken> = cloud.agents().into_iter().collect();
+            for worker in sessions.keys().copied().collect::<Vec<_>>() {
+                let cut = now < calm && dice.below(100) == 0;
+                if cut {
+                    away.insert(worker, now + Duration::from_secs(dice.below(LONGEST)));
+                    self.cuts += 1;
+                }
+                if cut || !up.contains_key(&worker) {
+                    self.detach(ctx, worker, &mut sessions).await;
+                }
+            }
+            for (worker, token) in &up {
+                let is_away = away.get(worker).is_some_and(|until| *until > now);
+                if !sessions.contains_key(worker) && !is_away {
+                    self.attach(ctx, *worker, token, &mut sessions).await;
+                }
+            }
+            for session in sessions.values_mut() {
+                while let Ok(message) = session.mailbox.try_recv() {
+                    if self.obey(&session.token, message, now, dice) {
+                        cloud.kill(&session.token, "told to end");
+                    }
+                }
+                self.report(ctx, &session.token, now);
+            }
+        }
+    }
+
+    async fn attach(
+        &mut self,
+        ctx: &Ctx,
+        worker: WorkerId,
+        token: &LaunchToken,
+        sessions: &mut BTreeMap<WorkerId, Session>,
+    ) {
+        self.sessions += 1;
+        let (number, incarnation) = (self.sessions, token.0.clone());
+        let event = WorkerEvent::Attached { session: number.to_string(), incarnation };
+        // One that is not wanted any more tries again until it is taken away.
+        if workers::apply(ctx, worker, "worker.attach", &event, |_, _| {}).await.is_ok() {
+            let mailbox = ctx.switchboard.attach(worker, number);
+            sessions.insert(worker, Session { token: token.clone(), number, mailbox });
+            ctx.switchboard.look_at_worker(worker);
+            ctx.nudges.matching.notify_one();
+        }
+    }
+
+    async fn detach(&mut self, ctx: &Ctx, worker: WorkerId, sessions: &mut BTreeMap<WorkerId, Session>) {
+        let Some(session) = sessions.remove(&worker) else { return };
+        ctx.switchboard.detach(worker, session.number);
+        let event = WorkerEvent::Detached { session: session.number.to_string() };
+        // What has been written since says more.
+        let _ = workers::apply(ctx, worker, "worker.silent", &event, |_, _| {}).await;
+    }
+
+    /// Whether it is to end.
+    fn obey(&mut self, token: &LaunchToken, message: ToSession, now: Timestamp, dice: &mut Dice) -> bool {
+        let machine = self.machines.entry(token.0.clone()).or_default();
+        match message {
+            ToSession::Run(command) => {
+                machine.entry(command.id.0).or_insert_with(|| Run {
+                    build: BuildId(command.build),
+                    stream: command.stream(),
+                    ends: now + Duration::from_secs(dice.below(LONGEST)),
+                    stopped: None,
+                });
+            }
+            ToSession::Stop { command, reason } => {
+                if let Some(run) = machine.get_mut(&command.0).filter(|run| run.ends > now) {
+                    (run.ends, run.stopped) = (now, Some(reason));
+                }
+            }
+            ToSession::End { .. } => return true,
+            // What it has run it remembers, so that nothing runs twice; it repeats it at each look anyway.
+            ToSession::Forget(_)
+            | ToSession::Report(_)
+            | ToSession::Durable { .. }
+            | ToSession::Drain { .. } => {}
+        }
+        false
+    }
+
+    /// Says what has finished, until the build has heard of it.
+    fn report(&self, ctx: &Ctx, token: &LaunchToken, now: Timestamp) {
+        let Some(machine) = self.machines.get(&token.0) else { return };
+        for (id, run) in machine.iter().filter(|(_, run)| run.ends <= now) {
+            let kind = match &run.stopped {
+                Some(reason) => OutcomeKind::Stopped { reason: reason.clone() },
+                None => OutcomeKind::Exited { code: 0 },
+            };
+            let outcome = Outcome {
+                kind,
+                started_us: 0,
+                finished_us: 0,
+                started_wall_us: now.0,
+                finished_wall_us: now.0,
+                streams: run.stream.into_iter().map(|stream| StreamEnd { stream, to: 0 }).collect(),
+                max_rss_bytes: None,
+                cpu_us: None,
+                oom_killed: false,
+                leftovers: 0,
+                no_room: None,
+            };
+            let (command, outcome) = (CommandId(*id), Box::new(outcome));
+            ctx.switchboard.to_driver(run.build, ToDriver::Finished { command, outcome });
+        }
+    }
+}
