@@ -110,7 +110,8 @@ impl SourceError {
     }
 
     /// From git's own words, which are the same in every locale as it runs with `LC_ALL=C`.
-    pub(super) fn from_git(doing: &'static str, stderr: &[u8]) -> Self {
+    #[must_use]
+    pub fn from_git(doing: &'static str, stderr: &[u8]) -> Self {
         let text = String::from_utf8_lossy(stderr);
         Self::Git { doing, class: classify(&text), said: told(&text) }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Inner;
 use super::error::SourceError;
+use super::limits::Limits;
 use super::remote::check_revision;
 
 /// Bytes of git's list of commits and files that are read.
@@ -174,7 +175,7 @@ impl Inner {
         if !output.cut && !output.status.success() {
             return Err(SourceError::from_git(doing, &output.stderr));
         }
-        let mut commits = self.read_log(&output.stdout);
+        let mut commits = Commit::read_log(&output.stdout, &self.limits);
         if output.cut
             && let Some(last) = commits.last_mut()
         {
@@ -182,24 +183,29 @@ impl Inner {
         }
         Ok(commits)
     }
+}
 
+impl Commit {
+    /// Reads the list that git makes of commits and their files.
+    ///
     /// The grammar: `\x01` and five lines, then for each file `:modes… status` and its path, all ended
     /// by NUL. No path can be taken for a head, as each follows its own line of modes.
-    fn read_log(&self, bytes: &[u8]) -> Vec<Commit> {
-        let mut commits: Vec<Commit> = Vec::new();
+    #[must_use]
+    pub fn read_log(bytes: &[u8], limits: &Limits) -> Vec<Self> {
+        let mut commits: Vec<Self> = Vec::new();
         let mut parts = bytes.split(|b| *b == 0);
         while let Some(part) = parts.next() {
             let part = part.strip_prefix(b"\n").unwrap_or(part);
             if part.starts_with(b":") {
                 let path = parts.next();
                 if let (Some(path), Some(commit)) = (path, commits.last_mut()) {
-                    match commit.files.len() < self.limits.files {
+                    match commit.files.len() < limits.files {
                         true => commit.files.push(String::from_utf8_lossy(path).into_owned()),
                         false => commit.all_files = false,
                     }
                 }
             } else if let Some(head) = part.strip_prefix(b"\x01")
-                && let Some(commit) = self.read_head(&String::from_utf8_lossy(head))
+                && let Some(commit) = Self::read_head(&String::from_utf8_lossy(head), limits)
             {
                 commits.push(commit);
             }
@@ -207,18 +213,18 @@ impl Inner {
         commits
     }
 
-    fn read_head(&self, head: &str) -> Option<Commit> {
+    fn read_head(head: &str, limits: &Limits) -> Option<Self> {
         const NAME: usize = 200;
         let mut lines = head.splitn(5, '\n');
         let revision = lines.next()?.to_owned();
         let name = cut(lines.next()?, NAME);
         let email = cut(lines.next()?, NAME);
-        Some(Commit {
+        Some(Self {
             revision,
             author: format!("{name} <{email}>"),
             email: email.to_owned(),
             when: lines.next()?.parse().unwrap_or(0),
-            message: cut(lines.next()?.trim_end(), self.limits.message_bytes).to_owned(),
+            message: cut(lines.next()?.trim_end(), limits.message_bytes).to_owned(),
             files: Vec::new(),
             all_files: true,
         })

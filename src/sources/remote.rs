@@ -32,7 +32,7 @@ impl Inner {
         let cap = self.limits.refs.saturating_mul(LINE);
         let git = self.git("look at the repository", &args).cap(cap).reaching(&self.folder, repository)?;
         let output = git.run(self.limits.look).await?;
-        let look = read(&output.stdout);
+        let look = Look::read(&output.stdout);
         if look.refs.len() > self.limits.refs {
             return Err(SourceError::TooMany { refs: look.refs.len(), limit: self.limits.refs });
         }
@@ -40,30 +40,33 @@ impl Inner {
     }
 }
 
-/// Reads the answer of `ls-remote`. Lines that no honest server sends are passed over.
-fn read(stdout: &[u8]) -> Look {
-    let mut look = Look::default();
-    let mut head = None;
-    for line in String::from_utf8_lossy(stdout).lines() {
-        let Some((left, name)) = line.split_once('\t') else { continue };
-        if let Some(target) = left.strip_prefix("ref: ") {
-            if name == "HEAD" {
-                head = target.strip_prefix("refs/heads/").map(str::to_owned);
+impl Look {
+    /// Reads the answer of `ls-remote`. Lines that no honest server sends are passed over.
+    #[must_use]
+    pub fn read(stdout: &[u8]) -> Self {
+        let mut look = Self::default();
+        let mut head = None;
+        for line in String::from_utf8_lossy(stdout).lines() {
+            let Some((left, name)) = line.split_once('\t') else { continue };
+            if let Some(target) = left.strip_prefix("ref: ") {
+                if name == "HEAD" {
+                    head = target.strip_prefix("refs/heads/").map(str::to_owned);
+                }
+                continue;
             }
-            continue;
+            if check_revision(left).is_err() {
+                continue;
+            }
+            // the commit that an annotated tag stands for follows the tag itself
+            let name = name.strip_suffix("^{}").unwrap_or(name);
+            let name = name.strip_prefix("refs/heads/").unwrap_or(name);
+            if name != "HEAD" && check_ref_name(name).is_ok() {
+                look.refs.insert(name.to_owned(), left.to_owned());
+            }
         }
-        if check_revision(left).is_err() {
-            continue;
-        }
-        // the commit that an annotated tag stands for follows the tag itself
-        let name = name.strip_suffix("^{}").unwrap_or(name);
-        let name = name.strip_prefix("refs/heads/").unwrap_or(name);
-        if name != "HEAD" && check_ref_name(name).is_ok() {
-            look.refs.insert(name.to_owned(), left.to_owned());
-        }
+        look.default_branch = head.filter(|branch| look.refs.contains_key(branch));
+        look
     }
-    look.default_branch = head.filter(|branch| look.refs.contains_key(branch));
-    look
 }
 
 /// A full object id.
@@ -105,7 +108,7 @@ pub fn check_ref_name(name: &str) -> Result<(), SourceError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_ref_name, check_revision, read};
+    use super::{Look, check_ref_name, check_revision};
 
     #[test]
     fn a_look_is_read_and_lies_are_passed_over() {
@@ -116,7 +119,7 @@ mod tests {
              {a}\trefs/tags/v1\n{b}\trefs/tags/v1^{{}}\n{a}\trefs/heads/a b\n--upload-pack=x\trefs/heads/x\nnonsense\n\
              {a}\trefs/heads/-x\n{a}\trefs/heads/../x\n"
         );
-        let look = read(text.as_bytes());
+        let look = Look::read(text.as_bytes());
         assert_eq!(look.default_branch.as_deref(), Some("main"));
         let refs: Vec<_> = look.refs.iter().map(|(n, r)| (n.as_str(), r.as_str())).collect();
         assert_eq!(refs, [("$(reboot)", b.as_str()), ("main", &a), ("refs/tags/v1", &b)]);

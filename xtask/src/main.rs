@@ -7,6 +7,7 @@ mod agent;
 mod back_ends;
 mod bench;
 mod demo;
+mod fuzz;
 mod generated;
 mod packages;
 mod process;
@@ -54,6 +55,8 @@ enum Verb {
     Generate,
     /// Measures the shipped binaries, beside a peer and beside the bare work
     Bench(bench::Arguments),
+    /// Runs the parsers of foreign bytes under a fuzzer
+    Fuzz(fuzz::Arguments),
     /// Starts the back ends of the tests, runs COMMAND with their addresses, and stops them
     BackEnds {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -86,6 +89,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Agent => agent::run(&workspace, &Interrupt::install()?),
         Verb::Generate => generated::write(&workspace, &Interrupt::install()?),
         Verb::Bench(arguments) => bench::run(&workspace, &arguments, &Interrupt::install()?),
+        Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::BackEnds { command } => back_ends::around(&command, &Interrupt::install()?),
     }
 }

@@ -34,6 +34,8 @@ pub const TEST: &[Need] = &[
     GIT,
     CC,
     LIBC,
+    // For the fuzzer.
+    Need { program: "c++", packages: &["g++"] },
     Need { program: "docker", packages: &["docker-cli", "docker.io"] },
     Need { program: "dockerd", packages: &["docker.io"] },
     Need { program: "containerd", packages: &["containerd"] },
