@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 /// Between two heartbeats of this master.
@@ -32,6 +32,8 @@ const BEAT: Duration = Duration::from_secs(2);
 const TROUBLES: Duration = Duration::from_secs(1);
 /// A master that has not moved for so long is dead to the others.
 const LEASE: Duration = Duration::from_secs(15);
+/// How many agents' connections may wait to be accepted, as far as the kernel's own limit goes (`net.core.somaxconn`).
+const AGENTS_WAITING: u32 = 4096;
 
 /// What belongs to one master, and so is no configuration.
 #[derive(Debug, Clone)]
@@ -221,12 +223,22 @@ async fn listen_for_agents(
              listens for no agents; say where with --agents-listen ADDRESS:PORT"
         );
     };
-    let listener = TcpListener::bind(at).await.with_context(|| {
+    let listener = bind_for_many(at).with_context(|| {
         format!(
             "listen for agents on {at}; is another master running there? choose another with --agents-listen"
         )
     })?;
     Ok(Some(listener))
+}
+
+/// All agents come at once where a network was away. Those for whom the kernel's queue has no room are not refused but unheard, and try again
+/// later and later: the usual queue of 128 would keep some away for longer than a worker may be silent.
+fn bind_for_many(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the runtime's own way to bind has it: a master that starts again finds its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(AGENTS_WAITING)
 }
 
 fn start_loops(

@@ -2,8 +2,9 @@
 //! stands where a session of the agent link does; what an agent has run stays with its instance, whichever master asks.
 
 use crate::ctx::Ctx;
-use crate::switchboard::{ToDriver, ToSession};
+use crate::switchboard::{Mailbox, ToDriver, ToSession};
 use crate::workers;
+use futures::FutureExt;
 use rouse_agent_protocol::{CommandId, Outcome, OutcomeKind, StreamEnd, StreamId};
 use rouse_model::worker::{LaunchToken, WorkerEvent};
 use rouse_model::{BuildId, Timestamp, WorkerId};
@@ -12,7 +13,6 @@ use rouse_testkit::chance::Dice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::Receiver;
 
 const LOOK: Duration = Duration::from_secs(2);
 /// The longest that a command runs, and that a cut connection stays away: below the grace period.
@@ -38,7 +38,7 @@ struct Run {
 struct Session {
     token: LaunchToken,
     number: u64,
-    mailbox: Receiver<ToSession>,
+    mailbox: Mailbox,
 }
 
 impl Agents {
@@ -67,7 +67,7 @@ impl Agents {
                 }
             }
             for session in sessions.values_mut() {
-                while let Ok(message) = session.mailbox.try_recv() {
+                while let Some(Some(message)) = session.mailbox.recv().now_or_never() {
                     if self.obey(&session.token, message, now, dice) {
                         cloud.kill(&session.token, "told to end");
                     }
