@@ -17,6 +17,8 @@ use std::collections::HashSet;
 
 /// Done once and read for long: size counts for more than speed.
 const STORED_LEVEL: i32 = 3;
+/// A block of so many bytes of output is taken over as it is. What an agent has packed mostly is.
+const LARGE: u64 = BLOCK / 8;
 /// A segment of more bytes than this is no reason to compact.
 const SMALL: i64 = 4 << 20;
 
@@ -137,7 +139,8 @@ impl Compaction<'_> {
         for (n, entry) in open.index().iter().enumerate() {
             let next = open.index().get(n + 1).map_or(end, |e| e.first_byte);
             let packed = open.packed(objects, *entry).await?;
-            if self.pending.is_none() && next.saturating_sub(entry.first_byte) >= BLOCK / 2 {
+            if next.saturating_sub(entry.first_byte) >= LARGE {
+                self.pack().await?;
                 self.begun.get_or_insert((entry.first_byte, entry.first_line));
                 self.builder.add_packed(*entry, &packed);
                 self.store_if_large(next, None).await?;

@@ -26,19 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 pub fn sixteen(ground: &Ground) -> Result<Row> {
     let sizes =
-        Sizes { workers: 16, builds: ground.size.of(100, 1_500, 10_000), peers: ground.size.of(4, 40, 150) };
+        Sizes { workers: 16, builds: ground.size.of(100, 1_500, 10_000), peers: ground.size.of(4, 20, 150) };
     run(ground, "builds", &sizes, Options::default())
 }
 
 pub fn one(ground: &Ground) -> Result<Row> {
     let sizes =
-        Sizes { workers: 1, builds: ground.size.of(100, 500, 3_000), peers: ground.size.of(4, 20, 100) };
+        Sizes { workers: 1, builds: ground.size.of(100, 500, 3_000), peers: ground.size.of(4, 10, 100) };
     run(ground, "builds1", &sizes, Options::default())
 }
 
 pub fn sixty_four(ground: &Ground) -> Result<Row> {
     let sizes =
-        Sizes { workers: 64, builds: ground.size.of(100, 1_500, 10_000), peers: ground.size.of(4, 40, 200) };
+        Sizes { workers: 64, builds: ground.size.of(100, 1_500, 10_000), peers: ground.size.of(4, 20, 200) };
     run(ground, "builds64", &sizes, Options::default())
 }
 
@@ -50,7 +50,7 @@ pub fn postgres(ground: &Ground) -> Result<Row> {
     };
     let fresh = Fresh::make(&server, "builds")?;
     let sizes =
-        Sizes { workers: 16, builds: ground.size.of(100, 1_000, 5_000), peers: ground.size.of(4, 40, 200) };
+        Sizes { workers: 16, builds: ground.size.of(100, 1_000, 5_000), peers: ground.size.of(4, 20, 200) };
     run(ground, "builds_pg", &sizes, Options { postgres: Some(fresh.url()), ..Options::default() })
 }
 

@@ -37,10 +37,12 @@ pub fn run(ground: &Ground) -> Result<Row> {
     let mut row = Row::new("rest", "ms").rouse(&p95);
     row.cpu_ms = Some(cpu_ms);
     row = row.with("p50_ms", all.median()).with("clients", Some(CLIENTS as f64));
-    match peers(ground, builds) {
+    // The peer at a size that it bears.
+    let peers_builds = ground.size.of(500, 20_000, 100_000);
+    match peers(ground, peers_builds) {
         Ok(answers) => {
             row.peer = answers.at(0.95);
-            row = row.with("peer_p50_ms", answers.median());
+            row = row.with("peer_p50_ms", answers.median()).with("peer_builds", Some(peers_builds as f64));
         }
         Err(why) => row = row.note(format!("no peer: {why:#}")),
     }

@@ -78,7 +78,11 @@ impl Record {
             },
         };
         self.stage = stage;
-        self.write(place)
+        match self.write(place) {
+            // A full disk must not keep what fills it from being cleared away. The next look finds the same.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            written => written,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rouse-contract", &["rouse-model"]),
     ("rouse-provider-local", &["rouse-contract", "rouse-model"]),
     ("rouse-provider-docker", &["rouse-contract", "rouse-model"]),
-    // docs/adr/0015
+    // docs/adr/0016
     ("rouse-provider-fake", &["rouse-contract", "rouse-model", "rouse-testkit"]),
     ("rouse-agent-protocol", &[]),
     ("rouse-agent", &["rouse-agent-protocol"]),
