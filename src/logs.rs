@@ -2,7 +2,7 @@
 //!
 //! A log is bytes with channels and times, stored as immutable segments in the object store plus a short tail in its row; see `logs/frames.rs` and
 //! `logs/segment.rs` for how. What is not durable yet stands in memory ([`entry`]), bounded for each log and over all: an agent that is faster than
-//! the disk waits. A log under 16 KiB never becomes an object.
+//! the disk waits. A log under 16 KiB never becomes an object. Whole lines that an agent has packed are stored as they came ([`pieces`]).
 //!
 //! The build's driver inserts a log's row, says [`Logs::open`] before the command is sent, and appends what [`Logs::seal`] answers to the
 //! batch that ends the command. In between this service is the only writer of the row and of its segments. It knows nothing of builds
