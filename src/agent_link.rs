@@ -53,7 +53,8 @@ pub async fn run(
     loop {
         let began = tokio::time::Instant::now();
         match converge(&ctx, &accounts, &mut listeners, &doors, &certificate, &stop).await {
-            Ok(()) => {
+            Ok(live) => {
+                close_unknown_sessions(&ctx, &live, &mut unknown).await;
                 // Not before it knows whom to expect.
                 if let Some(listener) = agents.take() {
                     let entry = Entry::Any {
@@ -67,9 +68,6 @@ pub async fn run(
             Err(error) => {
                 tracing::warn!(%error, "agents' listeners could not be brought in step; trying again");
             }
-        }
-        if let Err(error) = close_unknown_sessions(&ctx, &mut unknown).await {
-            tracing::debug!(%error, "sessions could not be compared with the record");
         }
         // Each launch asks for a look at all; a long one is not begun again at once.
         let rest = (began.elapsed() * 3).min(REST);
@@ -113,9 +111,9 @@ async fn forget_old_sessions(ctx: &Ctx) {
 /// just begun is on record before it is known here, so a session must be unknown twice, at least a tick apart.
 async fn close_unknown_sessions(
     ctx: &Ctx,
+    live: &[Worker],
     unknown: &mut HashMap<WorkerId, (String, Instant)>,
-) -> Result<(), rouse_store::ReadError> {
-    let live = ctx.store.live_workers().await?;
+) {
     let mut seen = HashMap::new();
     for worker in live.iter().filter(|w| w.master == ctx.me && !ctx.switchboard.is_attached(w.id)) {
         let Link::Attached { session, .. } = &worker.link else { continue };
@@ -133,9 +131,9 @@ async fn close_unknown_sessions(
         }
     }
     *unknown = seen;
-    Ok(())
 }
 
+/// Answers the workers that it saw live.
 async fn converge(
     ctx: &Arc<Ctx>,
     accounts: &Accounts,
@@ -143,7 +141,7 @@ async fn converge(
     doors: &Doors,
     certificate: &Certificate,
     stop: &CancellationToken,
-) -> Result<(), rouse_store::ReadError> {
+) -> Result<Vec<Worker>, rouse_store::ReadError> {
     // A door that opens while the store is read is for a worker that the reading may not show.
     let seen = doors.all();
     let live = ctx.store.live_workers().await?;
@@ -180,7 +178,7 @@ async fn converge(
             Err(error) => tracing::debug!(%error, worker = worker.name, "no listener yet"),
         }
     }
-    Ok(())
+    Ok(live)
 }
 
 /// The hosts that agents know this master by: those that are advertised, and those that live workers were told earlier.

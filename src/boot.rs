@@ -262,7 +262,6 @@ fn start_loops(
     let link = crate::agent_link::run(Arc::clone(ctx), Arc::clone(accounts), agents, stop.clone());
     supervisor.start("agent_link", link);
     supervisor.start("builds", crate::builds::run(Arc::clone(ctx), secrets, stop.clone()));
-    supervisor.start("memory", crate::memory::run(stop.clone()));
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
     supervisor.start("upkeep", crate::upkeep::retention::run(Arc::clone(ctx), stop.clone()));

@@ -181,9 +181,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
     let Cli { global, verb } = cli;
-    if let Verb::Serve(_) | Verb::Demo(_) = verb {
-        crate::memory::share_pools();
-    }
     // A master wants all cores; whoever asks it something wants to be quick.
     let runtime = match verb {
         Verb::Serve(_) | Verb::Demo(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),

@@ -17,7 +17,6 @@ pub mod fleet;
 pub mod keys;
 pub mod logs;
 pub mod matching;
-pub mod memory;
 pub mod objects;
 pub mod peers;
 pub mod render;

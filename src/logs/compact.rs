@@ -20,7 +20,7 @@ const STORED_LEVEL: i32 = 3;
 /// A block of so many bytes of output is taken over as it is. What an agent has packed mostly is.
 const LARGE: u64 = BLOCK / 8;
 /// A segment of more bytes than this is no reason to compact.
-const SMALL: i64 = 4 << 20;
+const SMALL: i64 = 2 << 20;
 
 /// The segments that take the place of the old ones.
 struct Compaction<'a> {

@@ -21,7 +21,7 @@ use rouse_agent_protocol::{
 pub use file::SpoolFile;
 
 /// Bytes kept in memory, before the file is used.
-pub const MEMORY_BYTES: usize = 4 * 1024 * 1024;
+pub const MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes kept in the file unless the master says another number.
 pub const DISK_BYTES: u64 = 256 * 1024 * 1024;

@@ -17,6 +17,7 @@ pub struct Need {
 
 const GIT: Need = Need { program: "git", packages: &["git"] };
 const CC: Need = Need { program: "cc", packages: &["gcc"] };
+const MAKE: Need = Need { program: "make", packages: &["make"] };
 const LIBC: Need = Need { program: "/usr/include/stdlib.h", packages: &["libc6-dev"] };
 
 /// Sets one process's clock.
@@ -27,12 +28,13 @@ const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// To compile the master and the agent, and for the project's sample repository.
-pub const DEMO: &[Need] = &[GIT, CC, LIBC];
+pub const DEMO: &[Need] = &[GIT, CC, MAKE, LIBC];
 
 /// For every test to have its real back end.
 pub const TEST: &[Need] = &[
     GIT,
     CC,
+    MAKE,
     LIBC,
     // For the fuzzer.
     Need { program: "c++", packages: &["g++"] },
