@@ -80,6 +80,87 @@ fn a_build_in_a_container_comes_by_tls_and_outlives_its_master() {
     bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
 }
 
+/// Lines of a build that runs on, ten each second.
+const LINES: usize = 400;
+
+/// The host's end of a container's only cable, and the bridge that it is plugged into.
+struct Cable {
+    end: String,
+    bridge: String,
+}
+
+impl Cable {
+    fn of(docker: &Docker, container: &str) -> Self {
+        let number = docker.run(&["exec", container, "cat", "/sys/class/net/eth0/iflink"]);
+        let of_host =
+            |name: &str, what: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
+        let mut names = std::fs::read_dir("/sys/class/net").expect("it is mounted").flatten();
+        let is_end =
+            |name: &String| of_host(name, "ifindex").is_ok_and(|index| index.trim() == number.trim());
+        let end = names.find_map(|entry| entry.file_name().into_string().ok().filter(is_end));
+        let end = end.expect("the other end is on this host");
+        let bridge = std::fs::read_link(format!("/sys/class/net/{end}/master")).expect("it is plugged in");
+        let bridge = bridge.file_name().expect("a name").to_string_lossy().into_owned();
+        Self { end, bridge }
+    }
+
+    /// No packet passes, and nobody is told.
+    fn unplug(&self) {
+        self.set(&["nomaster"]);
+    }
+
+    fn plug_in(&self) {
+        self.set(&["master", &self.bridge]);
+    }
+
+    fn set(&self, to: &[&str]) {
+        let status = Command::new("ip").args(["link", "set", &self.end]).args(to).status();
+        assert!(status.expect("ip is installed").success(), "{} {to:?}", self.end);
+    }
+}
+
+#[test]
+fn a_connection_that_is_half_open_is_given_up_by_both_sides_and_nothing_is_lost() {
+    let Some(docker) = Docker::of_this_run() else { return };
+    let gateway = gateway(&docker);
+    let agents = format!("{gateway}:{}", free_port(gateway));
+    let image = docker.busybox(&[]);
+    let config = format!(
+        "server: {{agents: {{advertise: {{away: '{agents}'}}}}}}\npools:\n  away: {{docker: {{image: '{}', pull: never}}}}\n\
+         builders:\n  build:\n    steps:\n      - name: count\n        run: |\n          [ ! -e ran ] || echo again\n          touch ran\n          \
+         n=0; while [ $n -lt {LINES} ]; do n=$((n + 1)); echo \"line $n\"; sleep 0.1; done\n      - {{name: after, run: echo after}}\n",
+        image.name(),
+    );
+    let flags = vec!["--agents-listen".into(), agents];
+    let options = Options { docker: Some(docker.clone()), flags, ..Options::default() };
+    let bench = Bench::within(Scratch::new(), &config, options);
+    let request = bench.start("build");
+    bench.running(request, "the step to print", |build| {
+        build.has_step("count") && build.step("count")["logs"][0]["bytes"].as_i64().unwrap_or(0) > 0
+    });
+    let filter = format!("ancestor={}", image.name());
+    let container = docker.run(&["ps", "--quiet", "--filter", &filter]);
+    let cable = Cable::of(&docker, container.trim());
+    cable.unplug();
+    let worker = |link: &'static str| {
+        bench
+            .api
+            .until(link, "/workers", wait::A_BUILD, |all| (all["items"][0]["link"] == link).then_some(()));
+    };
+    worker("silent");
+    // The agent hears nothing for as long as the master does not, and is not told that its connection was given up.
+    cable.plug_in();
+    worker("attached");
+    let build = bench.ended(request);
+    build.must_be("success");
+    assert_eq!(build.detail["attempt"], 1, "{:#}", build.detail);
+    let whole: String = (1..=LINES).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(build.text("count"), whole, "once, and all of it");
+    assert_eq!(build.text("after"), "after\n");
+    assert_eq!(bench.master.log().matches("agent attached").count(), 2, "before and after");
+    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
+}
+
 const HERE: &str = "pools:\n  here: {local: {}, reuse: {builds: 100, idle: 5m}}\n  other: {local: {}, reuse: {builds: 100, idle: 5m}}\n\
                     builders:\n  one: {pool: here, steps: [{run: echo one}]}\n  two: {pool: other, steps: [{run: echo two}]}\n";
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 use crate::harness::database::Fresh;
 use crate::harness::{Api, Build, Database, GitRepo, Master, Options, Scratch, builds, wait};
 
+/// How long a master is frozen, at least.
+const A_MINUTE: Duration = Duration::from_secs(60);
 /// Lines that the long build prints at its beginning and at its end: more than a row holds.
 const LINES: usize = 5_000;
 
@@ -156,11 +159,14 @@ fn what_one_master_leaves_killed_or_frozen_the_other_goes_on_with() {
     pair.push_and_tell(&one, 3);
     let request = pair.long(&one, "frozen");
     pair.two.signal(Signal::SIGSTOP);
+    let asleep = Instant::now();
     until_it_has_all_roles(&one, "one");
     pair.ends_as_if_nothing_had_happened(&one, "frozen", request);
     pair.push_and_tell(&one, 4);
     let before = one.buildsets("cron").len();
     wait::until_true("a minute to strike", wait::A_BUILD, || one.buildsets("cron").len() > before);
+
+    wait::until_true("a minute of its sleep to pass", wait::A_BUILD, || asleep.elapsed() >= A_MINUTE);
 
     // Awake again it is refused, says so and ends, and has written nothing.
     let row = "SELECT * FROM masters WHERE name = 'two'";

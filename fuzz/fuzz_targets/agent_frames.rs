@@ -4,12 +4,18 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use rouse_agent_protocol::{
-    CommandState, JoinDocument, MAX_MESSAGE_BYTES, Outcome, ToMaster, decode_frame, decode_to_agent,
-    decode_to_master, encode,
+    CommandState, Frame, JoinDocument, MAX_MESSAGE_BYTES, Outcome, ToMaster, decode_frame, decode_to_agent,
+    decode_to_master, encode, encode_frame, encode_packed,
 };
 
 fuzz_target!(|data: &[u8]| {
-    let _ = decode_frame(Bytes::copy_from_slice(data));
+    if let Ok(frame) = decode_frame(Bytes::copy_from_slice(data)) {
+        let again = match &frame {
+            Frame::Plain(frame) => encode_frame(frame),
+            Frame::Packed(frame) => encode_packed(frame),
+        };
+        assert_eq!(&again[..], data);
+    }
     let Ok(text) = std::str::from_utf8(data) else { return };
     // What is understood can be said again; not to the last digit, where it is a fraction.
     if let Ok(Some(message)) = decode_to_agent(text) {

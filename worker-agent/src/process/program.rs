@@ -10,7 +10,11 @@ use rustix::fs::{Access, access};
 
 /// An executable file?
 pub fn is_program(path: &Path) -> bool {
-    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+    path.is_file() && is_executable(path)
+}
+
+fn is_executable(path: &Path) -> bool {
+    access(path, Access::EXEC_OK).is_ok()
 }
 
 /// What to do where a script has nothing to run it.
@@ -37,13 +41,11 @@ pub fn find(name: &str, path: &OsStr, cwd: &Path, script: bool) -> Result<PathBu
     let dirs = || path.as_bytes().split(|b| *b == b':').filter(|dir| !dir.is_empty());
     let candidates = dirs().map(|dir| cwd.join(OsStr::from_bytes(dir)).join(name));
     let mut forbidden = None;
-    for candidate in candidates {
-        if is_program(&candidate) {
+    for candidate in candidates.filter(|candidate| candidate.is_file()) {
+        if is_executable(&candidate) {
             return Ok(candidate);
         }
-        if candidate.is_file() {
-            forbidden.get_or_insert(candidate);
-        }
+        forbidden.get_or_insert(candidate);
     }
     if let Some(found) = forbidden {
         return Err(format!("`{}` is not executable for this user", found.display()));
@@ -110,16 +112,29 @@ fn explain_loader(file: &Path) -> String {
 pub fn working_directory(work_dir: &Path, relative: &str) -> Result<PathBuf, String> {
     let parts =
         crate::paths::components(relative.as_bytes()).map_err(|e| format!("directory `{relative}`: {e}"))?;
+    let refused = |error| format!("directory `{relative}` cannot be made or entered: {error}");
+    let within = |dir: PathBuf| {
+        let leads_out = || format!("directory `{relative}` leads out of the work directory");
+        dir.starts_with(work_dir).then_some(dir).ok_or_else(leads_out)
+    };
+    // Mostly it is there.
     let mut dir = work_dir.to_owned();
-    for part in parts {
-        dir.push(OsStr::from_bytes(part));
-        dir = match fs::canonicalize(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&dir).map(|()| dir),
-            other => other,
-        }
-        .map_err(|error| format!("directory `{relative}` cannot be made or entered: {error}"))?;
-        if !dir.starts_with(work_dir) {
-            return Err(format!("directory `{relative}` leads out of the work directory"));
+    dir.extend(parts.iter().map(|part| OsStr::from_bytes(part)));
+    match fs::canonicalize(&dir) {
+        Ok(found) => dir = within(found)?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
+        Err(_) => {
+            dir = work_dir.to_owned();
+            for part in parts {
+                dir.push(OsStr::from_bytes(part));
+                let found = match fs::canonicalize(&dir) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        fs::create_dir(&dir).map(|()| dir)
+                    }
+                    other => other,
+                };
+                dir = within(found.map_err(refused)?)?;
+            }
         }
     }
     if dir.is_dir() { Ok(dir) } else { Err(format!("`{relative}` is not a directory")) }
