@@ -4,14 +4,14 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A pool for each core; what is free for a second goes back; a thread keeps small pieces only, and few.
+/// A pool for each core; what is free for a tenth of a second goes back; a thread keeps small pieces only, and few.
 /// `MALLOC_CONF` in the environment counts for more.
 #[allow(unsafe_code)]
 // SAFETY: the allocator reads a C string under this name, and no other symbol has it.
 #[unsafe(export_name = "malloc_conf")]
 pub static SETTINGS: Option<&'static std::ffi::c_char> = Some({
     let text: &std::ffi::CStr =
-        c"percpu_arena:percpu,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,tcache_max:4096,lg_tcache_nslots_mul:-1";
+        c"percpu_arena:percpu,background_thread:true,dirty_decay_ms:100,muzzy_decay_ms:0,tcache_max:4096,lg_tcache_nslots_mul:-1";
     // SAFETY: a C string has a first byte.
     unsafe { &*text.as_ptr() }
 });

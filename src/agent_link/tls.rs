@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections that wait for their turn. The kernel lets fewer wait, and has those beyond try again a second later and more.
+const WAITING: usize = 16_384;
 /// After an `accept` that failed, for want of file descriptors for instance.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -109,7 +111,7 @@ pub(super) fn serve(
     crate::supervisor::spawn("agents-listener", async move {
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = accept(listener, certificate, shaken) => {}
+            () = shake_hands(accepted(listener), certificate, shaken) => {}
         }
     });
     let app = listener::router(entry).into_make_service_with_connect_info::<Stranger>();
@@ -126,18 +128,34 @@ pub(super) fn serve(
 /// A connection, whence it comes, and its turn, which it has until it is known whose it is.
 type Accepted = (TlsStream<TcpStream>, SocketAddr, OwnedSemaphorePermit);
 
-async fn accept(listener: TcpListener, certificate: Arc<Certificate>, shaken: mpsc::Sender<Accepted>) {
-    let turns = Arc::new(Semaphore::new(MAX_STRANGERS));
-    loop {
-        let turn = Arc::clone(&turns).acquire_owned().await.expect("it is never closed");
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "an agent's connection could not be accepted");
-                tokio::time::sleep(BREATH).await;
-                continue;
+/// Connections as they come, as long as somebody takes them.
+fn accepted(listener: TcpListener) -> mpsc::Receiver<(TcpStream, SocketAddr)> {
+    let (line, waiting) = mpsc::channel(WAITING);
+    crate::supervisor::spawn("agents-door", async move {
+        while let Ok(place) = line.reserve().await {
+            tokio::select! {
+                () = line.closed() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => place.send(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "an agent's connection could not be accepted");
+                        tokio::time::sleep(BREATH).await;
+                    }
+                }
             }
-        };
+        }
+    });
+    waiting
+}
+
+async fn shake_hands(
+    mut waiting: mpsc::Receiver<(TcpStream, SocketAddr)>,
+    certificate: Arc<Certificate>,
+    shaken: mpsc::Sender<Accepted>,
+) {
+    let turns = Arc::new(Semaphore::new(MAX_STRANGERS));
+    while let Some((stream, peer)) = waiting.recv().await {
+        let turn = Arc::clone(&turns).acquire_owned().await.expect("it is never closed");
         let Some(config) = certificate.config() else {
             tracing::debug!(%peer, "a connection of an agent, and no pool is advertised to any");
             continue;
