@@ -122,13 +122,14 @@ impl<'a> Peer<'a> {
         let mut master = self.program("buildbot");
         master.args(["start", "--nodaemon", "."]);
         self.spawn(master, "master.log")?;
+        // A worker that comes before there is a master tries again much later.
+        self.wait("the peer's master to listen", |peer| Ok(peer.http().get("/api/v2/workers").is_ok()))?;
         let mut workers = self.program("twistd");
         workers.args(["--nodaemon", "--pidfile=", "-y", "worker.tac"]);
         self.spawn(workers, "workers.log")?;
         let expected = self.workers;
         self.wait("the peer's workers to attach", |peer| {
-            // Until it listens there is no answer.
-            let Ok(answer) = peer.http().get("/api/v2/workers") else { return Ok(false) };
+            let answer = peer.http().get("/api/v2/workers")?;
             let all = answer["workers"].as_array().cloned().unwrap_or_default();
             Ok(all.iter().filter(|w| w["connected_to"].as_array().is_some_and(|c| !c.is_empty())).count()
                 == expected)
@@ -197,6 +198,14 @@ impl<'a> Peer<'a> {
 
     fn wait_for(&mut self, builds: i64) -> Result<()> {
         self.wait("the peer's builds to end", |peer| Ok(peer.ended()? >= builds))
+    }
+
+    /// One build of `true`, nobody measures it. Its worker is not paused: one that is set to work again may leave a single request alone for
+    /// a minute.
+    pub fn build(&mut self) -> Result<()> {
+        let before = self.ended()?;
+        self.force(&mut self.http(), "true")?;
+        self.wait_for(before + 1)
     }
 
     /// Builds of `true` each second, queued while all workers are paused.

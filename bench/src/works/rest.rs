@@ -54,7 +54,7 @@ fn peers(ground: &Ground, builds: usize) -> Result<Samples> {
     let mut peer = Peer::prepare(ground, python, "rest", 1, None)?;
     peer.run()?;
     // Builder, worker and master rows are its own; one real build is the model.
-    peer.builds(1)?;
+    peer.build()?;
     peer.end();
     multiply(&peer.database_file(), builds)?;
     peer.run()?;
