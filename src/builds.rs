@@ -6,6 +6,7 @@
 mod action;
 mod driver;
 mod gather;
+mod given;
 mod outcome;
 mod properties;
 mod state;

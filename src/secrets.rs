@@ -1,16 +1,16 @@
 //! References into values: late, for each build, and only for the trusted builds that a secret is bound to. Values are never stored.
 
+mod value;
+
 use crate::config::{Config, SecretSource};
-use base64::Engine;
 use rouse_model::Trust;
-use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use value::SecretValue;
+
 /// Longer values are no secrets that a person has written.
 const MAX_BYTES: u64 = 64 * 1024;
-/// Shorter lines of a secret are not masked by themselves: they would mask half of every log.
-const MIN_LINE: usize = 6;
 
 /// Why a secret was not handed out. Never says a value.
 #[derive(Debug, thiserror::Error)]
@@ -46,37 +46,11 @@ impl SecretError {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Unknown(_) | Self::Untrusted(_) | Self::OutOfReach(_))
     }
-}
 
-/// A value. It shows itself to nobody who does not ask.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretValue(String);
-
-impl fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretValue(…)")
-    }
-}
-
-impl SecretValue {
+    /// Time mends it: whoever keeps the secret does not answer.
     #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// What must never stand in a log: the value, its lines, and both in base64.
-    #[must_use]
-    pub fn masks(&self) -> Vec<String> {
-        let mut masks = vec![self.0.clone()];
-        masks.extend(self.0.lines().map(str::trim).filter(|line| line.len() >= MIN_LINE).map(str::to_owned));
-        if self.0.len() >= MIN_LINE {
-            let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
-            masks.push(engine.encode(&self.0));
-            masks.push(engine.encode(format!("{}\n", self.0)));
-        }
-        masks.sort_unstable();
-        masks.dedup();
-        masks
+    pub fn is_away(&self) -> bool {
+        false
     }
 }
 
@@ -124,7 +98,7 @@ pub fn read_for_master(config: &Config, name: &str) -> Result<SecretValue, Secre
             .map_err(|_| SecretError::NoVariable { name: name.to_owned(), variable: variable.to_string() })?,
     };
     let value = text.strip_suffix('\n').unwrap_or(&text).to_owned();
-    if value.is_empty() { Err(SecretError::Empty(name.to_owned())) } else { Ok(SecretValue(value)) }
+    if value.is_empty() { Err(SecretError::Empty(name.to_owned())) } else { Ok(SecretValue::new(value)) }
 }
 
 fn read(name: &str, path: &Path) -> Result<String, SecretError> {
@@ -144,17 +118,6 @@ fn read(name: &str, path: &Path) -> Result<String, SecretError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn masks_hold_lines_and_base64() {
-        let masks = SecretValue("first-line\nab\nsecond-line".into()).masks();
-        assert!(masks.iter().any(|m| m == "first-line"));
-        assert!(masks.iter().any(|m| m == "second-line"));
-        assert!(!masks.iter().any(|m| m == "ab"));
-        let plain = SecretValue("hunter22".into()).masks();
-        assert!(plain.iter().any(|m| m == "aHVudGVyMjI"));
-        assert!(!format!("{:?}", SecretValue("hunter22".into())).contains("hunter"));
-    }
 
     #[test]
     fn a_file_that_everybody_can_read_is_refused() {

@@ -2,20 +2,20 @@
 //!
 //! It depends on nothing but what is recorded and the plan, so a restarted master comes to the same next command.
 
+use super::given;
 use super::outcome::{self, End};
 use super::state::State;
 use crate::ctx::Ctx;
 use crate::render::{self, RenderError, RenderedValue, Scope, Shell};
-use crate::secrets::{SecretError, SecretValue};
+use crate::secrets::SecretError;
 use crate::transfers::Transfer;
 use rouse_agent_protocol as wire;
-use rouse_agent_protocol::masking::Masks;
 use rouse_model::build::Step;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::{self, Action, CheckoutBy, CheckoutMode, PlannedStep};
 use rouse_model::{BuildResult, LogId, WorkerId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The hidden artifact set of files that the master reads itself.
 pub(super) const PROPERTIES_SET: &str = ".properties";
@@ -364,20 +364,17 @@ fn checked_out(memory: &Memory) -> String {
 pub(super) async fn for_agent(
     ctx: &Ctx,
     secrets: &crate::secrets::Secrets,
-    state: &State,
+    state: &mut State,
     command: &rouse_model::build::Command,
     stored: Stored,
 ) -> Result<wire::Command, StepError> {
     let mut action = stored.action;
     let epoch = ctx.store.facts().store_epoch;
-    let mut masks = Vec::new();
+    let (values, masks) = given::give(secrets, state, &stored.secrets).await?;
     match &mut action {
         wire::Action::Run(run) => {
-            for (variable, name) in &stored.secrets {
-                let value = fetch(secrets, state, name).await?;
-                run.env.insert(variable.clone(), Some(value.reveal().to_owned()));
-                masks.extend(value.masks());
-            }
+            let values = values.into_iter().map(|(name, value)| (name, Some(value.reveal().to_owned())));
+            run.env.extend(values);
         }
         wire::Action::Upload(upload) => admit(ctx, state, &mut upload.url_path, &mut upload.token),
         wire::Action::Download(download) => admit(ctx, state, &mut download.url_path, &mut download.token),
@@ -392,29 +389,6 @@ pub(super) async fn for_agent(
         action,
         masks: masks.into_iter().map(wire::Hidden::from).collect(),
     })
-}
-
-/// What must be masked in whatever comes of the build: the values of all secrets that its commands were given so far.
-pub(super) async fn masks_given(
-    secrets: &crate::secrets::Secrets,
-    state: &State,
-) -> Result<Masks, StepError> {
-    let stored = state.commands.iter().filter_map(|c| serde_json::from_str::<Stored>(&c.action).ok());
-    let names: BTreeSet<String> = stored.flat_map(|stored| stored.secrets.into_values()).collect();
-    let mut masks = Vec::new();
-    for name in &names {
-        masks.extend(fetch(secrets, state, name).await?.masks());
-    }
-    Ok(Masks::new(masks))
-}
-
-async fn fetch(
-    secrets: &crate::secrets::Secrets,
-    state: &State,
-    name: &str,
-) -> Result<SecretValue, SecretError> {
-    let build = &state.build;
-    secrets.fetch(&state.config.config, name, &build.builder, &build.project, build.trust).await
 }
 
 /// The token of a transfer, and its path as this worker's.
@@ -443,6 +417,12 @@ pub(super) fn end_of(error: &StepError) -> End {
         StepError::Render(_) | StepError::User(_) => End {
             result: BuildResult::Failure,
             class: Some(FailureClass::User),
+            summary: crate::supervisor::chain(error),
+        },
+        // A server of secrets that is away comes back.
+        StepError::Secret(secret) if secret.is_away() => End {
+            result: BuildResult::Retry,
+            class: Some(FailureClass::Master),
             summary: crate::supervisor::chain(error),
         },
         // Who may not see a secret is told so in red. One that cannot be had is the installation's affair, and nothing that time mends.

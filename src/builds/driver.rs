@@ -233,7 +233,7 @@ async fn resend_or_end(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Resul
 
 /// Asks the agent once more for what is outstanding; it runs an id once, however often it is asked. Answers how the step ends where the message
 /// cannot be made any more.
-async fn resend(ctx: &Ctx, secrets: &Secrets, state: &State) -> Option<End> {
+async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Option<End> {
     let command = state.outstanding()?.clone();
     if state.worker.incarnation.as_deref() != Some(command.incarnation.as_str()) {
         return None;
@@ -257,8 +257,10 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &State) -> Option<End> {
         Err(error) => {
             tracing::error!(build = %state.build.id, error = crate::supervisor::chain(&error), "a command cannot be sent again");
             let mut end = action::end_of(&error);
-            end.result = BuildResult::Exception;
-            end.class = Some(FailureClass::Auth);
+            if end.result != BuildResult::Retry {
+                end.result = BuildResult::Exception;
+                end.class = Some(FailureClass::Auth);
+            }
             end.summary = format!("the command cannot be taken up again: {}", end.summary);
             Some(end)
         }

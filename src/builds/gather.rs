@@ -1,6 +1,7 @@
 //! What a step leaves to its build: properties, the revision that was checked out, warnings, and the line that tells why it failed.
 
 use super::action::{self, Memory, PROPERTIES_SET};
+use super::given;
 use super::outcome::{self, End};
 use super::state::{DriveError, State};
 use super::turn::Turn;
@@ -46,10 +47,10 @@ impl Turn<'_> {
             }
             Action::PropertiesFromFile { path } => {
                 // A log is masked on its way; a file is not.
-                let masks = match action::masks_given(self.secrets, state).await {
+                let masks = match given::masks(self.secrets, state).await {
                     Ok(masks) => masks,
                     Err(error) => {
-                        *end = action::end_of(&error);
+                        *end = action::end_of(&error.into());
                         return Ok(());
                     }
                 };

@@ -1,6 +1,7 @@
 //! All that a driver knows of its build, read from the store: at its start, and again whenever a commit was refused.
 
 use super::action::Memory;
+use super::given::Given;
 use crate::config::BuilderConfig;
 use crate::ctx::Ctx;
 use crate::render::Scope;
@@ -52,6 +53,7 @@ pub(super) struct State {
     pub scope: Scope,
     pub steps: Vec<Step>,
     pub commands: Vec<Command>,
+    pub given: Given,
     /// When its time is up, on this process's own clock.
     pub ends: Option<Instant>,
 }
@@ -70,6 +72,7 @@ impl State {
         state.scope.props.extend(&store.build_properties(id).await?);
         state.steps = store.steps(id).await?;
         state.commands = store.commands(id).await?;
+        state.given = Given::by(&state.commands);
         Ok(state)
     }
 
@@ -98,6 +101,7 @@ impl State {
             scope,
             steps: Vec::new(),
             commands: Vec::new(),
+            given: Given::default(),
             ends,
         })
     }

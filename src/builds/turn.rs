@@ -1,6 +1,7 @@
 //! One turn of a build: what an outcome, or the start, makes true, up to the next command or the build's end; all of it one commit.
 
 use super::action::{self, Memory, Move, StepError, Stored};
+use super::given;
 use super::outcome::End;
 use super::state::{DriveError, State};
 use crate::ctx::Ctx;
@@ -100,10 +101,10 @@ impl<'a> Turn<'a> {
     }
 
     /// What an agent says is capped here, and masked once more, whoever it is.
-    async fn fit_to_keep(&self, state: &State, outcome: &wire::Outcome) -> wire::Outcome {
+    async fn fit_to_keep(&self, state: &mut State, outcome: &wire::Outcome) -> wire::Outcome {
         let mut kept = outcome.clone().capped();
         if let Some(text) = kept.message_mut() {
-            *text = match action::masks_given(self.secrets, state).await {
+            *text = match given::masks(self.secrets, state).await {
                 Ok(masks) => masks.mask_text(text),
                 Err(error) => format!("(not shown, as it cannot be masked: {error})"),
             };
@@ -301,13 +302,13 @@ impl<'a> Turn<'a> {
         log: LogId,
         stored: Stored,
     ) -> Result<bool, DriveError> {
-        let step = &state.steps[index];
+        let step = state.steps[index].id;
         let seq = i64::try_from(state.commands_of(index).len()).unwrap_or(i64::MAX);
         let writes = matches!(stored.action, wire::Action::Run(_));
         let command = Command {
             id: self.ctx.store.next_id().await?,
             build: state.build.id,
-            step: step.id,
+            step,
             seq,
             worker: state.worker.id,
             incarnation: state.worker.incarnation.clone().unwrap_or_default(),
@@ -329,7 +330,7 @@ impl<'a> Turn<'a> {
             let row = Log {
                 id: log,
                 build: state.build.id,
-                step: step.id,
+                step,
                 name: if seq == 0 { "stdio".into() } else { format!("stdio-{seq}") },
                 bytes: 0,
                 lines: 0,
@@ -340,7 +341,7 @@ impl<'a> Turn<'a> {
                 generation: 0,
             };
             self.batch.insert(&row);
-            let payload = serde_json::json!({"build": state.build.id, "step": step.id, "name": row.name});
+            let payload = serde_json::json!({"build": state.build.id, "step": step, "name": row.name});
             self.event(state, EventKind::LogMade, format!("log/{log}"), payload);
             self.opens = Some(row);
         }

@@ -9,14 +9,14 @@
 //! afresh goes on with the same result, so the one fact to be kept across a restart is *how far* the output is settled: nothing
 //! past that point may be called durable. At most twice the longest value is held back.
 
+mod patterns;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
-
+use patterns::Patterns;
 pub use stream::{GapError, StreamMasker};
 
 /// Shortest line of a value of several lines that is masked by itself.
@@ -24,19 +24,7 @@ pub const MIN_LINE: usize = 4;
 
 /// A set of secret values, compiled once per command; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Masks(Arc<Vec<Pattern>>);
-
-struct Pattern {
-    bytes: Vec<u8>,
-    finder: Finder<'static>,
-}
-
-/// Says nothing of the secret.
-impl std::fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
+pub struct Masks(Arc<Patterns>);
 
 impl Masks {
     /// The values and the lines of those that have several. Empty values are ignored.
@@ -52,16 +40,12 @@ impl Masks {
                 all.extend(lines.into_iter().filter(|l| alone || l.len() >= MIN_LINE).map(<[u8]>::to_vec));
             }
         }
-        all.retain(|value| !value.is_empty());
-        all.sort_unstable();
-        all.dedup();
-        let pattern = |bytes: Vec<u8>| Pattern { finder: Finder::new(&bytes).into_owned(), bytes };
-        Self(Arc::new(all.into_iter().map(pattern).collect()))
+        Self(Arc::new(Patterns::new(all)))
     }
 
     /// Nothing to mask: output may pass as it is.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.all().is_empty()
     }
 
     /// Mask a text that is whole, such as a message.
@@ -74,18 +58,6 @@ impl Masks {
         masker.push(text.as_bytes(), &mut out);
         masker.finish(&mut out);
         String::from_utf8_lossy(&out).into_owned()
-    }
-
-    /// Where the longest end of `text` begins that may yet grow into a secret.
-    fn pending_from(&self, text: &[u8]) -> usize {
-        let mut from = text.len();
-        for pattern in self.0.iter() {
-            let earliest = text.len().saturating_sub(pattern.bytes.len() - 1);
-            if let Some(at) = (earliest..from).find(|at| pattern.bytes.starts_with(&text[*at..])) {
-                from = at;
-            }
-        }
-        from
     }
 }
 
@@ -116,7 +88,7 @@ impl Masker {
             return;
         }
         self.held.extend_from_slice(input);
-        let pending = self.masks.pending_from(&self.held);
+        let pending = self.masks.0.pending_from(&self.held);
         self.settle(pending, out);
     }
 
@@ -140,18 +112,12 @@ impl Masker {
         let base = out.len();
         out.extend_from_slice(&self.held);
         let mut cut = (pending, pending);
-        for pattern in self.masks.0.iter() {
-            let length = pattern.bytes.len();
-            let (mut search_from, mut masked_to) = (0, 0);
-            while let Some(found) = pattern.finder.find(&self.held[search_from..]) {
-                let (start, end) = (search_from + found, search_from + found + length);
-                out[base + masked_to.max(start)..base + end].fill(b'*');
-                if start < pending && end > cut.1 || end == cut.1 && start > cut.0 && start < pending {
-                    cut = (start, end);
-                }
-                (search_from, masked_to) = (start + 1, end);
+        self.masks.0.each_occurrence(&self.held, |start, end| {
+            out[base + start..base + end].fill(b'*');
+            if start < pending && (end > cut.1 || end == cut.1 && start > cut.0) {
+                cut = (start, end);
             }
-        }
+        });
         let (cut, _) = cut;
         out.truncate(base + cut);
         self.held.drain(..cut);

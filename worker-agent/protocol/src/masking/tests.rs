@@ -8,7 +8,7 @@ use crate::{Channel, StreamFrame, StreamId};
 
 fn naive(text: &[u8], masks: &Masks) -> Vec<u8> {
     let mut out = text.to_vec();
-    for pattern in masks.0.iter() {
+    for pattern in masks.0.all().iter() {
         for at in 0..text.len() {
             if text[at..].starts_with(&pattern.bytes) {
                 out[at..at + pattern.bytes.len()].fill(b'*');
@@ -148,13 +148,23 @@ proptest! {
     }
 
     #[test]
+    fn many_values_are_found_as_few_are(
+        text in small_text(60),
+        values in proptest::collection::vec(small_text(9), 60..90),
+        cuts in proptest::collection::vec(0usize..9, 0..30),
+    ) {
+        let masks = Masks::new(&values);
+        prop_assert_eq!(in_chunks(&text, &masks, &cuts), naive(&text, &masks));
+    }
+
+    #[test]
     fn a_masker_that_starts_afresh_where_another_stopped_goes_on_alike(
         text in small_text(60),
         values in proptest::collection::vec(small_text(7), 1..4),
         cuts in proptest::collection::vec(0usize..9, 0..30),
     ) {
         let masks = Masks::new(&values);
-        let longest = masks.0.iter().map(|p| p.bytes.len()).max().unwrap_or(0);
+        let longest = masks.0.all().iter().map(|p| p.bytes.len()).max().unwrap_or(0);
         let (mut out, mut at) = (Vec::new(), 0);
         for cut in cuts {
             // A new one each time, from where the output is settled.
