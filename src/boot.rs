@@ -14,6 +14,7 @@ use crate::sources::{Key, Repositories, Repository, SourceError};
 use crate::supervisor::Supervisor;
 use crate::switchboard::Switchboard;
 use anyhow::Context;
+use futures::future::BoxFuture;
 use rouse_contract::{Installation, ProviderKind};
 use rouse_model::master::Master;
 use rouse_store::{CommitError, Location, Store};
@@ -192,14 +193,20 @@ struct Configured {
 }
 
 impl Repositories for Configured {
-    fn repository(&self, codebase: &str) -> Result<Option<Repository>, SourceError> {
+    fn repository<'a>(&'a self, codebase: &'a str) -> BoxFuture<'a, Result<Option<Repository>, SourceError>> {
+        Box::pin(self.find(codebase))
+    }
+}
+
+impl Configured {
+    async fn find(&self, codebase: &str) -> Result<Option<Repository>, SourceError> {
         let active = self.active.borrow().clone();
         let Some((_, found)) = active.config.codebases.iter().find(|(n, _)| n.as_str() == codebase) else {
             return Ok(None);
         };
         let key = match &found.key {
             Some(name) => {
-                let value = crate::secrets::read_for_master(&active.config, name.as_str());
+                let value = crate::secrets::fetch_for_master(&active.config, name.as_str()).await;
                 let value = value
                     .map_err(|e| SourceError::Key { codebase: codebase.to_owned(), source: Box::new(e) })?;
                 Some(Key::new(value.reveal()))

@@ -52,8 +52,8 @@ pub use scheduler::{
     After, ChangeFilter, Changes, Cron, Every, Force, IfChanged, Missed, SchedulerConfig, Trigger, When,
 };
 pub use schema::schema;
-pub use secret::{Reach, SecretConfig, SecretSource};
-pub use server::{Agents, Keep, ServerConfig};
+pub use secret::{Reach, SecretConfig, SecretSource, VaultPlace};
+pub use server::{Agents, Keep, ServerConfig, VaultConfig};
 pub use source::{SourceFile, hash};
 pub use tree::Span;
 

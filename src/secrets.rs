@@ -1,16 +1,19 @@
 //! References into values: late, for each build, and only for the trusted builds that a secret is bound to. Values are never stored.
 
+mod file;
 mod value;
+mod vault;
 
 use crate::config::{Config, SecretSource};
 use rouse_model::Trust;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use file::FileError;
 pub use value::SecretValue;
+pub use vault::VaultError;
 
-/// Longer values are no secrets that a person has written.
-const MAX_BYTES: u64 = 64 * 1024;
+/// What systemd tells a service of the folder with its credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why a secret was not handed out. Never says a value.
 #[derive(Debug, thiserror::Error)]
@@ -21,21 +24,33 @@ pub enum SecretError {
     Untrusted(String),
     #[error("secret `{0}` is not bound to this builder or project")]
     OutOfReach(String),
-    #[error("secret `{name}`: read {path}")]
+    #[error("secret `{name}`: {path}")]
     File {
         name: String,
         path: PathBuf,
         #[source]
-        source: std::io::Error,
+        source: FileError,
     },
-    #[error("secret `{name}`: {path} can be read by everybody (mode {mode:o}); run: chmod o-rwx {path}")]
-    Mode { name: String, path: PathBuf, mode: u32 },
-    #[error("secret `{name}`: {path} has more than {MAX_BYTES} bytes")]
-    Long { name: String, path: PathBuf },
-    #[error("secret `{0}`: the value is not text")]
-    NotText(String),
     #[error("secret `{name}`: the master's environment has no {variable}")]
     NoVariable { name: String, variable: String },
+    #[error(
+        "secret `{name}`: systemd gave the master no credentials ({CREDENTIALS} is not set); its unit wants LoadCredential={credential}:PATH"
+    )]
+    NoCredentials { name: String, credential: String },
+    #[error(
+        "secret `{name}`: systemd gave the master no credential {path}; its unit wants LoadCredential={credential}:PATH"
+    )]
+    NoCredential { name: String, credential: String, path: PathBuf },
+    #[error("secret `{name}`: {path} of the Vault at {address}")]
+    Vault {
+        name: String,
+        path: String,
+        address: String,
+        #[source]
+        source: Box<VaultError>,
+    },
+    #[error("secret `{name}`: the configuration has no `server.vault`")]
+    NoVault { name: String },
     #[error("secret `{0}` is empty")]
     Empty(String),
 }
@@ -50,7 +65,7 @@ impl SecretError {
     /// Time mends it: whoever keeps the secret does not answer.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        false
+        matches!(self, Self::Vault { source, .. } if source.is_away())
     }
 }
 
@@ -81,7 +96,7 @@ impl Secrets {
         if !secret.reach.covers(project, Some(builder)) {
             return Err(SecretError::OutOfReach(name.to_owned()));
         }
-        read_for_master(config, name)
+        fetch_for_master(config, name).await
     }
 }
 
@@ -89,44 +104,70 @@ impl Secrets {
 ///
 /// # Errors
 /// Where it cannot be had.
-pub fn read_for_master(config: &Config, name: &str) -> Result<SecretValue, SecretError> {
+pub async fn fetch_for_master(config: &Config, name: &str) -> Result<SecretValue, SecretError> {
     let unknown = || SecretError::Unknown(name.to_owned());
     let (_, secret) = config.secrets.iter().find(|(n, _)| n.as_str() == name).ok_or_else(unknown)?;
     let text = match &secret.source {
         SecretSource::File(path) => read(name, path)?,
         SecretSource::Env(variable) => std::env::var(variable.as_str())
             .map_err(|_| SecretError::NoVariable { name: name.to_owned(), variable: variable.to_string() })?,
+        SecretSource::Credential(credential) => {
+            credential_of(name, credential, std::env::var_os(CREDENTIALS).as_deref().map(Path::new))?
+        }
+        SecretSource::Vault(place) => {
+            let Some(vault) = &config.server.vault else {
+                return Err(SecretError::NoVault { name: name.to_owned() });
+            };
+            // Boxed: its state is no part of every build's.
+            Box::pin(vault::read(vault, place)).await.map_err(|source| SecretError::Vault {
+                name: name.to_owned(),
+                path: format!("`{}` in `{}`", place.path, place.mount),
+                address: vault.address.to_string(),
+                source: Box::new(source),
+            })?
+        }
     };
-    let value = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+    let value = text.strip_suffix('\n').unwrap_or(&text);
     if value.is_empty() { Err(SecretError::Empty(name.to_owned())) } else { Ok(SecretValue::new(value)) }
 }
 
 fn read(name: &str, path: &Path) -> Result<String, SecretError> {
-    let failed = |source| SecretError::File { name: name.to_owned(), path: path.to_owned(), source };
-    let meta = std::fs::metadata(path).map_err(failed)?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o007 != 0 {
-        return Err(SecretError::Mode { name: name.to_owned(), path: path.to_owned(), mode });
+    file::read(path).map_err(|source| SecretError::File {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A file in the folder that systemd made for the master alone.
+fn credential_of(name: &str, credential: &str, folder: Option<&Path>) -> Result<String, SecretError> {
+    let (name, credential) = (name.to_owned(), credential.to_owned());
+    let Some(folder) = folder else { return Err(SecretError::NoCredentials { name, credential }) };
+    let path = folder.join(&credential);
+    if !path.exists() {
+        return Err(SecretError::NoCredential { name, credential, path });
     }
-    if meta.len() > MAX_BYTES {
-        return Err(SecretError::Long { name: name.to_owned(), path: path.to_owned() });
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|_| SecretError::NotText(name.to_owned()))
+    read(&name, &path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_file_that_everybody_can_read_is_refused() {
+    fn credentials_come_from_the_folder_that_systemd_made() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, "value\n").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(read("key", &path), Err(SecretError::Mode { mode: 0o644, .. })));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read("key", &path).unwrap(), "value\n");
+        let said = |folder| credential_of("signing", "sign.key", folder).unwrap_err().to_string();
+        assert_eq!(
+            said(None),
+            "secret `signing`: systemd gave the master no credentials (CREDENTIALS_DIRECTORY is not set); its unit wants \
+             LoadCredential=sign.key:PATH"
+        );
+        assert!(said(Some(dir.path())).contains("no credential /"), "{}", said(Some(dir.path())));
+        let path = dir.path().join("sign.key");
+        std::fs::write(&path, "value").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(credential_of("signing", "sign.key", Some(dir.path())).unwrap(), "value");
     }
 }

@@ -83,7 +83,7 @@ impl Sources {
 
     /// What the repository's branches and tags point to now. Cheap: nothing is fetched.
     pub async fn look(&self, codebase: &str) -> Result<Look, SourceError> {
-        let repository = self.inner.repository(codebase)?;
+        let repository = self.inner.repository(codebase).await?;
         self.inner.look(&repository).await
     }
 
@@ -94,7 +94,7 @@ impl Sources {
         codebase: &str,
         refs: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, SourceError> {
-        let repository = self.inner.repository(codebase)?;
+        let repository = self.inner.repository(codebase).await?;
         self.inner.fetch(codebase, &repository, refs).await
     }
 
@@ -171,10 +171,11 @@ impl Sources {
 }
 
 impl Inner {
-    fn repository(&self, codebase: &str) -> Result<Repository, SourceError> {
+    async fn repository(&self, codebase: &str) -> Result<Repository, SourceError> {
         let repository = self
             .repositories
-            .repository(codebase)?
+            .repository(codebase)
+            .await?
             .ok_or_else(|| SourceError::UnknownCodebase(codebase.to_owned()))?;
         repository.check()?;
         Ok(repository)

@@ -1,5 +1,7 @@
 //! Secrets: they reach the step that may see them, and nothing else ever has their value.
 
+mod vault;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

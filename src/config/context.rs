@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 use rouse_contract::ProviderKind;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) struct Context<'a> {
@@ -85,6 +86,21 @@ impl<'a> Context<'a> {
         let span = self.tree.at(path).map(|node| node.span);
         let within = |inner: &Span| span.is_some_and(|span| span.contains(*inner));
         !self.broken.iter().any(|broken| broken.starts_with(path)) && !self.misread.iter().any(within)
+    }
+
+    /// Whether something stands at a path.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.tree.at(path).is_some()
+    }
+
+    /// A file on the master, the value at a path; a fault where it depends on where the master was started.
+    pub(crate) fn absolute(&mut self, file: String, path: &Path) -> PathBuf {
+        if !file.starts_with('/') {
+            let message = format!("the path `{file}` of {} is not absolute", self.place(&owner(path)));
+            let fault = Fault::new(Code::BadPath, self.value(path), message);
+            self.push(fault.note("a master is not always started in the same folder"));
+        }
+        file.into()
     }
 
     /// Whether the map at a path has no key but this.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The keys of which a secret has exactly one.
-pub(crate) const SOURCES: [&str; 2] = ["file", "env"];
+pub(crate) const SOURCES: [&str; 4] = ["file", "env", "credential", "vault"];
+/// Where Vault itself puts its first engine of key and value.
+const MOUNT: &str = "secret";
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -20,10 +22,30 @@ pub(crate) struct RawSecret {
     file: Option<String>,
     /// A variable of the master's environment.
     env: Option<EnvName>,
+    /// A credential that systemd gives the master: the name in `LoadCredential=NAME:PATH` or `LoadCredentialEncrypted=` of its unit.
+    #[schemars(length(min = 1, max = 255))]
+    credential: Option<String>,
+    /// A field of what the Vault of `server.vault` keeps.
+    vault: Option<RawVaultPlace>,
     /// The builders whose trusted builds may see it. Neither `builders` nor `projects`: all.
     builders: Option<OneOrMany<BuilderName>>,
     /// The projects whose trusted builds may see it.
     projects: Option<OneOrMany<ProjectName>>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "VaultPlace")]
+struct RawVaultPlace {
+    /// Where an engine of key and value, version 2, is mounted. Default: `secret`.
+    #[schemars(length(min = 1))]
+    mount: Option<String>,
+    /// The secret's path within it, without `data/`.
+    #[schemars(length(min = 1))]
+    path: String,
+    /// The field whose text is the value.
+    #[schemars(length(min = 1))]
+    field: String,
 }
 
 /// A value that is fetched late, for each build.
@@ -39,6 +61,16 @@ pub struct SecretConfig {
 pub enum SecretSource {
     File(PathBuf),
     Env(EnvName),
+    Credential(String),
+    Vault(VaultPlace),
+}
+
+/// A field of a secret in the installation's Vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VaultPlace {
+    pub mount: String,
+    pub path: String,
+    pub field: String,
 }
 
 /// Whose trusted builds may see a secret: all where both lists are empty, else those that either names.
@@ -63,16 +95,18 @@ impl RawSecret {
     pub(crate) fn check(self, cx: &mut Context<'_>, path: &Path) -> Option<SecretConfig> {
         cx.refer_all("projects", &self.projects, &path.join("projects"));
         cx.refer_all("builders", &self.builders, &path.join("builders"));
-        let source = match (self.file, self.env) {
-            (Some(file), None) => {
-                if !file.starts_with('/') {
-                    let message = format!("the path `{file}` of {} is not absolute", cx.place(path));
-                    let fault = Fault::new(Code::BadPath, cx.value(&path.join("file")), message);
-                    cx.push(fault.note("a master is not always started in the same folder"));
+        let source = match (self.file, self.env, self.credential, self.vault) {
+            (Some(file), None, None, None) => SecretSource::File(cx.absolute(file, &path.join("file"))),
+            (None, Some(env), None, None) => SecretSource::Env(env),
+            (None, None, Some(credential), None) => {
+                if !is_segment(&credential) || credential.contains('/') {
+                    let message =
+                        format!("the credential `{credential}` of {} is no file's name", cx.place(path));
+                    cx.push(Fault::new(Code::BadPath, cx.value(&path.join("credential")), message));
                 }
-                SecretSource::File(file.into())
+                SecretSource::Credential(credential)
             }
-            (None, Some(env)) => SecretSource::Env(env),
+            (None, None, None, Some(vault)) => SecretSource::Vault(vault.check(cx, path)),
             _ => {
                 cx.one_of(path, &SOURCES, "source");
                 return None;
@@ -84,4 +118,28 @@ impl RawSecret {
         };
         Some(SecretConfig { source, reach })
     }
+}
+
+impl RawVaultPlace {
+    fn check(self, cx: &mut Context<'_>, secret: &Path) -> VaultPlace {
+        if !cx.has(&Path::of(["server", "vault"])) {
+            let message = format!("{} is in a Vault, and nothing says where that is", cx.place(secret));
+            let fault = Fault::new(Code::MissingKey, cx.key(&secret.join("vault")), message);
+            cx.push(fault.note("`server: {vault: {address: …, token_file: …}}`"));
+        }
+        let mount = self.mount.unwrap_or_else(|| MOUNT.to_owned());
+        for (key, text) in [("mount", &mount), ("path", &self.path)] {
+            if !text.split('/').all(is_segment) {
+                let message = format!("the {key} `{text}` of {} is no path in a Vault", cx.place(secret));
+                let fault = Fault::new(Code::BadPath, cx.value(&secret.join("vault").join(key)), message);
+                cx.push(fault.note("names with `/` between them, such as `ci/signing`"));
+            }
+        }
+        VaultPlace { mount, path: self.path, field: self.field }
+    }
+}
+
+/// A name that stays where it is put.
+fn is_segment(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.chars().any(char::is_control)
 }

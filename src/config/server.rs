@@ -6,6 +6,7 @@ use super::tree::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +20,25 @@ pub(crate) struct RawServer {
     /// How long things are kept.
     #[serde(default)]
     keep: RawKeep,
+    /// Where secrets with the key `vault` are: HashiCorp's Vault or OpenBao.
+    vault: Option<RawVault>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Vault")]
+struct RawVault {
+    /// Where it answers, by https (TLS 1.3) or, for a proxy on the master's own host, http.
+    address: WebUrl,
+    /// A file on the master that holds a token which may read the secrets. It is read for each secret, so that somebody can renew it.
+    #[schemars(length(min = 1))]
+    token_file: String,
+    /// A file with the certificates of the authorities that may have issued the Vault's. Default: those that the host trusts.
+    #[schemars(length(min = 1))]
+    ca_file: Option<String>,
+    /// The namespace that all paths are in. Default: the Vault's own.
+    #[schemars(length(min = 1))]
+    namespace: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -54,6 +74,17 @@ pub struct ServerConfig {
     #[serde(skip_serializing_if = "Agents::is_empty")]
     pub agents: Agents,
     pub keep: Keep,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultConfig>,
+}
+
+/// The installation's Vault, and how the master comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VaultConfig {
+    pub address: WebUrl,
+    pub token_file: PathBuf,
+    pub ca_file: Option<PathBuf>,
+    pub namespace: Option<String>,
 }
 
 /// How agents on other hosts find their master.
@@ -105,6 +136,19 @@ impl RawServer {
         for pool in self.agents.advertise.keys() {
             cx.refer_key("pools", pool, &advertise.join(pool));
         }
-        ServerConfig { url: self.url, agents: Agents { advertise: self.agents.advertise }, keep }
+        let vault = self.vault.map(|vault| vault.check(cx));
+        ServerConfig { url: self.url, agents: Agents { advertise: self.agents.advertise }, keep, vault }
+    }
+}
+
+impl RawVault {
+    fn check(self, cx: &mut Context<'_>) -> VaultConfig {
+        let path = Path::of(["server", "vault"]);
+        VaultConfig {
+            address: self.address,
+            token_file: cx.absolute(self.token_file, &path.join("token_file")),
+            ca_file: self.ca_file.map(|file| cx.absolute(file, &path.join("ca_file"))),
+            namespace: self.namespace,
+        }
     }
 }

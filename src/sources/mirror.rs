@@ -203,7 +203,7 @@ impl Inner {
         act: impl Fn(PathBuf) -> BoxFuture<'a, Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
         check_revision(revision)?;
-        let repository = self.repository(codebase)?;
+        let repository = self.repository(codebase).await?;
         let path = self.mirror_path(codebase, &repository, revision);
         self.ensure(codebase, &repository, &path, revision).await?;
         match act(path.clone()).await {
@@ -273,7 +273,7 @@ impl Inner {
     pub(super) async fn tidy(&self, codebases: &[String]) -> Result<(), SourceError> {
         let mut used = Vec::new();
         for codebase in codebases {
-            let Ok(repository) = self.repository(codebase) else { continue };
+            let Ok(repository) = self.repository(codebase).await else { continue };
             for sample in [40, 64] {
                 used.push(self.mirror_path(codebase, &repository, &"0".repeat(sample)));
             }

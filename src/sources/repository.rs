@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use futures::future::BoxFuture;
+
 use super::error::SourceError;
 
 /// Says where codebases are. Implemented over the configuration in force and its secrets.
@@ -10,7 +12,7 @@ pub trait Repositories: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Where its key cannot be had.
-    fn repository(&self, codebase: &str) -> Result<Option<Repository>, SourceError>;
+    fn repository<'a>(&'a self, codebase: &'a str) -> BoxFuture<'a, Result<Option<Repository>, SourceError>>;
 }
 
 /// A git repository on some machine.

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
 use super::{Key, Limits, Repositories, Repository, SourceError, Sources};
 
 /// A repository that tests push to.
@@ -78,8 +81,9 @@ impl Remote {
 struct Addresses(Mutex<BTreeMap<String, Repository>>);
 
 impl Repositories for Addresses {
-    fn repository(&self, codebase: &str) -> Result<Option<Repository>, SourceError> {
-        Ok(self.0.lock().unwrap().get(codebase).cloned())
+    fn repository<'a>(&'a self, codebase: &'a str) -> BoxFuture<'a, Result<Option<Repository>, SourceError>> {
+        let found = self.0.lock().unwrap().get(codebase).cloned();
+        futures::future::ready(Ok(found)).boxed()
     }
 }
 
