@@ -1,5 +1,6 @@
 //! Secrets: they reach the step that may see them, and nothing else ever has their value.
 
+mod sought;
 mod vault;
 
 use std::collections::BTreeSet;
