@@ -146,6 +146,7 @@ for_both! {
         a_secret_is_masked_at_any_split,
         large_output_is_masked_throughout,
         a_key_of_several_lines_is_masked_line_by_line,
+        hundreds_of_values_are_masked_alike,
         messages_are_masked_too,
         what_may_be_a_secret_is_held_back_while_it_may,
     ]

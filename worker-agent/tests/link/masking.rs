@@ -55,6 +55,18 @@ pub async fn a_key_of_several_lines_is_masked_line_by_line(agent: Agent) {
     assert_eq!(text.lines().count(), 5);
 }
 
+/// A private key in all the forms in which it may come out.
+pub async fn hundreds_of_values_are_masked_alike(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
+    let values: Vec<String> = (0..300).map(|i| format!("v{i:03}{}", "x".repeat(i % 40 + 4))).collect();
+    let script = "awk 'BEGIN { for (i = 0; i < 300; i++) { s = sprintf(\"v%03d\", i); for (j = 0; j < i % 40 + 4; j++) s = s \"x\"; print i, s \".\" } }'";
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    link.succeed(masked(sh(1, script), &values)).await;
+    let expected: String =
+        values.iter().enumerate().map(|(i, value)| format!("{i} {}.\n", "*".repeat(value.len()))).collect();
+    assert_eq!(rig.text(1), expected);
+}
+
 pub async fn messages_are_masked_too(agent: Agent) {
     let (_rig, mut link) = Rig::attached(agent).await;
     let outcome = link.outcome(masked(argv(1, &["no-such-hunter2-and-more"]), &[SECRET])).await;
