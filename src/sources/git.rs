@@ -51,9 +51,21 @@ const CONFIG: &str = "\
 \tdefaultBranch = main
 ";
 
-/// Answers git's questions from the environment, where no other user can see them.
+/// Answers git's questions from the environment, where no other user can see them. Git follows a server that sends it elsewhere and asks
+/// for that place's password then; the key is told to the host that it is for and to no other, and over http only where the address says so.
 const ASKPASS: &str = "\
 #!/bin/sh
+asked=${1#*\\'}
+asked=${asked%\\'*}
+host=${asked#*://}
+host=${host#\"$ROUSE_GIT_USER@\"}
+host=${host#\"$ROUSE_GIT_USER_AS_WRITTEN@\"}
+[ \"$host\" = \"$ROUSE_GIT_HOST\" ] || exit 1
+case $asked in
+https://*) ;;
+\"$ROUSE_GIT_SCHEME\"://*) ;;
+*) exit 1 ;;
+esac
 case $1 in
 Username*) printf '%s\\n' \"$ROUSE_GIT_USER\" ;;
 *) printf '%s\\n' \"$ROUSE_GIT_PASSWORD\" ;;
@@ -182,9 +194,13 @@ impl Git {
     pub(super) fn reaching(mut self, folder: &Path, repository: &Repository) -> Result<Self, SourceError> {
         match (repository.transport()?, &repository.key) {
             (Transport::Http, Some(key)) => {
+                let site = repository.site();
                 self.command
                     .env("GIT_ASKPASS", askpass(folder))
-                    .env("ROUSE_GIT_USER", "git")
+                    .env("ROUSE_GIT_SCHEME", site.scheme)
+                    .env("ROUSE_GIT_HOST", site.host)
+                    .env("ROUSE_GIT_USER", site.user.as_deref().unwrap_or("git"))
+                    .env("ROUSE_GIT_USER_AS_WRITTEN", site.user_as_written.unwrap_or("git"))
                     .env("ROUSE_GIT_PASSWORD", key.value().trim_end());
             }
             (Transport::Ssh, key) => {

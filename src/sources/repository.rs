@@ -51,7 +51,27 @@ pub(super) enum Transport {
     Local,
 }
 
+/// Whom a key for http is for, in the parts that git reads from an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Site<'a> {
+    pub scheme: &'a str,
+    /// With its port, as written.
+    pub host: &'a str,
+    pub user: Option<String>,
+    pub user_as_written: Option<&'a str>,
+}
+
 impl Repository {
+    /// The site of an address of http.
+    pub(super) fn site(&self) -> Site<'_> {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        // at the first `@`, as git does
+        let (login, host) = authority.split_once('@').map_or((None, authority), |(l, h)| (Some(l), h));
+        let user_as_written = login.and_then(|login| login.split(':').next()).filter(|user| !user.is_empty());
+        Site { scheme, host, user: user_as_written.map(decoded), user_as_written }
+    }
+
     pub(super) fn check(&self) -> Result<(), SourceError> {
         self.transport().map(drop)
     }
@@ -96,9 +116,35 @@ impl Repository {
     }
 }
 
+/// Without the percent signs of an address.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| hex::decode(hex).ok());
+        bytes.push(code.as_ref().map_or(*first, |code| code[0]));
+        rest = if code.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Key, Repository, Transport};
+    use super::{Key, Repository, Site, Transport};
+
+    #[test]
+    fn the_site_of_a_key_is_read_as_git_reads_it() {
+        let repository = |url: &str| Repository { url: url.to_owned(), key: None };
+        let plain = repository("https://git.example.org:8443/a@b/c.git");
+        let host = "git.example.org:8443";
+        assert_eq!(plain.site(), Site { scheme: "https", host, user: None, user_as_written: None });
+        let named = repository("http://ann%40example.org:x@h?a@b");
+        let site = named.site();
+        assert_eq!((site.scheme, site.host), ("http", "h"));
+        assert_eq!(site.user.as_deref(), Some("ann@example.org"));
+        assert_eq!(site.user_as_written, Some("ann%40example.org"));
+        assert_eq!(repository("https://a@good@evil/x").site().host, "good@evil");
+    }
 
     fn transport(url: &str) -> Option<Transport> {
         Repository { url: url.to_owned(), key: None }.transport().ok()

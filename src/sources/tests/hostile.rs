@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::{Class, TreeFile};
-use super::{Fixture, packed};
+use super::{Fixture, Remote, packed};
 
 #[tokio::test]
 async fn addresses_that_are_options_or_commands_are_never_run() {
@@ -84,6 +84,65 @@ async fn hooks_and_settings_of_repositories_and_users_are_not_followed() {
     assert_eq!(fixture.look_and_fetch().await["main"], new);
     packed(&fixture.sources, &new, 0).await.unwrap();
     assert!(!canary.exists(), "something of the repository was run");
+}
+
+#[tokio::test]
+async fn submodules_and_filters_of_a_repository_run_and_read_nothing() {
+    let (fixture, remote) = Fixture::new();
+    let canary = fixture.dir.path().join("canary");
+    let touch = format!("touch '{}'", canary.display());
+    // What would be stolen: a repository on the master's own disk that its user can read.
+    let private = Remote::new(&fixture.dir.path().join("private"));
+    let stolen = private.commit("secret", "hunter2", "first");
+    let modules = format!(
+        "[submodule \"run\"]\n\tpath = run\n\turl = ext::sh -c {touch:?}\n\tupdate = !{touch}\n\
+         [submodule \"disk\"]\n\tpath = disk\n\turl = file://{}\n",
+        private.dir.display()
+    );
+    std::fs::write(remote.dir.join(".gitmodules"), modules).unwrap();
+    let attributes = "* filter=evil diff=evil merge=evil working-tree-encoding=UTF-16\n";
+    std::fs::write(remote.dir.join(".gitattributes"), attributes).unwrap();
+    // Settings of the repository itself, as one on a shared disk may have them.
+    for (key, value) in [
+        ("filter.evil.smudge", touch.as_str()),
+        ("filter.evil.process", &touch),
+        ("diff.evil.textconv", &touch),
+        ("diff.evil.command", &touch),
+        ("diff.external", &touch),
+        ("core.pager", &touch),
+        ("core.gitProxy", &touch),
+        ("core.alternateRefsCommand", &touch),
+        ("tar.tar.command", &touch),
+    ] {
+        remote.git(&["config", key, value]);
+    }
+    std::fs::write(remote.dir.join("a"), "1").unwrap();
+    // plumbing, so that the remote's own settings stay out of it
+    let blob = |file: &str| remote.git(&["hash-object", "-w", "--no-filters", file]);
+    for file in [".gitmodules", ".gitattributes", "a"] {
+        remote.git(&["update-index", "--add", "--cacheinfo", &format!("100644,{},{file}", blob(file))]);
+    }
+    for path in ["run", "disk"] {
+        remote.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{stolen},{path}")]);
+    }
+    let tree = remote.git(&["write-tree"]);
+    let tip = remote.git(&["commit-tree", "-m", "first", &tree]);
+    remote.git(&["update-ref", "refs/heads/main", &tip]);
+    std::fs::remove_file(&canary).ok();
+
+    assert_eq!(fixture.look_and_fetch().await["main"], tip);
+    fixture.sources.history("app", &tip, None, &[]).await.unwrap();
+    let tar = packed(&fixture.sources, &tip, 0).await.unwrap();
+    for path in ["run", "disk"] {
+        let read = fixture.sources.read_file("app", &tip, path, 100).await.unwrap();
+        assert_eq!(read, Some(TreeFile::Submodule), "{path}");
+    }
+    assert!(!canary.exists(), "something of the repository was run");
+    assert!(!String::from_utf8_lossy(&tar).contains("hunter2"));
+    let mirror = fixture.mirrors().remove(0);
+    assert!(!mirror.join("modules").exists() && !mirror.join("objects/info/alternates").exists());
+    let error = fixture.sources.read_file("app", &stolen, "secret", 100).await.unwrap_err();
+    assert_eq!(error.class(), Class::Missing, "{error}");
 }
 
 #[tokio::test]

@@ -114,6 +114,71 @@ async fn a_password_reaches_the_server_and_no_error() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
+/// Asks everybody for a name and a password, and refuses them; says what it was given.
+fn asking() -> (Router, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let given = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = given.clone();
+    let router = Router::new().fallback(any(move |headers: HeaderMap| {
+        let value = headers.get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
+        noted.lock().unwrap().push(value.unwrap_or_default());
+        async { (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=x")]) }
+    }));
+    (router, given)
+}
+
+#[tokio::test]
+async fn a_server_that_sends_git_elsewhere_does_not_send_the_password_there() {
+    use base64::Engine;
+    let (fixture, _) = Fixture::new();
+    let (router, given) = asking();
+    let elsewhere = serve(router).await;
+    let target = elsewhere.strip_suffix("/app.git").unwrap().to_owned();
+    let sends_away = Router::new().fallback(any(move |uri: axum::http::Uri| {
+        let to = format!("{target}{uri}");
+        async move { (StatusCode::FOUND, [(header::LOCATION, to)]) }
+    }));
+    let url = serve(sends_away).await;
+    for url in [url.clone(), url.replace("://", "://ann@")] {
+        fixture.point("app", &url, Some("hunter2"));
+        let error = fixture.sources.look("app").await.unwrap_err();
+        assert_eq!(error.class(), Class::Auth, "{error}");
+        let asked = std::mem::take(&mut *given.lock().unwrap());
+        assert!(!asked.is_empty() && asked.iter().all(String::is_empty), "{url}: {asked:?}");
+    }
+    // Where the key is for, it is given, by the name that the address says.
+    for (url, login) in [
+        (elsewhere.clone(), "git:hunter2"),
+        (elsewhere.replace("://", "://ann@"), "ann:hunter2"),
+        (elsewhere.replace("://", "://ann%40example.org@"), "ann@example.org:hunter2"),
+    ] {
+        fixture.point("app", &url, Some("hunter2"));
+        assert_eq!(fixture.sources.look("app").await.unwrap_err().class(), Class::Auth);
+        let login = base64::engine::general_purpose::STANDARD.encode(login);
+        let asked = std::mem::take(&mut *given.lock().unwrap());
+        assert!(asked.contains(&format!("Basic {login}")), "{url}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_cannot_send_git_to_the_master_s_disk_or_to_a_program() {
+    let (fixture, remote) = Fixture::new();
+    remote.commit("a", "1", "first");
+    remote.git(&["update-server-info"]);
+    let canary = fixture.dir.path().join("canary");
+    let git_dir = remote.dir.join(".git").display().to_string();
+    for target in [format!("file://{git_dir}"), format!("ext::touch {}", canary.display())] {
+        let sends_away = Router::new().fallback(any(move |uri: axum::http::Uri| {
+            let tail = uri.to_string().replacen("/app.git", "", 1);
+            let to = format!("{target}{tail}");
+            async move { (StatusCode::FOUND, [(header::LOCATION, to)]) }
+        }));
+        fixture.point("app", &serve(sends_away).await, None);
+        let look = fixture.sources.look("app").await;
+        assert!(look.is_err(), "{look:?}");
+        assert!(!canary.exists());
+    }
+}
+
 #[tokio::test]
 async fn a_key_for_ssh_is_a_file_of_the_master_alone_and_gone_afterwards() {
     let (fixture, _) = Fixture::new();
