@@ -1,14 +1,15 @@
 //! The allocator. A master may keep thousands of idle sessions, and rushes come and go: what it frees goes back to the host, and few threads' caches
-//! keep little. The C library's would make pools for each thread that reads the database or a file, and give back only what lies at their ends.
+//! keep little. The C library's would make pools for each thread that reads the database or a file, and give back only what lies at their ends; it
+//! stays with what is written in C.
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A pool for each core; what is free for a tenth of a second goes back; a thread keeps small pieces only, and few.
-/// `MALLOC_CONF` in the environment counts for more.
+/// `_RJEM_MALLOC_CONF` in the environment counts for more.
 #[allow(unsafe_code)]
 // SAFETY: the allocator reads a C string under this name, and no other symbol has it.
-#[unsafe(export_name = "malloc_conf")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
 pub static SETTINGS: Option<&'static std::ffi::c_char> = Some({
     let text: &std::ffi::CStr =
         c"percpu_arena:percpu,background_thread:true,dirty_decay_ms:100,muzzy_decay_ms:0,tcache_max:4096,lg_tcache_nslots_mul:-1";

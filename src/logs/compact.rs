@@ -79,7 +79,12 @@ impl Logs {
         for segment in &made {
             batch.insert(segment);
         }
-        self.inner.store.commit(batch).await?;
+        match self.inner.store.commit(batch).await {
+            Ok(()) => {}
+            // Somebody else has compacted it meanwhile; what is in the store for nothing is an orphan.
+            Err(error) if error.is_conflict() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         for segment in &old {
             // What stays behind is an orphan.
             if let Err(error) = self.inner.objects.delete(&Path::from(segment.key.as_str())).await {

@@ -61,7 +61,7 @@ fn peers(ground: &Ground, builds: usize) -> Result<Samples> {
     let newest = "/api/v2/builds?order=-buildid&limit=50";
     let listed = peer.http().get(newest)?;
     ensure!(peer::list(&listed, "builds").len() == 50, "the peer's builds are not there");
-    ask(|| peer.http(), newest, ground.size.of(3, 30, 100))
+    ask(|| peer.http(), newest, ground.size.of(3, 10, 100))
 }
 
 /// The peer's own rows, as many times as ours.
