@@ -66,7 +66,7 @@ impl Dockerd {
         command.args(["--bridge", "none", "--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &self.cgroup()]);
         // What a slow end makes it write goes with the rest.
-        command.env("TMPDIR", &folder);
+        command.env("TMPDIR", folder);
         // A containerd that runs already is shared: then its namespaces are our own.
         command.args(["--containerd-namespace", &self.name]);
         command.args(["--containerd-plugins-namespace", &format!("{}-plugins", self.name)]);
