@@ -1,4 +1,4 @@
-//! Flags in, exit code out; everything else is the library's.
+//! Flags in, exit code out, and the allocator; everything else is the library's.
 
 mod memory;
 

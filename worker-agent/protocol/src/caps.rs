@@ -35,7 +35,7 @@ pub const MAX_HELLO_SECONDS: u64 = 10;
 /// How long a connection may take to show that it is a worker's, by a hello or by a transfer's token, in seconds.
 pub const MAX_STRANGER_SECONDS: u64 = 30;
 
-/// Most connections to the listener for many that have not shown it yet; more wait in the kernel.
+/// Most connections to the listener for many that have not shown it yet; more wait for their turn.
 pub const MAX_STRANGERS: usize = 256;
 
 /// Most connections of one worker at a time: the link, and transfers.
