@@ -3,5 +3,6 @@
 mod memory;
 
 fn main() -> std::process::ExitCode {
+    memory::few_pools();
     rouse::cli::main()
 }

@@ -1,6 +1,6 @@
 //! The allocator. A master may keep thousands of idle sessions, and rushes come and go: what it frees goes back to the host, and few threads' caches
 //! keep little. The C library's would make pools for each thread that reads the database or a file, and give back only what lies at their ends; it
-//! stays with what is written in C.
+//! stays with what is written in C, and makes no more pools than there are cores.
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -16,3 +16,18 @@ pub static SETTINGS: Option<&'static std::ffi::c_char> = Some({
     // SAFETY: a C string has a first byte.
     unsafe { &*text.as_ptr() }
 });
+
+/// Before the first thread.
+#[cfg(target_env = "gnu")]
+pub fn few_pools() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let pools = i32::try_from(cores).unwrap_or(i32::MAX);
+    // SAFETY: sets one number in the C library; no other thread allocates yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, pools)
+    };
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub fn few_pools() {}

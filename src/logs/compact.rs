@@ -147,7 +147,7 @@ impl Compaction<'_> {
             if next.saturating_sub(entry.first_byte) >= LARGE {
                 self.pack().await?;
                 self.begun.get_or_insert((entry.first_byte, entry.first_line));
-                self.builder.add_packed(*entry, &packed);
+                self.builder.add_packed(*entry, [packed]);
                 self.store_if_large(next, None).await?;
             } else {
                 self.join(unpack(*entry, &packed)?).await?;

@@ -5,11 +5,10 @@ use super::lines::Splitter;
 use super::pieces::Run;
 use super::segment::Builder;
 use super::{LogError, Logs};
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 use rouse_model::LogId;
 use rouse_model::logs::{Log, LogSegment};
 use rouse_store::{Batch, CommitError};
@@ -175,9 +174,9 @@ impl Logs {
         Ok(Written { row, segment: Some(segment), splitter, end })
     }
 
-    pub(super) async fn put(&self, deed: &'static str, key: &str, object: Bytes) -> Result<(), LogError> {
+    pub(super) async fn put(&self, deed: &'static str, key: &str, object: PutPayload) -> Result<(), LogError> {
         let key = Path::from(key);
-        self.inner.store.deed(deed, self.inner.objects.put(&key, object.into())).await?;
+        self.inner.store.deed(deed, self.inner.objects.put(&key, object)).await?;
         Ok(())
     }
 
@@ -196,7 +195,7 @@ fn lines_at(splitter: &mut Splitter, last: bool) -> i64 {
     splitter.next
 }
 
-async fn compressed(run: Run) -> Result<(Bytes, Splitter), LogError> {
+async fn compressed(run: Run) -> Result<(PutPayload, Splitter), LogError> {
     let size = run.size();
     let work = move || segment_of(run).map_err(LogError::Compress);
     if size <= BLOCKING {
@@ -208,7 +207,7 @@ async fn compressed(run: Run) -> Result<(Bytes, Splitter), LogError> {
     }
 }
 
-fn segment_of(run: Run) -> std::io::Result<(Bytes, Splitter)> {
+fn segment_of(run: Run) -> std::io::Result<(PutPayload, Splitter)> {
     let mut builder = Builder::default();
     let splitter = run.store(&mut builder, LIVE_LEVEL)?;
     Ok((builder.finish(), splitter))

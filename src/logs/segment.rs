@@ -12,7 +12,7 @@ use super::lines::Splitter;
 use super::pieces::Packed;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, PutPayloadMut};
 use rouse_model::Timestamp;
 use zstd::bulk::Compressor;
 
@@ -40,7 +40,8 @@ pub(super) struct Entry {
 /// A segment in the making.
 #[derive(Default)]
 pub(super) struct Builder {
-    body: Vec<u8>,
+    /// In parts, as they came: to copy them together would cost as much as the rest of the way to the store.
+    body: PutPayloadMut,
     index: Vec<Entry>,
     /// Kept from block to block: making one costs more than a small block's compression.
     compressor: Option<Compressor<'static>>,
@@ -49,12 +50,12 @@ pub(super) struct Builder {
 impl Builder {
     /// Compressed size so far.
     pub(super) fn size(&self) -> usize {
-        self.body.len()
+        self.body.content_length()
     }
 
     pub(super) fn add(&mut self, block: &Block, level: i32) -> std::io::Result<()> {
         let unpacked = block.encode();
-        let packed = self.compress(&unpacked, level)?;
+        let packed = self.compress(&unpacked, level)?.into();
         self.add_packed(
             Entry {
                 first_byte: block.first_byte,
@@ -64,7 +65,7 @@ impl Builder {
                 length: 0,
                 unpacked: u32::try_from(unpacked.len()).map_err(std::io::Error::other)?,
             },
-            &packed,
+            [packed],
         );
         Ok(())
     }
@@ -73,8 +74,7 @@ impl Builder {
     pub(super) fn add_lines(&mut self, start: &Splitter, lines: &Packed, level: i32) -> std::io::Result<()> {
         let length = lines.length as usize;
         let before = Block::encode_before(lines.offset, start, (lines.channel, lines.at), length);
-        let mut packed = self.compress(&before, level)?;
-        packed.extend_from_slice(&lines.bytes);
+        let packed = self.compress(&before, level)?.into();
         self.add_packed(
             Entry {
                 first_byte: lines.offset,
@@ -84,7 +84,7 @@ impl Builder {
                 length: 0,
                 unpacked: u32::try_from(before.len() + length).map_err(std::io::Error::other)?,
             },
-            &packed,
+            [packed, lines.bytes.clone()],
         );
         Ok(())
     }
@@ -98,26 +98,29 @@ impl Builder {
         compressor.compress(bytes)
     }
 
-    /// A block as another segment holds it.
-    pub(super) fn add_packed(&mut self, entry: Entry, packed: &[u8]) {
-        let length = u32::try_from(packed.len()).expect("a block is far smaller than 4 GiB");
-        self.index.push(Entry { position: self.body.len() as u64, length, ..entry });
-        self.body.extend_from_slice(packed);
+    /// A block as another segment holds it, in one part or more.
+    pub(super) fn add_packed(&mut self, entry: Entry, parts: impl IntoIterator<Item = Bytes>) {
+        let position = self.size();
+        parts.into_iter().for_each(|part| self.body.push(part));
+        let length = u32::try_from(self.size() - position).expect("a block is far smaller than 4 GiB");
+        self.index.push(Entry { position: position as u64, length, ..entry });
     }
 
-    pub(super) fn finish(mut self) -> Bytes {
+    pub(super) fn finish(mut self) -> PutPayload {
+        let mut end = Vec::with_capacity(self.index.len() * ENTRY + TRAILER);
         for entry in &self.index {
-            self.body.extend_from_slice(&entry.first_byte.to_be_bytes());
-            self.body.extend_from_slice(&entry.first_line.to_be_bytes());
-            self.body.extend_from_slice(&entry.at.0.to_be_bytes());
-            self.body.extend_from_slice(&entry.position.to_be_bytes());
-            self.body.extend_from_slice(&entry.length.to_be_bytes());
-            self.body.extend_from_slice(&entry.unpacked.to_be_bytes());
+            end.extend_from_slice(&entry.first_byte.to_be_bytes());
+            end.extend_from_slice(&entry.first_line.to_be_bytes());
+            end.extend_from_slice(&entry.at.0.to_be_bytes());
+            end.extend_from_slice(&entry.position.to_be_bytes());
+            end.extend_from_slice(&entry.length.to_be_bytes());
+            end.extend_from_slice(&entry.unpacked.to_be_bytes());
         }
         let count = u32::try_from(self.index.len()).expect("a segment has few blocks");
-        self.body.extend_from_slice(&count.to_be_bytes());
-        self.body.extend_from_slice(MAGIC);
-        self.body.into()
+        end.extend_from_slice(&count.to_be_bytes());
+        end.extend_from_slice(MAGIC);
+        self.body.push(end.into());
+        self.body.freeze()
     }
 }
 
