@@ -88,7 +88,7 @@ impl Default for Limits {
             log_bytes: rouse_agent_protocol::MAX_LOG_BYTES,
             waiting_bytes: 8 << 20,
             waiting_bytes_in_all: 256 << 20,
-            segment_bytes: 3 << 20,
+            segment_bytes: 6 << 20,
             segment_age: Duration::from_secs(2),
             inline_bytes: 16 << 10,
             seal_wait: Duration::from_secs(10),

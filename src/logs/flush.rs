@@ -1,4 +1,4 @@
-//! Writing: what has come is stored as a segment once it is three mebibytes or two seconds old, or in the row while it is short.
+//! Writing: what has come is stored as a segment once it is six mebibytes or two seconds old, or in the row while it is short.
 
 use super::entry::{Entry, Phase, State};
 use super::lines::Splitter;

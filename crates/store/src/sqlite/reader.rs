@@ -18,7 +18,7 @@ const FEW: usize = 100;
 /// Connections that are kept: opening one means reading the schema.
 const IDLE: usize = 16;
 /// Pages that each may keep, in KiB.
-const CACHE_KIB: i64 = 512;
+const CACHE_KIB: i64 = 128;
 /// There are fewer statements than this.
 const STATEMENTS: usize = 256;
 
