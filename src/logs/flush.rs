@@ -174,7 +174,12 @@ impl Logs {
         Ok(Written { row, segment: Some(segment), splitter, end })
     }
 
-    pub(super) async fn put(&self, deed: &'static str, key: &str, object: PutPayload) -> Result<(), LogError> {
+    pub(super) async fn put(
+        &self,
+        deed: &'static str,
+        key: &str,
+        object: PutPayload,
+    ) -> Result<(), LogError> {
         let key = Path::from(key);
         self.inner.store.deed(deed, self.inner.objects.put(&key, object)).await?;
         Ok(())
