@@ -312,6 +312,9 @@ impl Lexer {
             return Ok(());
         }
         let list = self.command().is_some_and(|c| c.word.as_ref().is_some_and(readers::opens_list));
+        if list && !self.command().is_some_and(|c| readers::takes_list(&c.words)) {
+            self.doubt(offset, "it is in a list that is an argument of a command, which may evaluate it");
+        }
         self.end_command(false)?;
         if let Some(command) = self.command() {
             command.parentheses.push(list);
@@ -368,6 +371,7 @@ impl Lexer {
             let message = format!("this value would be read as {}", reading.what);
             return Err(TemplateFault::new(reading.offset, reading.length, message).help(WAY_ROUND));
         }
+        let integers = readers::makes_integers(&words);
         if readers::reads_input_as_code(&words) {
             command.line_reads_code = true;
             if let Some((offset, length)) = command.piped {
@@ -377,6 +381,9 @@ impl Lexer {
         }
         let hole = words.iter().chain(&fed).find_map(|w| w.hole).map(|(offset, length, _)| (offset, length));
         command.piped = if pipes { command.piped.or(hole) } else { None };
+        if integers {
+            self.doubt(offset, "what is assigned to an integer is evaluated, and one was declared before");
+        }
         Ok(())
     }
 

@@ -68,6 +68,27 @@ pub(super) fn opens_list(word: &Word) -> bool {
     name.is_some_and(is_name)
 }
 
+/// Whether bash takes a list among the arguments of this command as values and nothing more. `eval x=(…)` reads them as code, `declare -i x=(…)` as
+/// arithmetic; for a command of which neither is known, it is not known.
+pub(super) fn takes_list(words: &[Word]) -> bool {
+    match command(words) {
+        [] => true,
+        [name, rest @ ..] => DECLARERS.contains(&name.text.as_str()) && !declares_integers(rest),
+    }
+}
+
+/// Whether a command makes variables to which bash assigns only what it has evaluated.
+pub(super) fn makes_integers(words: &[Word]) -> bool {
+    match command(words) {
+        [name, rest @ ..] => DECLARERS.contains(&name.text.as_str()) && declares_integers(rest),
+        [] => false,
+    }
+}
+
+fn declares_integers(rest: &[Word]) -> bool {
+    rest.iter().any(|w| w.text.starts_with('-') && w.text.contains('i'))
+}
+
 fn is_assignment(text: &str) -> bool {
     text.contains('=') && is_name(text.split(['=', '[', '+']).next().unwrap_or_default())
 }
@@ -183,7 +204,7 @@ fn by_name(words: &[Word]) -> Option<Reading> {
 }
 
 fn declared(name: &str, rest: &[Word]) -> Option<Reading> {
-    let integer = rest.iter().any(|w| w.text.starts_with('-') && w.text.contains('i'));
+    let integer = declares_integers(rest);
     rest.iter().find_map(|word| {
         let (_, _, at) = word.hole?;
         let (before, _) = word.text.split_at(at);

@@ -44,6 +44,7 @@ fn references_are_written_for_their_place() {
             "a=(\"${ROUSE_1}\" x); ( [ \"${ROUSE_1}\" = x ] ); ls f[0-9] \"${ROUSE_1}\"",
         ),
         ("a[0]={{ branch }}", "a[0]=\"${ROUSE_1}\""),
+        ("declare -a a=({{ branch }})", "declare -a a=(\"${ROUSE_1}\")"),
         ("echo 2>&1 {{ branch }} >&2", "echo 2>&1 \"${ROUSE_1}\" >&2"),
     ];
     for (source, expected) in cases {
@@ -110,6 +111,11 @@ fn places_where_a_value_would_not_stay_text_are_refused() {
         ("read {{ branch }}", "the name of a variable"),
         ("declare {{ branch }}=1", "the name of a variable"),
         ("declare -i x={{ branch }}", "the name of a variable"),
+        ("declare -i x\nx={{ branch }}", "one was declared before"),
+        ("\\builtin typeset -ri x; echo {{ branch }}", "one was declared before"),
+        ("declare -ai x=({{ branch }})", "in a list that is an argument"),
+        ("eval x=({{ branch }})", "in a list that is an argument"),
+        ("eval \\eval x=({{ branch }}case a in a) }", "in a list that is an argument"),
         ("printf -v {{ branch }} x", "the name of a variable"),
         ("[ -v {{ branch }} ]", "the name of a variable"),
         ("sed -i \"s/@/{{ branch }}/\" f", "a program for `sed`"),

@@ -141,13 +141,14 @@ proptest! {
 
 /// Pieces of shell that open, close and confuse; a random pile of them is mostly nonsense, and of
 /// the piles that pass the check none may run what is in the value.
-const PIECES: [&str; 52] = [
+const PIECES: [&str; 53] = [
     "<(",
     "<<<",
     "eval ",
     "x=(",
     "[",
     "declare ",
+    "declare -i x\n",
     "test ",
     "let ",
     "{{ branch }}",
