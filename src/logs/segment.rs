@@ -40,7 +40,7 @@ pub(super) struct Entry {
 /// A segment in the making.
 #[derive(Default)]
 pub(super) struct Builder {
-    /// In parts, as they came: to copy them together would cost as much as the rest of the way to the store.
+    /// In parts, as they came: copied into one piece that grows, they were two thirds of the master's page faults.
     body: PutPayloadMut,
     index: Vec<Entry>,
     /// Kept from block to block: making one costs more than a small block's compression.

@@ -371,7 +371,6 @@ impl Lexer {
             let message = format!("this value would be read as {}", reading.what);
             return Err(TemplateFault::new(reading.offset, reading.length, message).help(WAY_ROUND));
         }
-        let integers = readers::makes_integers(&words);
         if readers::reads_input_as_code(&words) {
             command.line_reads_code = true;
             if let Some((offset, length)) = command.piped {
@@ -381,7 +380,7 @@ impl Lexer {
         }
         let hole = words.iter().chain(&fed).find_map(|w| w.hole).map(|(offset, length, _)| (offset, length));
         command.piped = if pipes { command.piped.or(hole) } else { None };
-        if integers {
+        if readers::makes_integers(&words) {
             self.doubt(offset, "what is assigned to an integer is evaluated, and one was declared before");
         }
         Ok(())
