@@ -2,22 +2,33 @@
 //!
 //! An account whose options change stays reachable under its old ones, for the workers that were launched with those.
 
-use crate::config::Config;
-use rouse_contract::layers::{self, CallEnd, CallRecord, CallSink, Deadlines};
+use crate::config::{Config, ProviderConfig};
+use rouse_contract::layers::{self, CallEnd, CallKind, CallRecord, CallSink, Deadlines};
 use rouse_contract::{Installation, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+
+/// An account whose list is older does not answer.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Connected accounts by name and options.
 #[derive(Debug)]
 pub struct Accounts {
     kinds: Vec<Arc<dyn ProviderKind>>,
     installation: Installation,
-    connected: Mutex<HashMap<(String, String), Arc<dyn Provider>>>,
+    connected: Mutex<HashMap<(String, String), Connected>>,
     under_way: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Connected {
+    provider: Arc<dyn Provider>,
+    pulse: Arc<Pulse>,
 }
 
 /// One account, with its name.
@@ -57,17 +68,27 @@ impl Accounts {
             )
         };
         let (_, account) = config.providers.iter().find(|(n, _)| n.as_str() == name).ok_or_else(unknown)?;
-        let key = (name.to_owned(), format!("{}{}", account.kind, account.options));
+        let key = key(name, account);
         let mut connected = self.connected.lock().expect("nothing panics while it is held");
-        if let Some(provider) = connected.get(&key) {
+        if let Some(Connected { provider, .. }) = connected.get(&key) {
             return Ok(Account { name: name.to_owned(), provider: Arc::clone(provider) });
         }
         let kind = self.kind(&account.kind).ok_or_else(unknown)?;
         let installation = Installation { state: self.folder(name)?, ..self.installation.clone() };
         let provider = kind.connect(name, &account.options, &installation)?;
-        let provider = layers::around(provider, name, Deadlines::default(), Arc::new(LogFailures));
-        connected.insert(key, Arc::clone(&provider));
+        let pulse = Arc::new(Pulse::default());
+        let provider = layers::around(provider, name, Deadlines::default(), Arc::clone(&pulse) as _);
+        connected.insert(key, Connected { provider: Arc::clone(&provider), pulse });
         Ok(Account { name: name.to_owned(), provider })
+    }
+
+    /// Whether an account of a configuration was asked what it has, and has not said so lately.
+    #[must_use]
+    pub fn is_away(&self, config: &Config, name: &str) -> bool {
+        let account = config.providers.iter().find(|(known, _)| known.as_str() == name);
+        let Some(key) = account.map(|(_, account)| key(name, account)) else { return false };
+        let connected = self.connected.lock().expect("nothing panics while it is held");
+        connected.get(&key).is_some_and(|connected| connected.pulse.is_lost())
     }
 
     /// Runs a call to its end, also where whoever waits for it is stopped: a call that is let go of half way may still have an effect
@@ -101,7 +122,7 @@ impl Accounts {
         let connected = self.connected.lock().expect("nothing panics while it is held");
         connected
             .iter()
-            .map(|((name, _), p)| Account { name: name.clone(), provider: Arc::clone(p) })
+            .map(|((name, _), c)| Account { name: name.clone(), provider: Arc::clone(&c.provider) })
             .collect()
     }
 
@@ -115,12 +136,49 @@ impl Accounts {
     }
 }
 
-/// Until there are metrics: calls that failed leave a line.
-#[derive(Debug)]
-struct LogFailures;
+/// One connection: its account's name and options.
+fn key(name: &str, account: &ProviderConfig) -> (String, String) {
+    (name.to_owned(), format!("{}{}", account.kind, account.options))
+}
 
-impl CallSink for LogFailures {
+/// Whether an account answers, told by its list: whoever looks after it asks for that every few seconds.
+#[derive(Debug)]
+struct Pulse(Mutex<Beat>);
+
+#[derive(Debug)]
+struct Beat {
+    /// Its last good answer; before that, when it was connected.
+    heard: Instant,
+    failed: bool,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Mutex::new(Beat { heard: Instant::now(), failed: false }))
+    }
+}
+
+impl Pulse {
+    fn is_lost(&self) -> bool {
+        let beat = self.0.lock().expect("nothing panics while it is held");
+        beat.failed || beat.heard.elapsed() > SILENCE
+    }
+
+    fn beat(&self, good: bool) {
+        let mut beat = self.0.lock().expect("nothing panics while it is held");
+        beat.failed = !good;
+        if good {
+            beat.heard = Instant::now();
+        }
+    }
+}
+
+impl CallSink for Pulse {
     fn record(&self, account: &str, call: CallRecord) {
+        if call.kind == CallKind::List && call.end != CallEnd::Dropped {
+            self.beat(call.end == CallEnd::Done);
+        }
+        // Until there are metrics: calls that failed leave a line.
         if let CallEnd::Failed(class) = call.end {
             tracing::debug!(account, call = call.kind.as_str(), class = class.as_str(), took = ?call.took, "a provider's call failed");
         }

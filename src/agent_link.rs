@@ -1,7 +1,7 @@
 //! The server side of the agent link: a door for each live worker of this master, a session for each connection.
 //!
 //! A worker on this host has a socket in a folder of its own, so that it can never speak through another's; those of pools that are advertised
-//! come by one listener with TLS. The loop makes the doors that should be there and closes the others; sessions write what agents say (attached, silent) and hand outcomes to the builds' drivers.
+//! come by one listener with TLS; to all others this master opens streams by the way on which their provider is reached. The loop makes the doors that should be there and closes the others; sessions write what agents say (attached, silent) and hand outcomes to the builds' drivers.
 //! It knows no provider and no plan.
 
 mod doors;
@@ -9,6 +9,7 @@ mod files;
 mod guard;
 mod handshake;
 mod listener;
+mod opened;
 mod session;
 mod tls;
 
@@ -16,6 +17,7 @@ use crate::accounts::Accounts;
 use crate::ctx::Ctx;
 use doors::{Doors, Entry};
 use listener::Listener;
+use rouse_agent_protocol::OPENED_NAME;
 use rouse_model::WorkerId;
 use rouse_model::worker::{Link, Worker, WorkerEvent};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -46,13 +48,15 @@ pub async fn run(
 ) {
     let doors = Arc::new(Doors::new(stop.clone()));
     let certificate = Arc::new(Certificate::default());
+    // Of a name that no listener has.
+    let of_streams = Arc::new(Certificate::default());
     let mut listeners: HashMap<WorkerId, Listener> = HashMap::new();
     let mut unknown = HashMap::new();
     forget_old_sessions(&ctx).await;
     let mut agents = agents;
     loop {
         let began = tokio::time::Instant::now();
-        match converge(&ctx, &accounts, &mut listeners, &doors, &certificate, &stop).await {
+        match converge(&ctx, &accounts, &mut listeners, &doors, &certificate, &of_streams, &stop).await {
             Ok(live) => {
                 close_unknown_sessions(&ctx, &live, &mut unknown).await;
                 // Not before it knows whom to expect.
@@ -140,6 +144,7 @@ async fn converge(
     listeners: &mut HashMap<WorkerId, Listener>,
     doors: &Doors,
     certificate: &Certificate,
+    of_streams: &Arc<Certificate>,
     stop: &CancellationToken,
 ) -> Result<Vec<Worker>, rouse_store::ReadError> {
     // A door that opens while the store is read is for a worker that the reading may not show.
@@ -168,14 +173,32 @@ async fn converge(
         if listeners.contains_key(&worker.id) || comes_by_tls(ctx, worker).await {
             continue;
         }
-        let Some(dir) = link_dir(ctx, accounts, worker).await else { continue };
-        let (_, guard) = doors.open(worker.id);
-        match listener::open(ctx, worker.id, &dir, stop.child_token(), guard) {
+        let opened = match way(ctx, accounts, worker).await {
+            Ok(Way::Folder(dir)) => {
+                let (_, guard) = doors.open(worker.id);
+                listener::open(ctx, worker.id, &dir, stop.child_token(), guard)
+                    // Its folder is not made yet, or already removed: the next look tells.
+                    .map_err(|error| error.to_string())
+            }
+            Ok(Way::Streams(to)) => {
+                let names = BTreeSet::from([OPENED_NAME.to_owned()]);
+                of_streams
+                    .keep(&ctx.authority, names, ctx.now())
+                    .map_err(|e| crate::supervisor::chain(&e))
+                    .map(|()| {
+                        let (stop, (_, guard)) = (stop.child_token(), doors.open(worker.id));
+                        opened::serve(ctx, to, of_streams, &stop, guard);
+                        Listener::of_streams(stop)
+                    })
+            }
+            Ok(Way::None) => continue,
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(listener) => {
                 listeners.insert(worker.id, listener);
             }
-            // Its folder is not made yet, or already removed: the next look tells.
-            Err(error) => tracing::debug!(%error, worker = worker.name, "no listener yet"),
+            Err(error) => tracing::debug!(error, worker = worker.name, "no listener yet"),
         }
     }
     Ok(live)
@@ -203,17 +226,36 @@ async fn comes_by_tls(ctx: &Ctx, worker: &Worker) -> bool {
     told.is_ok_and(|told| told.config.server.agents.address(&worker.pool).is_some())
 }
 
+/// How a worker's agent and this master come together, where it does not come by TLS.
+enum Way {
+    /// It shares this host: by a socket in this folder.
+    Folder(PathBuf),
+    /// By streams that this master opens.
+    Streams(opened::To),
+    /// There is nothing yet to open streams to, or no way.
+    None,
+}
+
+async fn way(ctx: &Ctx, accounts: &Accounts, worker: &Worker) -> Result<Way, String> {
+    let active = ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
+    let account = accounts.get(&active.config, &worker.provider).map_err(|e| crate::supervisor::chain(&e))?;
+    let tag = crate::keys::tag(ctx.store.facts(), worker);
+    let dir = account.provider.link_dir(&tag).await.map_err(|e| crate::supervisor::chain(&e))?;
+    Ok(match (dir, worker.provider_ref()) {
+        (Some(dir), _) => Way::Folder(dir),
+        (None, Some(at)) if account.provider.streams().is_some() => {
+            let (at, socket) = (at.clone(), crate::keys::opened_socket(&tag));
+            Way::Streams(opened::To { worker: worker.id, account, at, socket })
+        }
+        (None, _) => Way::None,
+    })
+}
+
 /// The folder of a worker's link, where it shares this host.
 async fn link_dir(ctx: &Ctx, accounts: &Accounts, worker: &Worker) -> Option<PathBuf> {
-    let made = async {
-        let active = ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
-        let account =
-            accounts.get(&active.config, &worker.provider).map_err(|e| crate::supervisor::chain(&e))?;
-        let tag = crate::keys::tag(ctx.store.facts(), worker);
-        account.provider.link_dir(&tag).await.map_err(|e| crate::supervisor::chain(&e))
-    };
-    match made.await {
-        Ok(dir) => dir,
+    match way(ctx, accounts, worker).await {
+        Ok(Way::Folder(dir)) => Some(dir),
+        Ok(_) => None,
         Err(error) => {
             tracing::debug!(error, worker = worker.name, "a worker's link folder cannot be had");
             None

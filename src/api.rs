@@ -10,6 +10,7 @@ mod builders;
 mod builds;
 mod buildsets;
 mod by_hand;
+mod caches;
 mod change_sets;
 mod changes;
 mod codebases;
@@ -20,6 +21,7 @@ mod extract;
 mod health;
 mod host;
 mod listing;
+mod locks;
 mod logs;
 mod master;
 mod moment;
@@ -27,7 +29,9 @@ mod pools;
 mod projects;
 mod requests;
 mod schedulers;
+mod secrets;
 mod steps;
+mod tested;
 mod tokens;
 mod words;
 mod workers;
@@ -38,6 +42,7 @@ pub mod views {
     pub use super::builders::{BuilderDetail, BuilderView};
     pub use super::builds::{BuildDetail, BuildView, PhaseSeconds, PropertyView};
     pub use super::buildsets::{BuildsetDetail, BuildsetView, MadeView, SourceView};
+    pub use super::caches::CacheView;
     pub use super::change_sets::{ChangeSetDetail, ChangeSetView};
     pub use super::changes::ChangeView;
     pub use super::codebases::{CodebaseDetail, CodebaseView, HeadView};
@@ -45,6 +50,7 @@ pub mod views {
     pub use super::error::{ErrorBody, ErrorCode, ErrorEnvelope};
     pub use super::events::EventView;
     pub use super::listing::Listing;
+    pub use super::locks::{HolderView, LockView};
     pub use super::logs::{LineView, LinesView, LogView};
     pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
@@ -52,7 +58,9 @@ pub mod views {
     pub use super::projects::ProjectView;
     pub use super::requests::{ExplanationView, RequestView};
     pub use super::schedulers::{ParameterView, SchedulerView};
+    pub use super::secrets::SecretView;
     pub use super::steps::StepView;
+    pub use super::tested::{TestReportView, TestResultView, TestsView};
     pub use super::tokens::{MadeTokenView, TokenView};
     pub use super::words::*;
     pub use super::workers::{WorkerDetail, WorkerView};
@@ -118,6 +126,8 @@ fn routes() -> OpenApiRouter<AppState> {
     let api = OpenApiRouter::new()
         .merge(master::routes())
         .merge(projects::routes())
+        .merge(secrets::routes())
+        .merge(tested::routes())
         .merge(codebases::routes())
         .merge(changes::routes())
         .merge(change_sets::routes())
@@ -125,6 +135,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(schedulers::routes())
         .merge(buildsets::routes())
         .merge(requests::routes())
+        .merge(locks::routes())
+        .merge(caches::routes())
         .merge(builds::routes())
         .merge(steps::routes())
         .merge(logs::routes())

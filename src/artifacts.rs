@@ -1,13 +1,15 @@
 //! Files kept from builds: taken in as streams, kept in the object store, named by rows.
 //!
 //! A file is an artifact once its row is there; bytes whose row never came are removed by whoever sees the failure, and are of no harm where
-//! nobody does. It trusts no agent: paths, sizes and hashes are checked.
+//! nobody does. It trusts no agent: paths, sizes and hashes are checked. Large ones may go to a bucket past the master ([`direct`]).
 
 mod broken;
+mod direct;
 #[cfg(test)]
 mod tests;
 
 use crate::ctx::Clock;
+use crate::objects::Objects;
 use broken::{Broken, Part, Taking};
 use bytes::Bytes;
 use futures::Stream;
@@ -15,6 +17,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
 use rouse_agent_protocol::{MAX_PATH_BYTES, MAX_PROPERTIES_BYTES, MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES};
+use rouse_model::build::Build;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::logs::Artifact;
 use rouse_model::{ArtifactId, BuildId, StepId};
@@ -25,8 +28,10 @@ use std::time::Duration;
 /// How long a file that has arrived waits for its row, less than an agent waits for an answer; and how often that is tried.
 const RECORD: Duration = Duration::from_secs(45);
 const RECORD_AGAIN: Duration = Duration::from_millis(500);
-/// Sets that the master keeps for itself begin with this, and are shown to nobody.
-pub const HIDDEN: char = '.';
+/// Sets that the master keeps for itself begin with this.
+const HIDDEN: char = '.';
+/// The hidden set of archives that are to be caches; they are small no more than other files are.
+pub const CACHE: &str = ".cache";
 
 /// A file on its way in.
 #[derive(Debug, Clone)]
@@ -75,15 +80,16 @@ impl ReceiveError {
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     store: Store,
-    objects: Arc<dyn ObjectStore>,
+    objects: Arc<Objects>,
     clock: Arc<dyn Clock>,
     broken: Arc<Broken>,
+    ledger: Arc<direct::Ledger>,
 }
 
 impl Artifacts {
     #[must_use]
-    pub fn new(store: Store, objects: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, objects, clock, broken: Arc::default() }
+    pub fn new(store: Store, objects: Arc<Objects>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, objects, clock, broken: Arc::default(), ledger: Arc::default() }
     }
 
     /// Takes a file, or the rest of one whose sender broke off. A file that came before under the same name of the same set is replaced.
@@ -95,16 +101,7 @@ impl Artifacts {
         incoming: Incoming,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Artifact, ReceiveError> {
-        check_path(&incoming.path)?;
-        let build = self.store.build(incoming.build).await?;
-        let build = build.filter(|b| b.finished.is_none());
-        let build =
-            build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
-        // What a step has kept is settled with its end, whoever still has its token.
-        let step = self.store.step(incoming.step).await?;
-        if step.is_none_or(|step| step.build != build.id || step.finished.is_some()) {
-            return Err(ReceiveError::Refused(format!("step {} does not run", incoming.step)));
-        }
+        let build = self.build_of(&incoming).await?;
         let most = self.room(&incoming).await?;
         let mut taking = self.begin_or_go_on(&incoming).await?;
         let (id, key, bytes, sha256) = match taking.take(&incoming, body, most).await {
@@ -129,6 +126,25 @@ impl Artifacts {
         };
         self.record_patiently(&artifact, &build.project).await?;
         Ok(artifact)
+    }
+
+    /// The build that a file is of, where it may have one more now.
+    async fn build_of(&self, incoming: &Incoming) -> Result<Build, ReceiveError> {
+        check_path(&incoming.path)?;
+        let build = self.store.build(incoming.build).await?;
+        let build = build.filter(|b| b.finished.is_none());
+        let build =
+            build.ok_or_else(|| ReceiveError::Refused(format!("build {} does not run", incoming.build)))?;
+        // What a step has kept is settled with its end, whoever still has its token.
+        let step = self.store.step(incoming.step).await?;
+        if step.is_none_or(|step| step.build != build.id || step.finished.is_some()) {
+            return Err(ReceiveError::Refused(format!("step {} does not run", incoming.step)));
+        }
+        Ok(build)
+    }
+
+    fn key(&self, build: BuildId, id: ArtifactId) -> String {
+        format!("artifacts/{}/{build}/{id}", self.store.facts().store_epoch)
     }
 
     /// The bytes are here, perhaps many: a database that is away for a while is waited for. Where it stays away they go, as the sender will send
@@ -174,14 +190,14 @@ impl Artifacts {
             before.abort().await;
         }
         let id: ArtifactId = self.store.next_id().await?;
-        let key = format!("artifacts/{}/{}/{id}", self.store.facts().store_epoch, incoming.build);
+        let key = self.key(incoming.build, id);
         let upload = WriteMultipart::new(self.objects.put_multipart(&Key::from(key.as_str())).await?);
         Ok(Taking::new(Part::new(id, key, upload, incoming.sha256.clone()), incoming, &self.broken))
     }
 
     /// How many bytes a file may have.
     async fn room(&self, incoming: &Incoming) -> Result<u64, ReadError> {
-        if incoming.set.starts_with(HIDDEN) {
+        if is_small(&incoming.set) {
             return Ok(MAX_PROPERTIES_BYTES);
         }
         let kept = self.store.artifacts(incoming.build).await?;
@@ -213,7 +229,7 @@ impl Artifacts {
             batch.delete(before);
         }
         batch.insert(artifact);
-        if !artifact.set.starts_with(HIDDEN) {
+        if !is_hidden(artifact) {
             batch.event(NewEvent {
                 kind: EventKind::ArtifactKept,
                 version: 1,
@@ -244,13 +260,33 @@ impl Artifacts {
         from: u64,
     ) -> Result<Option<BoxStream<'static, Result<Bytes, object_store::Error>>>, ReceiveError> {
         let Some(artifact) = self.store.artifact(id).await? else { return Ok(None) };
+        self.open_object(&artifact.key, from).await
+    }
+
+    /// The same of any object; `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where the object store cannot be reached.
+    pub async fn open_object(
+        &self,
+        key: &str,
+        from: u64,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, object_store::Error>>>, ReceiveError> {
         let range = (from > 0).then_some(GetRange::Offset(from));
         let options = GetOptions { range, ..GetOptions::default() };
-        match self.objects.get_opts(&Key::from(artifact.key), options).await {
+        match self.objects.get_opts(&Key::from(key), options).await {
             Ok(found) => Ok(Some(found.into_stream())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// All bytes of an artifact: for small ones.
+    ///
+    /// # Errors
+    /// Where it is not kept any more, or the object store cannot be reached.
+    pub async fn bytes(&self, artifact: &Artifact) -> Result<Bytes, ReceiveError> {
+        Ok(self.objects.get(&Key::from(artifact.key.as_str())).await?.bytes().await?)
     }
 
     /// Removes objects that no row names any more. One that cannot be removed is of no harm, and said.
@@ -286,8 +322,8 @@ impl Artifacts {
                 found.path
             )));
         }
+        let bytes = self.bytes(&found).await?;
         let key = Key::from(found.key.as_str());
-        let bytes = self.objects.get(&key).await?.bytes().await?;
         batch.delete(&found);
         let objects = Arc::clone(&self.objects);
         batch.after_commit(move || {
@@ -300,6 +336,17 @@ impl Artifacts {
         });
         Ok(bytes)
     }
+}
+
+/// What the master keeps for itself, and shows to nobody.
+#[must_use]
+pub fn is_hidden(artifact: &Artifact) -> bool {
+    artifact.set.starts_with(HIDDEN)
+}
+
+/// Sets of small files, which the master reads itself.
+fn is_small(set: &str) -> bool {
+    set.starts_with(HIDDEN) && set != CACHE
 }
 
 /// Relative, without `..` and the like: it is shown, and unpacked on other workers.

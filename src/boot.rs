@@ -1,5 +1,6 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
+mod objects;
 mod state_folder;
 
 pub use state_folder::{is_taken, take_state_folder};
@@ -10,7 +11,7 @@ use crate::ctx::{Active, Clock, Ctx, Nudges, Roles, SystemClock, Trouble};
 use crate::fleet::Fleet;
 use crate::keys::InstallationKey;
 use crate::revisions::{Applied, ApplyError, Revisions};
-use crate::sources::{Key, Repositories, Repository, SourceError};
+use crate::sources::{Key, Repositories, Repository, SourceError, host_of};
 use crate::supervisor::Supervisor;
 use crate::switchboard::Switchboard;
 use anyhow::Context;
@@ -42,8 +43,8 @@ pub struct Options {
     pub config: PathBuf,
     pub state: PathBuf,
     pub database: Location,
-    /// Where logs and artifacts lie; one place for all masters of a database.
-    pub objects: PathBuf,
+    /// Where logs and artifacts lie, one place for all masters of a database, where the configuration names no bucket. `None`: in the state folder.
+    pub objects: Option<PathBuf>,
     pub listen: SocketAddr,
     /// For agents that come by TLS.
     pub agents: Option<SocketAddr>,
@@ -110,8 +111,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     })?;
     let address = listener.local_addr()?;
     let agents = listen_for_agents(options.agents, &revisions).await?;
-    let objects = crate::objects::directory(&make_folder(&options.objects)?)?;
     let active = revisions.subscribe();
+    let objects = objects::open(options.objects.as_deref(), &options.state, &active)?;
     let mirrors = make_folder(&options.state.join("mirrors"))?;
     let url = active
         .borrow()
@@ -131,6 +132,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         logs: crate::logs::Logs::new(store.clone(), objects.clone(), log_limits),
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
         objects,
+        accounts: Arc::clone(&accounts),
         clock,
         me: master.id,
         machine,
@@ -143,6 +145,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         active,
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
+        mirrors: crate::ctx::MirrorsWanted::default(),
         turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         away: std::sync::OnceLock::new(),
@@ -213,7 +216,13 @@ impl Configured {
             }
             None => None,
         };
-        Ok(Some(Repository { url: found.git.to_string(), key }))
+        let url = found.git.to_string();
+        let others = || active.config.codebases.values().filter_map(|other| host_of(other.git.as_ref()));
+        let hosts = match &found.submodule_hosts {
+            Some(hosts) => hosts.iter().map(ToString::to_string).collect(),
+            None => others().collect(),
+        };
+        Ok(Some(Repository::new(url, key, hosts)))
     }
 }
 
@@ -272,6 +281,7 @@ fn start_loops(
     let fleet = Arc::new(Fleet::new(Arc::clone(ctx), Arc::clone(accounts)));
     supervisor.start("fleet", fleet.run(stop.clone()));
     supervisor.start("upkeep", crate::upkeep::retention::run(Arc::clone(ctx), stop.clone()));
+    supervisor.start("objects", objects::watch(Arc::clone(ctx), stop.clone()));
     supervisor.start("troubles", tell_troubles(Arc::clone(ctx), stop.clone()));
     supervisor.start("reload", reload_on_signal(Arc::clone(ctx), stop));
 }

@@ -4,11 +4,16 @@
 //! commit left it. Drivers write builds, steps, commands and the request's end; they speak to agents through the switchboard alone.
 
 mod action;
+mod caches;
+mod checkout;
 mod driver;
 mod gather;
 mod given;
+mod mirrored;
 mod outcome;
 mod properties;
+mod reports;
+mod services;
 mod state;
 mod summary;
 mod turn;

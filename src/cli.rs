@@ -8,6 +8,7 @@ mod artifacts;
 mod backup;
 mod build;
 mod builder;
+mod cache;
 mod change;
 mod client;
 mod codebase;
@@ -21,6 +22,7 @@ mod events;
 mod exit;
 mod force;
 mod init;
+mod lock;
 mod logs;
 mod output;
 mod pool;
@@ -29,10 +31,12 @@ mod reference;
 mod request;
 mod restore;
 mod scheduler;
+mod secret;
 mod serve;
 mod settings;
 mod sse;
 mod stop;
+mod tested;
 mod token;
 mod version;
 mod watch;
@@ -128,6 +132,15 @@ enum Verb {
     /// Projects: list
     #[command(subcommand)]
     Project(project::Verb),
+    /// Locks: list
+    #[command(subcommand)]
+    Lock(lock::Verb),
+    /// Caches: list, remove
+    #[command(subcommand)]
+    Cache(cache::Verb),
+    /// Secrets: list
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// API tokens: list, create, remove
     #[command(subcommand)]
     Token(token::Verb),
@@ -213,6 +226,9 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Scheduler(verb) => scheduler::run(verb, connect, out).await,
         Verb::Codebase(verb) => codebase::run(verb, connect, out).await,
         Verb::Project(verb) => project::run(verb, connect, out).await,
+        Verb::Lock(verb) => lock::run(verb, connect, out).await,
+        Verb::Cache(verb) => cache::run(verb, connect, out).await,
+        Verb::Secret(verb) => secret::run(verb, connect, out).await,
         Verb::Token(verb) => token::run(verb, connect, out).await,
         Verb::Events(args) => events::run(&args, connect, out).await,
         Verb::Api(args) => api_call::run(args, connect, out).await,

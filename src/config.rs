@@ -10,11 +10,13 @@
 pub mod leaf;
 
 mod builder;
+mod cache;
 mod check;
 mod codebase;
 mod context;
 mod diff;
 mod fault;
+mod lock;
 mod merge;
 mod parameter;
 mod place;
@@ -34,13 +36,13 @@ mod suggest;
 mod tests;
 mod tree;
 
-pub use builder::BuilderConfig;
+pub use builder::{BuilderConfig, Supersede};
 pub use check::Config;
-pub use codebase::CodebaseConfig;
+pub use codebase::{CodebaseConfig, MirrorPolicy};
 pub use diff::{ChangeKind, FieldChange, ObjectChange, diff};
 pub use fault::{Code, Fault, Severity};
 pub use leaf::{
-    ArtifactName, BuilderName, CodebaseName, HostPort, MessagePatterns, Patterns, Period, PoolName,
+    ArtifactName, BuilderName, CodebaseName, HostPort, LockName, MessagePatterns, Patterns, Period, PoolName,
     ProjectName, PropertyName, ProviderName, SchedulerName, SecretName,
 };
 pub use parameter::{AnswerFault, ParameterConfig, ParameterKind};
@@ -53,8 +55,9 @@ pub use scheduler::{
 };
 pub use schema::schema;
 pub use secret::{Reach, SecretConfig, SecretSource, VaultPlace};
-pub use server::{Agents, Keep, ServerConfig, VaultConfig};
+pub use server::{Agents, Keep, KeyPair, ObjectsConfig, ServerConfig, Transfers, VaultConfig};
 pub use source::{SourceFile, hash};
+pub use step::{MAX_STEPS, printed as printed_steps};
 pub use tree::Span;
 
 use context::Context;
@@ -65,6 +68,16 @@ use tree::{Data, Entry, Node};
 
 /// The version of the rules that this Rouse follows.
 const VERSION: i64 = 1;
+
+impl Config {
+    /// The builders that an entry with a `matrix` became; empty where it is one builder, or none.
+    #[must_use]
+    pub fn of_matrix(&self, entry: &str) -> Vec<&str> {
+        let of_entry =
+            self.builders.keys().filter(|name| leaf::family(name) == entry && name.as_str() != entry);
+        of_entry.map(|name| name.as_str()).collect()
+    }
+}
 
 /// A good configuration, with the texts that it came from.
 #[derive(Debug, Clone)]
@@ -117,6 +130,15 @@ fn check_sources(
 }
 
 fn check_texts(sources: &[SourceFile], kinds: &[Arc<dyn ProviderKind>]) -> (Option<Config>, Vec<Fault>) {
+    check_with(sources, kinds, check::RawConfig::check)
+}
+
+/// `check` judges what it means, once its structure is as it should be.
+fn check_with<T>(
+    sources: &[SourceFile],
+    kinds: &[Arc<dyn ProviderKind>],
+    check: impl FnOnce(check::RawConfig, &mut Context<'_>) -> T,
+) -> (Option<T>, Vec<Fault>) {
     let mut faults = Vec::new();
     let Some(mut tree) = merge::merged(sources, &mut faults) else { return (None, faults) };
     if !check_version(&mut tree, &mut faults) {
@@ -141,7 +163,7 @@ fn check_texts(sources: &[SourceFile], kinds: &[Arc<dyn ProviderKind>]) -> (Opti
         }
         Some(Ok(raw)) => {
             let mut cx = Context::new(&tree, sources, kinds, &names, broken, misread);
-            let config = raw.check(&mut cx);
+            let config = check(raw, &mut cx);
             faults.append(&mut cx.faults);
             Some(config)
         }

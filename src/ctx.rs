@@ -11,7 +11,7 @@ use crate::switchboard::Switchboard;
 use rouse_model::master::{Master, Role};
 use rouse_model::{ConfigRevisionId, MasterId, Timestamp};
 use rouse_store::{HoldError, Observer, Store};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -41,6 +41,7 @@ pub struct Ctx {
     pub active: watch::Receiver<Arc<Active>>,
     pub nudges: Nudges,
     pub hurry: Hurry,
+    pub mirrors: MirrorsWanted,
     pub turnstile: crate::requests::Turnstile,
     pub roles: Roles,
     pub switchboard: Switchboard,
@@ -49,6 +50,7 @@ pub struct Ctx {
     pub sources: crate::sources::Sources,
     pub logs: crate::logs::Logs,
     pub artifacts: crate::artifacts::Artifacts,
+    pub accounts: Arc<crate::accounts::Accounts>,
     /// Where the bytes of logs and artifacts lie, for what its disk has to say.
     pub objects: Arc<crate::objects::Objects>,
 }
@@ -145,6 +147,34 @@ impl Hurry {
     #[must_use]
     pub fn take(&self, codebase: &str) -> Vec<Hint> {
         self.wanted.lock().expect("nothing panics while it is held").remove(codebase).unwrap_or_default()
+    }
+}
+
+/// Codebases that builds check out, and on which accounts' hosts: there a mirror is of use. Lost with the process: the next build says it again.
+#[derive(Debug, Default)]
+pub struct MirrorsWanted {
+    wanted: Mutex<BTreeSet<(String, String, String)>>,
+    said: Notify,
+}
+
+impl MirrorsWanted {
+    /// On an account's host, of a codebase, with a revision in it.
+    pub fn say(&self, account: &str, codebase: &str, revision: &str) {
+        let mut wanted = self.wanted.lock().expect("nothing panics while it is held");
+        if wanted.insert((account.to_owned(), codebase.to_owned(), revision.to_owned())) {
+            self.said.notify_one();
+        }
+    }
+
+    /// All of them, once.
+    #[must_use]
+    pub fn take(&self) -> BTreeSet<(String, String, String)> {
+        std::mem::take(&mut *self.wanted.lock().expect("nothing panics while it is held"))
+    }
+
+    /// Until one more is wanted.
+    pub async fn wanted(&self) {
+        self.said.notified().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! It only reads. [`request::judge`] is pure and is what the tests look at; [`explain_request`] gathers what it needs.
 
+mod locks;
 pub mod reason;
 pub mod request;
 
@@ -10,10 +11,12 @@ pub use reason::{Reason, ReasonCode};
 pub use request::{Coming, Counts, Explanation, PoolVerdict, Verdict};
 
 use crate::ctx::Ctx;
+use crate::placing::{self, Taken};
 use request::{PoolFacts, Snapshot};
 use rouse_model::RequestId;
 use rouse_store::reads::WorkerFilter;
 use rouse_store::{Page, ReadError, Store};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many waiting requests are looked at to say how many are ahead.
@@ -29,6 +32,8 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
     let Some(request) = ctx.store.request(id).await? else { return Ok(None) };
     let active = ctx.config();
     let config = &active.config;
+    let workers = ctx.store.live_workers().await?;
+    let taken = Taken::by(config, &workers);
     let mut pools = Vec::with_capacity(config.pools.len());
     for (name, pool) in &config.pools {
         pools.push(PoolFacts {
@@ -36,6 +41,8 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
             accepts: pool.accepts,
             max: pool.max as usize,
             slots: pool.slots as usize,
+            hosts: placing::hosts(config, pool, &taken),
+            takes: pool.takes,
             boot: usual_boot(&ctx.store, name.as_str()).await?,
         });
     }
@@ -46,11 +53,14 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
         }
         _ => None,
     };
+    let locked = builder.is_some_and(|builder| !builder.locks.is_empty());
     let snapshot = Snapshot {
+        needs: if locked { locks::needs(config) } else { BTreeMap::new() },
+        holders: if locked { ctx.store.requests_with_locks().await? } else { Vec::new() },
         ended_as,
         named: builder.map(|b| b.pools.iter().map(ToString::to_string).collect()),
         pools,
-        workers: ctx.store.live_workers().await?,
+        workers,
         leases: ctx.store.leases().await?,
         queue: ctx.store.queue(QUEUE_LOOK).await?,
         builders: config

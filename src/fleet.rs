@@ -3,8 +3,12 @@
 //! How many is decided by [`rouse_model::scaling`]; what a tag means is asked of the provider once for each buildset; each instance has
 //! one driver task, the only writer of its phase. The reaper compares what providers have with what is on record.
 
+mod breakers;
 mod driver;
 mod failures;
+mod locking;
+mod mirrors;
+mod placing;
 mod provisioning;
 mod reaper;
 mod resolving;
@@ -13,11 +17,17 @@ mod tests;
 
 use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};
+use crate::placing::Taken;
 use crate::specs;
+use breakers::Breakers;
+use locking::Gate;
+use mirrors::Mirrors;
+use placing::Warm;
 use provisioning::Specs;
 use resolving::Answers;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
+use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
 use rouse_model::scaling::{self, Capacity, Demand, Limits, Reason};
 use rouse_model::worker::{Cause, CauseCode, Phase, Wanted, Worker, WorkerEvent};
@@ -60,6 +70,9 @@ pub struct Fleet {
     pub(crate) accounts: Arc<Accounts>,
     specs: Specs,
     answers: Answers,
+    warm: Warm,
+    breakers: Breakers,
+    mirrors: Mirrors,
     driven: Mutex<HashMap<WorkerId, Driven>>,
     /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
     suspected: Mutex<HashSet<WorkerId>>,
@@ -75,11 +88,15 @@ struct Driven {
 impl Fleet {
     #[must_use]
     pub fn new(ctx: Arc<Ctx>, accounts: Arc<Accounts>) -> Self {
+        let mirrors = Mirrors::in_folder(&ctx.state);
         Self {
             ctx,
             accounts,
+            mirrors,
             specs: Specs::default(),
             answers: Answers::default(),
+            warm: Warm::default(),
+            breakers: Breakers::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
         }
@@ -90,6 +107,7 @@ impl Fleet {
         let reaper = Arc::clone(&self);
         let reaper_stop = stop.clone();
         crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
+        crate::supervisor::spawn("mirrors", mirrors::run(Arc::clone(&self), stop.clone()));
         loop {
             let waiting = match self.pass(&stop).await {
                 Ok(waiting) => waiting,
@@ -124,9 +142,7 @@ impl Fleet {
         for worker in workers.iter().filter(|w| w.master == ctx.me) {
             self.ensure_driver(worker, stop);
         }
-        if ctx.roles.hold("fleet", "").await?.is_none() {
-            return Ok(0);
-        }
+        let Some(role) = ctx.roles.hold("fleet", "").await? else { return Ok(0) };
         let active = ctx.config();
         let now = ctx.now();
         let queue = ctx.store.queue(WINDOW).await?;
@@ -135,9 +151,13 @@ impl Fleet {
         self.end_cancelled(&queue, now).await?;
         let waiting: Vec<Request> =
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
-        let demand = self.demand(&active, waiting, &workers).await?;
+        self.end_what_is_not_wanted(&active, &workers, &leases).await?;
+        let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
+        let mut taken = Taken::by(&active.config, &workers);
+        let workers = self.within_reach(&active, &workers);
+        let (demand, locked) = self.demand(&active, waiting, &workers, &taken, gate).await?;
         self.answers.forget_told();
-        self.scale(&active, demand, &workers, &leases, now).await?;
+        self.scale(&active, demand, &workers, &InUse::of(&leases, locked), &mut taken, now).await?;
         Ok(length)
     }
 
@@ -157,13 +177,16 @@ impl Fleet {
         Ok(())
     }
 
-    /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first.
+    /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
+    /// ask nobody.
     async fn demand(
         self: &Arc<Self>,
         active: &Active,
         waiting: Vec<Request>,
         workers: &[Worker],
-    ) -> Result<BTreeMap<String, Vec<Demand>>, FleetError> {
+        taken: &Taken,
+        mut gate: Option<Gate<'_>>,
+    ) -> Result<(BTreeMap<String, Vec<Demand>>, HashMap<WorkerId, usize>), FleetError> {
         let mut asked: BTreeMap<String, Vec<Demand>> = BTreeMap::new();
         let mut load: HashMap<String, usize> = HashMap::new();
         for worker in workers {
@@ -175,22 +198,36 @@ impl Fleet {
                 continue;
             };
             let candidates = specs::candidates(&active.config, builder, &request);
+            let wished = |name: &str| asked.get(name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
+            if let Some(gate) = &mut gate
+                && !gate.lets(active, builder, &mut request, &candidates, wished).await?
+            {
+                continue;
+            }
             let roomy = candidates.iter().find(|(name, pool)| {
-                let taken = load.get(*name).copied().unwrap_or(0);
-                let wished: usize = asked.get(*name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
-                taken + wished < pool.max as usize
+                let there = load.get(*name).copied().unwrap_or(0);
+                there + wished(name) < pool.max as usize && self.has_room(&active.config, pool, taken)
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
             let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
                 continue;
             };
+            let there = workers.iter().any(|worker| class_of_worker(worker) == class);
+            if !there && let Some(error) = self.without_image(pool, &class) {
+                failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
+                continue;
+            }
             let of_pool = asked.entry(pool_name.to_owned()).or_default();
-            match of_pool.iter_mut().find(|d| d.class == class) {
+            let at_once = match pool.slots {
+                1 => None,
+                _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder)),
+            };
+            match of_pool.iter_mut().find(|d| d.class == class && d.at_once == at_once) {
                 Some(demand) => demand.waiting += 1,
-                None => of_pool.push(Demand { class, waiting: 1 }),
+                None => of_pool.push(Demand { class, waiting: 1, at_once }),
             }
         }
-        Ok(asked)
+        Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
     }
 
     async fn scale(
@@ -198,28 +235,15 @@ impl Fleet {
         active: &Active,
         mut demand: BTreeMap<String, Vec<Demand>>,
         workers: &[Worker],
-        leases: &[Lease],
+        in_use: &InUse,
+        taken: &mut Taken,
         now: Timestamp,
     ) -> Result<(), FleetError> {
-        let mut taken: HashMap<WorkerId, usize> = HashMap::new();
-        for lease in leases {
-            *taken.entry(lease.worker).or_default() += 1;
-        }
-        let busy = |id: WorkerId| taken.get(&id).copied().unwrap_or_default();
-        let pools: HashSet<&str> = active.config.pools.iter().map(|(name, _)| name.as_str()).collect();
-        for worker in workers.iter().filter(|w| !pools.contains(w.pool.as_str())) {
-            let cause = Cause {
-                code: CauseCode::PoolChanged,
-                class: None,
-                message: format!("pool `{}` was removed", worker.pool),
-            };
-            self.retire(worker, busy(worker.id), cause).await?;
-        }
         for (name, pool) in &active.config.pools {
             let capacity: Vec<Capacity> = workers
                 .iter()
                 .filter(|w| w.pool == name.as_str())
-                .map(|w| capacity_of(w, busy(w.id), now))
+                .map(|w| capacity_of(w, in_use, now))
                 .collect();
             let limits = Limits {
                 min: pool.min as usize,
@@ -241,9 +265,38 @@ impl Fleet {
             }
             for (class, count) in decision.launch {
                 for _ in 0..count {
-                    self.request_worker(active, name.as_str(), pool, &class, now).await?;
+                    let Some(account) = self.place(&active.config, pool, &class, taken) else { break };
+                    taken.add(&account, pool.takes);
+                    self.request_worker(active, name.as_str(), pool, &class, account, now).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Ends workers whose pool is not there any more, and drains those of drained providers.
+    async fn end_what_is_not_wanted(
+        &self,
+        active: &Active,
+        workers: &[Worker],
+        leases: &[Lease],
+    ) -> Result<(), FleetError> {
+        let config = &active.config;
+        let pools: HashSet<&str> = config.pools.iter().map(|(name, _)| name.as_str()).collect();
+        let drained: HashSet<&str> =
+            config.providers.iter().filter(|(_, p)| p.drain).map(|(name, _)| name.as_str()).collect();
+        let slots_taken = InUse::of(leases, HashMap::new()).slots;
+        for worker in workers {
+            let message = if !pools.contains(worker.pool.as_str()) {
+                format!("pool `{}` was removed", worker.pool)
+            } else if drained.contains(worker.provider.as_str()) {
+                format!("provider `{}` is drained", worker.provider)
+            } else {
+                continue;
+            };
+            let busy = slots_taken.get(&worker.id).copied().unwrap_or_default();
+            let cause = Cause { code: CauseCode::PoolChanged, class: None, message };
+            self.retire(worker, busy, cause).await?;
         }
         Ok(())
     }
@@ -330,7 +383,26 @@ impl Fleet {
     }
 }
 
-fn capacity_of(worker: &Worker, busy: usize, now: Timestamp) -> Capacity {
+/// What of the workers is in use.
+struct InUse {
+    slots: HashMap<WorkerId, usize>,
+    /// Builds that have a lock that is counted on workers; known where somebody waits for one.
+    locked: HashMap<WorkerId, usize>,
+}
+
+impl InUse {
+    fn of(leases: &[Lease], locked: HashMap<WorkerId, usize>) -> Self {
+        let mut slots: HashMap<WorkerId, usize> = HashMap::new();
+        for lease in leases {
+            *slots.entry(lease.worker).or_default() += 1;
+        }
+        Self { slots, locked }
+    }
+}
+
+fn capacity_of(worker: &Worker, in_use: &InUse, now: Timestamp) -> Capacity {
+    let of_worker = |map: &HashMap<WorkerId, usize>| map.get(&worker.id).copied().unwrap_or_default();
+    let busy = of_worker(&in_use.slots);
     let slots = usize::try_from(worker.slots).unwrap_or(1);
     let uses_left = usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0);
     let leaving = !matches!(worker.wanted, Wanted::Run)
@@ -341,6 +413,7 @@ fn capacity_of(worker: &Worker, busy: usize, now: Timestamp) -> Capacity {
         worker: worker.id,
         class: class_of_worker(worker),
         free: slots.saturating_sub(busy),
+        locked: of_worker(&in_use.locked),
         slots,
         leaving,
         idle_since: if busy == 0 && matches!(worker.phase, Phase::Up { .. }) {

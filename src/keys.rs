@@ -153,6 +153,12 @@ pub fn tag(facts: &rouse_store::Facts, worker: &rouse_model::worker::Worker) -> 
     }
 }
 
+/// The socket at which a worker's agent waits for the streams that its master opens.
+#[must_use]
+pub fn opened_socket(tag: &rouse_contract::Tag) -> String {
+    format!("rouse-{}", tag.key())
+}
+
 /// `POOL-xxxx`, from the launch token, and unique by the worker's number where four letters would not be.
 #[must_use]
 pub fn worker_name(pool: &str, token: &LaunchToken, worker: WorkerId) -> String {

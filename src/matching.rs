@@ -3,14 +3,16 @@
 //! The loop holds the role `matcher`; the judgement is [`rouse_model::matching`]. A pair becomes true in one commit: the request claimed, the
 //! build's row, the slot's lease, and the worker's generation moved, so that nobody can end the worker under it unseen.
 
+use crate::config::BuilderConfig;
 use crate::ctx::{Active, Ctx};
-use crate::requests::request_event;
+use crate::requests::{needs, request_event};
 use crate::specs;
 use crate::switchboard::Matched;
 use rouse_model::build::{Build, Lease};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::config_revision::PlanRow;
 use rouse_model::event::{EventKind, NewEvent};
+use rouse_model::locks::{Ledger, has_all, of_workers};
 use rouse_model::worker::Worker;
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_store::{Batch, CommitError, ReadError};
@@ -95,12 +97,46 @@ async fn match_queue(
     let active = ctx.config();
     let mut pairs: HashMap<WorkerId, Vec<(Request, i64)>> = HashMap::new();
     let mut workers: HashMap<WorkerId, Worker> = HashMap::new();
-    for request in queue {
+    // Read where somebody needs a lock that is counted on workers.
+    let mut ledger: Option<Ledger> = None;
+    for mut request in queue {
         if request.waits_until(now).is_some() || request.cancel.is_some() {
             continue;
         }
-        let Some(place) = place_for(&active, &request, slots) else { continue };
+        let Some(builder) = active.config.builders.get(request.builder.as_str()) else { continue };
+        let needs = match builder.locks.is_empty() && request.locks.is_none() {
+            true => Vec::new(),
+            false => needs(&active.config, builder),
+        };
+        // The fleet gives locks out, before anybody makes a worker; but those that are counted on workers.
+        if !has_all(request.holds(), &needs) {
+            continue;
+        }
+        let needs = of_workers(&needs);
+        if !needs.is_empty() && ledger.is_none() {
+            let holders = ctx.store.requests_with_locks().await?;
+            ledger = Some(Ledger::of(holders.iter().flat_map(|r| r.holds().iter().map(|hold| (r.id, hold)))));
+        }
+        let mut blocked = None;
+        let place = place_for(&active, builder, &request, slots, |worker| {
+            let free = |ledger: &Ledger| ledger.try_all(&needs, request.trust, Some(worker.id)).is_ok();
+            let free = ledger.as_ref().is_none_or(free);
+            if !free {
+                blocked.get_or_insert(worker.id);
+            }
+            free
+        });
+        let Some(place) = place else {
+            if let (Some(ledger), Some(worker)) = (&mut ledger, blocked) {
+                ledger.wait(request.id, &needs, Some(worker));
+            }
+            continue;
+        };
         let (worker, slot) = slots.remove(place);
+        if let Some(ledger) = ledger.as_mut().filter(|_| !needs.is_empty()) {
+            let taken = ledger.take(request.id, &needs, Some(worker.id));
+            request.locks.get_or_insert_default().extend(taken);
+        }
         pairs.entry(worker.id).or_default().push((request, slot));
         workers.insert(worker.id, worker);
         if slots.is_empty() {
@@ -170,9 +206,14 @@ async fn free_slots(ctx: &Ctx, freed: Vec<Worker>, now: Timestamp) -> Result<Vec
     Ok(free)
 }
 
-/// The first slot whose worker is of the request's own class, in the order of its pools.
-fn place_for(active: &Active, request: &Request, slots: &[(Worker, i64)]) -> Option<usize> {
-    let builder = active.config.builders.get(request.builder.as_str())?;
+/// The first slot whose worker is of the request's own class, in the order of its pools, and has the locks that are counted on it.
+fn place_for(
+    active: &Active,
+    builder: &BuilderConfig,
+    request: &Request,
+    slots: &[(Worker, i64)],
+    mut lets: impl FnMut(&Worker) -> bool,
+) -> Option<usize> {
     for (pool, _) in specs::candidates(&active.config, builder, request) {
         let Some(digest) = request.provision.digests.get(pool) else { continue };
         let found = slots.iter().position(|(w, _)| {
@@ -180,6 +221,7 @@ fn place_for(active: &Active, request: &Request, slots: &[(Worker, i64)]) -> Opt
                 && w.spec_digest == *digest
                 && w.trust == request.trust
                 && w.project == request.project
+                && lets(w)
         });
         if found.is_some() {
             return found;

@@ -1,14 +1,23 @@
-//! Where the bytes of logs and artifacts lie: an object store. This module opens the one that needs nothing, a directory; what is in it is
-//! its callers' affair. It remembers when a disk was full, so that somebody can say so.
+//! Where the bytes of logs and artifacts lie: an object store. This module opens it, a directory that needs nothing or a bucket that speaks S3; what
+//! is in it is its callers' affair. It remembers what keeps it from being written, so that somebody can say so.
 
+mod bucket;
+mod direct;
 pub mod disk;
+mod http;
+mod keys;
 
+pub use bucket::{Bucket, mend, said};
+pub use direct::{GOOD_FOR, MOST, Signed, Stored};
+pub use keys::{Keys, KeysOf, pair};
+
+use crate::config::ObjectsConfig;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as Answer, UploadPart,
 };
 use std::error::Error;
@@ -19,8 +28,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The directory in a master's state folder.
 pub const FOLDER: &str = "objects";
+/// The file in a state folder that says in which bucket the objects are, for the verbs that know no configuration.
+const ELSEWHERE: &str = "objects.url";
 
-/// Why a directory cannot serve.
+/// Why a place cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
     #[error("make the directory {path}")]
@@ -34,6 +45,20 @@ pub enum ObjectsError {
         path: PathBuf,
         #[source]
         source: object_store::Error,
+    },
+    #[error("open the bucket {url} as an object store")]
+    Bucket {
+        url: String,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error("trust a bucket's server")]
+    Authorities(#[from] crate::tls_client::AuthoritiesError),
+    #[error("note in {path} where the objects are")]
+    Note {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
     },
 }
 
@@ -49,58 +74,160 @@ pub fn directory(path: &Path) -> Result<Arc<Objects>, ObjectsError> {
     remove_abandoned(path, SystemTime::now());
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| ObjectsError::Open { path: path.to_owned(), source })?;
-    Ok(Arc::new(Objects { inner: store.with_fsync(true), folder: path.to_owned(), full: Arc::default() }))
+    let inner = Box::new(store.with_fsync(true));
+    Ok(Arc::new(Objects { inner, place: Place::Folder(path.to_owned()), watch: Watch::default() }))
 }
 
-/// A directory as an object store, and what is known of its disk.
+/// A bucket as an object store. It is not asked yet.
+///
+/// # Errors
+/// Where it cannot be opened by what is said of it.
+pub fn bucket(config: &ObjectsConfig, keys: Arc<dyn Keys>) -> Result<Arc<Objects>, ObjectsError> {
+    let (bucket, inner) = Bucket::open(config, keys)?;
+    let watch = Watch { is_remote: true, ..Watch::default() };
+    Ok(Arc::new(Objects { inner, place: Place::Bucket(bucket), watch }))
+}
+
+/// Notes in a state folder in which bucket the objects are, or that they are in none.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn note_place(state: &Path, objects: &Objects) -> Result<(), ObjectsError> {
+    let path = state.join(ELSEWHERE);
+    let noted = match &objects.place {
+        Place::Bucket(bucket) => std::fs::write(&path, format!("{}\n", bucket.config().url)),
+        Place::Folder(_) => match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        },
+    };
+    noted.map_err(|source| ObjectsError::Note { path, source })
+}
+
+/// The bucket in which a master of this state folder has its objects, if it has them in one.
+#[must_use]
+pub fn noted_bucket(state: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(state.join(ELSEWHERE)).ok()?;
+    Some(text.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+/// An object store, and what is known to be wrong with it.
 #[derive(Debug)]
 pub struct Objects {
-    inner: LocalFileSystem,
-    folder: PathBuf,
-    full: Arc<Mutex<Option<Full>>>,
+    inner: Box<dyn ObjectStore>,
+    place: Place,
+    watch: Watch,
 }
 
-/// Something did not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full {
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(Bucket),
+}
+
+/// What keeps it from being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a word, as long as it is the same.
+    pub kind: &'static str,
+    /// Lower case, no full stop.
+    pub message: String,
     pub since: Instant,
-    /// Its bytes.
-    pub wanted: u64,
+}
+
+/// Looks at how writes go.
+#[derive(Debug, Clone, Default)]
+struct Watch {
+    is_remote: bool,
+    wrong: Arc<Mutex<Option<Wrong>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wrong {
+    /// Something of so many bytes did not fit.
+    Full {
+        since: Instant,
+        wanted: u64,
+    },
+    Away {
+        since: Instant,
+        why: String,
+    },
 }
 
 impl Objects {
+    /// The bucket, if it is one.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match &self.place {
+            Place::Bucket(bucket) => Some(bucket),
+            Place::Folder(_) => None,
+        }
     }
 
-    /// Whether the last thing to be written did not fit, and would still not fit now.
+    /// Whether the last thing to be written could not be, and for all that is known could still not be now.
     #[must_use]
-    pub fn full(&self) -> Option<Full> {
-        let mut full = self.full.lock().expect("nothing panics while it is held");
-        // Nobody may have tried since there is room again.
-        let fits = |full: &Full| disk::room(&self.folder).is_some_and(|room| room.free > full.wanted);
-        if full.as_ref().is_some_and(fits) {
-            *full = None;
+    pub fn trouble(&self) -> Option<Trouble> {
+        let mut wrong = self.watch.lock();
+        match (&self.place, wrong.clone()?) {
+            (Place::Folder(folder), Wrong::Full { since, wanted }) => {
+                // Nobody may have tried since there is room again.
+                if disk::room(folder).is_some_and(|room| room.free > wanted) {
+                    *wrong = None;
+                    return None;
+                }
+                Some(Trouble { kind: "full", message: disk::full("the log store", folder, wanted), since })
+            }
+            (Place::Bucket(bucket), Wrong::Away { since, why }) => {
+                let seconds = since.elapsed().as_secs();
+                let message = format!(
+                    "the log store ({bucket}) cannot be written for {seconds} s now; what is to be written waits: {why}"
+                );
+                Some(Trouble { kind: "away", message, since })
+            }
+            _ => None,
         }
-        *full
+    }
+
+    /// Writes, reads and removes something small.
+    ///
+    /// # Errors
+    /// Where one of them fails.
+    pub async fn probe(&self, name: &str) -> Answer<()> {
+        let key = Key::from(format!("probe/{name}"));
+        self.put(&key, PutPayload::from_static(b"probe")).await?;
+        self.get(&key).await?.bytes().await?;
+        self.delete(&key).await
     }
 }
 
-/// Notes how a write of so many bytes went.
-fn note<T>(full: &Mutex<Option<Full>>, wanted: usize, done: Answer<T>) -> Answer<T> {
-    let mut full = full.lock().expect("nothing panics while it is held");
-    match &done {
-        // A small thing may fit where a large one does not.
-        Ok(_) if full.is_some_and(|full| wanted as u64 >= full.wanted.max(1)) => *full = None,
-        Ok(_) => {}
-        Err(error) if is_full(error) => {
-            let since = full.map_or_else(Instant::now, |before| before.since);
-            *full = Some(Full { since, wanted: wanted as u64 });
-        }
-        Err(_) => {}
+impl Watch {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Wrong>> {
+        self.wrong.lock().expect("nothing panics while it is held")
     }
-    done
+
+    /// Notes how a write of so many bytes went.
+    fn note<T>(&self, wanted: usize, done: Answer<T>) -> Answer<T> {
+        let done = if self.is_remote { bucket::written(done) } else { done };
+        let mut wrong = self.lock();
+        let before = match &*wrong {
+            Some(Wrong::Full { since, .. } | Wrong::Away { since, .. }) => Some(*since),
+            None => None,
+        };
+        let since = before.unwrap_or_else(Instant::now);
+        match (&done, &*wrong) {
+            (Ok(_), None) => {}
+            // A small thing may fit where a large one does not.
+            (Ok(_), Some(Wrong::Full { wanted: before, .. })) if (wanted as u64) < (*before).max(1) => {}
+            (Ok(_), Some(_)) => *wrong = None,
+            (Err(error), _) if is_full(error) => *wrong = Some(Wrong::Full { since, wanted: wanted as u64 }),
+            (Err(error), _) if self.is_remote && bucket::is_away(error) => {
+                *wrong = Some(Wrong::Away { since, why: bucket::said(error) });
+            }
+            (Err(_), _) => {}
+        }
+        done
+    }
 }
 
 fn is_full(error: &(dyn Error + 'static)) -> bool {
@@ -125,7 +252,7 @@ impl fmt::Display for Objects {
 impl ObjectStore for Objects {
     async fn put_opts(&self, location: &Key, payload: PutPayload, opts: PutOptions) -> Answer<PutResult> {
         let wanted = payload.content_length();
-        note(&self.full, wanted, self.inner.put_opts(location, payload, opts).await)
+        self.watch.note(wanted, self.inner.put_opts(location, payload, opts).await)
     }
 
     async fn put_multipart_opts(
@@ -134,8 +261,8 @@ impl ObjectStore for Objects {
         opts: PutMultipartOptions,
     ) -> Answer<Box<dyn MultipartUpload>> {
         let begun = self.inner.put_multipart_opts(location, opts).await;
-        let inner = note(&self.full, 0, begun)?;
-        Ok(Box::new(Parts { inner, full: Arc::clone(&self.full) }))
+        let inner = self.watch.note(0, begun)?;
+        Ok(Box::new(Parts { inner, watch: self.watch.clone() }))
     }
 
     async fn get_opts(&self, location: &Key, options: GetOptions) -> Answer<GetResult> {
@@ -163,20 +290,20 @@ impl ObjectStore for Objects {
 #[derive(Debug)]
 struct Parts {
     inner: Box<dyn MultipartUpload>,
-    full: Arc<Mutex<Option<Full>>>,
+    watch: Watch,
 }
 
 #[async_trait]
 impl MultipartUpload for Parts {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (wanted, full) = (data.content_length(), Arc::clone(&self.full));
+        let (wanted, watch) = (data.content_length(), self.watch.clone());
         let part = self.inner.put_part(data);
-        Box::pin(async move { note(&full, wanted, part.await) })
+        Box::pin(async move { watch.note(wanted, part.await) })
     }
 
     async fn complete(&mut self) -> Answer<PutResult> {
         let done = self.inner.complete().await;
-        note(&self.full, 0, done)
+        self.watch.note(0, done)
     }
 
     async fn abort(&mut self) -> Answer<()> {
@@ -203,8 +330,6 @@ fn remove_abandoned(folder: &Path, now: SystemTime) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object_store::ObjectStoreExt;
-    use object_store::path::Path as Key;
 
     #[tokio::test]
     async fn half_written_files_go_and_objects_stay() {

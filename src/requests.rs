@@ -1,9 +1,15 @@
 //! Wishes: the one door by which buildsets are made, what people may ask for, and the way in which requests end.
 
+mod cancel;
 mod finish;
 pub mod force;
+mod locks;
 mod make;
+mod supersede;
 
+pub use cancel::{TRIES, cancel};
 pub use finish::{Passed, Passing, Turnstile, finish, request_event};
 pub use force::{Asked, AskedSource, ForceError};
+pub use locks::needs;
 pub use make::{Made, MakeError, Stamp, Wish, make};
+pub use supersede::{SupersedeError, supersede};

@@ -8,7 +8,7 @@ mod memory;
 
 use crate::config::{SchedulerConfig, Trigger};
 use crate::ctx::{Active, Ctx};
-use crate::requests::{MakeError, Stamp};
+use crate::requests::{MakeError, Stamp, SupersedeError};
 use rouse_model::{Timestamp, Trust};
 use rouse_store::{CommitError, HoldError, ReadError};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ enum TurnError {
     Role(#[from] HoldError),
     #[error("make a buildset")]
     Make(#[from] MakeError),
+    #[error("end what a newer change supersedes")]
+    Supersede(#[from] SupersedeError),
     #[error("what the scheduler remembers cannot be read: {0}")]
     Memory(String),
 }

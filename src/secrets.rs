@@ -1,6 +1,7 @@
 //! References into values: late, for each build, and only for the trusted builds that a secret is bound to. Values are never stored.
 
 mod file;
+mod pools;
 mod value;
 mod vault;
 
@@ -9,6 +10,7 @@ use rouse_model::Trust;
 use std::path::{Path, PathBuf};
 
 pub use file::FileError;
+pub use pools::keyring;
 pub use value::SecretValue;
 pub use vault::VaultError;
 
@@ -24,6 +26,8 @@ pub enum SecretError {
     Untrusted(String),
     #[error("secret `{0}` is not bound to this builder or project")]
     OutOfReach(String),
+    #[error("secret `{name}` is not for project `{project}`")]
+    OtherProject { name: String, project: String },
     #[error("secret `{name}`: {path}")]
     File {
         name: String,
@@ -59,7 +63,10 @@ impl SecretError {
     /// The build may not see it, as opposed to: it cannot be had.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Untrusted(_) | Self::OutOfReach(_))
+        matches!(
+            self,
+            Self::Unknown(_) | Self::Untrusted(_) | Self::OutOfReach(_) | Self::OtherProject { .. }
+        )
     }
 
     /// Time mends it: whoever keeps the secret does not answer.

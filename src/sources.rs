@@ -15,11 +15,14 @@
 mod error;
 mod git;
 mod history;
+mod layer;
 mod limits;
 mod mirror;
 mod patterns;
 mod remote;
 mod repository;
+mod selection;
+mod submodules;
 mod tree;
 
 #[cfg(test)]
@@ -34,10 +37,13 @@ use tokio::sync::Semaphore;
 
 pub use error::{Class, SourceError};
 pub use history::{Commit, History};
+pub use layer::Layer;
 pub use limits::Limits;
 pub use patterns::{PatternError, Patterns};
 pub use remote::{Look, check_ref_name, check_revision};
-pub use repository::{Key, Repositories, Repository};
+pub use repository::{Key, Repositories, Repository, host_of};
+pub use selection::{Opened, Selection};
+pub use submodules::Submodule;
 pub use tree::{Tree, TreeFile};
 
 /// Fetches at a time, over all codebases.
@@ -76,6 +82,7 @@ impl Sources {
         let folder = std::path::absolute(folder.into())
             .map_err(|e| SourceError::io("find the folder of mirrors", e))?;
         git::prepare(&folder)?;
+        Inner::clear_layers(&folder).map_err(|e| SourceError::io("remove what was being packed", e))?;
         let (fetches, looks) = (Semaphore::new(FETCHES), Semaphore::new(LOOKS));
         let inner = Inner { folder, repositories, limits, fetches, looks, turns: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
@@ -157,11 +164,63 @@ impl Sources {
         self.inner.with_revision(codebase, revision, read).await
     }
 
-    /// The tree of a revision as a tar, without its first `from` bytes. The same revision always gives
+    /// The files of a selection as a tar, without its first `from` bytes. The same selection always gives
     /// the same bytes, so a transfer can go on where it broke.
-    pub async fn tree(&self, codebase: &str, revision: &str, from: u64) -> Result<Tree, SourceError> {
-        let pack = |mirror: PathBuf| async move { self.inner.tree(&mirror, revision, from).await }.boxed();
-        self.inner.with_revision(codebase, revision, pack).await
+    pub async fn tree(
+        &self,
+        codebase: &str,
+        revision: &str,
+        selection: &Selection,
+        from: u64,
+    ) -> Result<Tree, SourceError> {
+        let of = self.inner.selected(codebase, selection).await?;
+        let pack = |mirror: PathBuf| {
+            let of = &of;
+            async move {
+                let commit = self.inner.commit_of(of, &mirror, revision, selection).await?;
+                self.inner.tree(&mirror, &commit, from).await
+            }
+            .boxed()
+        };
+        self.inner.with_revision_of(&of, revision, pack).await
+    }
+
+    /// The commit that merges a revision into another: the same for the same two, whoever asks.
+    pub async fn merge(&self, codebase: &str, revision: &str, onto: &str) -> Result<String, SourceError> {
+        let of = (codebase.to_owned(), self.inner.repository(codebase).await?);
+        let merge = |mirror: PathBuf| {
+            let of = (of.0.as_str(), &of.1);
+            async move { self.inner.merge(of, &mirror, revision, onto).await }.boxed()
+        };
+        self.inner.with_revision_of(&of, revision, merge).await
+    }
+
+    /// What somebody who has both revisions lacks of their merge, as a pack without its first `from` bytes.
+    pub async fn merge_pack(
+        &self,
+        codebase: &str,
+        revision: &str,
+        onto: &str,
+        from: u64,
+    ) -> Result<Tree, SourceError> {
+        let of = (codebase.to_owned(), self.inner.repository(codebase).await?);
+        let pack = |mirror: PathBuf| self.inner.merge_pack(&of, mirror, revision, onto, from);
+        self.inner.with_revision_of(&of, revision, pack).await
+    }
+
+    /// Sees to it that a codebase's mirror has a revision.
+    pub async fn ensure(&self, codebase: &str, revision: &str) -> Result<(), SourceError> {
+        self.inner.with_revision(codebase, revision, |_| async { Ok(()) }.boxed()).await
+    }
+
+    /// Bytes of a codebase's mirror; 0 where it has none yet.
+    pub async fn mirror_bytes(&self, codebase: &str) -> Result<u64, SourceError> {
+        self.inner.bytes_of(codebase).await
+    }
+
+    /// What a codebase's mirror has beyond these tips, packed into files of its own; `None` where that is nothing. With no tips it is all of it.
+    pub async fn layer(&self, codebase: &str, have: &[String]) -> Result<Option<Layer>, SourceError> {
+        self.inner.layer(codebase, have).await
     }
 
     /// Packs the mirrors of these codebases, and removes mirrors that no codebase uses any more.

@@ -5,7 +5,7 @@
 
 use crate::config::{BuilderConfig, Config, PoolConfig};
 use crate::render::{self, RenderError, Scope};
-use rouse_contract::{LaunchSpec, Leaf, ProviderKind, ResolveRequest};
+use rouse_contract::{Keyring, LaunchSpec, Leaf, ProviderKind, ResolveRequest, Resolved};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::property::Properties;
 use rouse_model::source::SourceStamp;
@@ -92,7 +92,7 @@ fn scope(
         branch: stamp.and_then(|s| s.branch.clone()),
         revision: stamp.and_then(|s| s.revision.clone()),
         builder: about,
-        matrix: BTreeMap::new(),
+        matrix: builder.matrix.iter().map(|(axis, value)| (axis.to_string(), value.clone())).collect(),
         props,
         worker: None,
         tainted: request.trust == Trust::Untrusted,
@@ -137,7 +137,7 @@ fn render_value(
             match kind.leaf(&keys) {
                 Leaf::Image => Value::String(render::image(text, scope)?.text),
                 Leaf::Text | Leaf::Allowed => Value::String(render::text(text, scope)?.text),
-                Leaf::Literal => value.clone(),
+                Leaf::Literal | Leaf::Secret => value.clone(),
             }
         }
         Value::Array(items) => {
@@ -168,7 +168,8 @@ pub fn launch_spec(
     pool_name: &str,
     request: &Request,
     rendered: Rendered,
-    image: Option<rouse_contract::Resolved>,
+    image: Option<Resolved>,
+    beside: BTreeMap<String, Resolved>,
 ) -> LaunchSpec {
     LaunchSpec {
         pool: pool_name.to_owned(),
@@ -177,6 +178,9 @@ pub fn launch_spec(
         image,
         options: rendered.options,
         env: BTreeMap::new(),
+        secrets: Keyring::default(),
+        shelves: Vec::new(),
+        beside,
     }
 }
 
@@ -190,18 +194,26 @@ pub fn digest_without_image(
     wish: &Wish,
 ) -> Option<String> {
     let rendered = render_pool(pool, kind, &wish.scope).ok().filter(|rendered| rendered.images.is_empty())?;
-    Some(launch_spec(pool_name, &wish.request, rendered, None).digest())
+    Some(launch_spec(pool_name, &wish.request, rendered, None, BTreeMap::new()).digest())
 }
 
-/// What to ask the provider, where the pool has an image.
+/// What to ask the provider, where the pool has an image; without the keys to the secrets that its options name.
 #[must_use]
 pub fn resolve_request(rendered: &Rendered, kind: &dyn ProviderKind) -> Option<ResolveRequest> {
-    if rendered.images.is_empty() {
-        return None;
-    }
+    (!rendered.images.is_empty()).then(|| question(rendered, kind, rendered.images.clone()))
+}
+
+/// The same for the services beside its workers, by their names.
+#[must_use]
+pub fn resolve_beside(rendered: &Rendered, kind: &dyn ProviderKind) -> BTreeMap<String, ResolveRequest> {
+    let images = kind.images_beside(&rendered.options).into_iter();
+    images.map(|(name, image)| (name, question(rendered, kind, vec![image]))).collect()
+}
+
+fn question(rendered: &Rendered, kind: &dyn ProviderKind, images: Vec<String>) -> ResolveRequest {
     let deciding = |key: &&str| rendered.options.get(*key).map(|value| ((*key).to_owned(), value.clone()));
     let options = kind.resolve_keys().iter().filter_map(deciding).collect();
-    Some(ResolveRequest { images: rendered.images.clone(), options: Value::Object(options) })
+    ResolveRequest { images, options: Value::Object(options), secrets: Keyring::default() }
 }
 
 /// Pools that can ever run a request, in the order in which they are tried: as the builder names them, else as the configuration has them.

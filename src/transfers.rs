@@ -2,15 +2,23 @@
 //! it is derived when it is needed and stands in no table.
 
 use crate::keys::InstallationKey;
-use rouse_model::{ArtifactId, BuildId, StepId, WorkerId};
+use crate::sources::Selection;
+use rouse_model::{ArtifactId, BuildId, CacheId, StepId, WorkerId};
 
 /// What an agent may fetch or send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transfer {
-    /// The tree of one revision, as a tar.
+    /// Files of one revision, as a tar.
     Tree {
         codebase: String,
         revision: String,
+        selection: Selection,
+    },
+    /// What the merge of a revision into another has beyond both, as a pack.
+    Merge {
+        codebase: String,
+        revision: String,
+        onto: String,
     },
     Artifact {
         id: ArtifactId,
@@ -21,6 +29,10 @@ pub enum Transfer {
         step: StepId,
         set: String,
     },
+    /// One version of a cache, as an archive.
+    Cache {
+        id: CacheId,
+    },
 }
 
 impl Transfer {
@@ -28,9 +40,18 @@ impl Transfer {
     #[must_use]
     pub fn url_path(&self) -> String {
         match self {
-            Self::Tree { codebase, revision } => format!("/files/tree/{codebase}/{revision}"),
+            Self::Tree { codebase, revision, selection } => {
+                let whole = format!("/files/tree/{codebase}/{revision}");
+                if *selection == Selection::default() {
+                    return whole;
+                }
+                let selection = serde_json::to_string(selection).unwrap_or_default();
+                format!("{whole}/{}", hex::encode(selection))
+            }
+            Self::Merge { codebase, revision, onto } => format!("/files/merge/{codebase}/{revision}/{onto}"),
             Self::Artifact { id } => format!("/files/artifact/{id}"),
             Self::Upload { build, step, set } => format!("/files/upload/{build}/{step}/{set}"),
+            Self::Cache { id } => format!("/files/cache/{id}"),
         }
     }
 
@@ -47,11 +68,20 @@ impl Transfer {
         match kind {
             "tree" => {
                 let (codebase, revision) = rest.split_once('/')?;
-                (!revision.contains('/')).then(|| {
-                    (Self::Tree { codebase: codebase.to_owned(), revision: revision.to_owned() }, "")
-                })
+                let (revision, selection) = match revision.split_once('/') {
+                    Some((revision, selection)) => (revision, selection_of(selection)?),
+                    None => (revision, Selection::default()),
+                };
+                let (codebase, revision) = (codebase.to_owned(), revision.to_owned());
+                Some((Self::Tree { codebase, revision, selection }, ""))
+            }
+            "merge" => {
+                let mut parts = rest.splitn(3, '/').map(str::to_owned);
+                let (codebase, revision, onto) = (parts.next()?, parts.next()?, parts.next()?);
+                (!onto.contains('/')).then_some((Self::Merge { codebase, revision, onto }, ""))
             }
             "artifact" => Some((Self::Artifact { id: rest.parse().ok()? }, "")),
+            "cache" => Some((Self::Cache { id: rest.parse().ok()? }, "")),
             "upload" => {
                 let mut parts = rest.splitn(4, '/');
                 let build = parts.next()?.parse().ok()?;
@@ -74,15 +104,36 @@ impl Transfer {
     }
 }
 
+/// A selection as it stands in a path.
+fn selection_of(text: &str) -> Option<Selection> {
+    serde_json::from_slice(&hex::decode(text).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::Opened;
 
     #[test]
     fn paths_read_back() {
         let all = [
-            Transfer::Tree { codebase: "app".into(), revision: "4f1c2aa".into() },
+            Transfer::Tree {
+                codebase: "app".into(),
+                revision: "4f1c2aa".into(),
+                selection: Selection::default(),
+            },
+            Transfer::Tree {
+                codebase: "app".into(),
+                revision: "4f1c2aa".into(),
+                selection: Selection {
+                    onto: Some("abc".into()),
+                    folders: vec!["a/b".into(), "ü".into()],
+                    submodule: Some(Opened { url: "https://h/a/b".into(), keyed: true }),
+                },
+            },
+            Transfer::Merge { codebase: "app".into(), revision: "4f1c2aa".into(), onto: "abc".into() },
             Transfer::Artifact { id: ArtifactId(7) },
+            Transfer::Cache { id: CacheId(8) },
             Transfer::Upload { build: BuildId(1), step: StepId(2), set: "debs".into() },
         ];
         for transfer in all {

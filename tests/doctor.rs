@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::master::ROUSE;
+use crate::harness::master::{ROUSE, once_free};
 use crate::harness::{Database, Docker, Master, Options, Scratch, wait};
 
 const LOCAL: &str =
@@ -44,7 +44,7 @@ impl Visit {
 
     /// All findings; whether it says that all is well, which its exit code must say too.
     fn findings(&self) -> (bool, Vec<Value>) {
-        let output = self.command().args(["-o", "json"]).output().expect("the binary starts");
+        let output = once_free(|| self.command().args(["-o", "json"]).output()).expect("the binary starts");
         let said: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&output.stderr)));
         let well = said["ok"].as_bool().expect("a verdict");

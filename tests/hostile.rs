@@ -8,7 +8,9 @@ use crate::harness::api::Api;
 mod agent;
 mod forged;
 mod inside;
+mod leave;
 mod names;
+mod stranger;
 mod too_much;
 
 /// What the worker's page says was refused on its link.

@@ -123,14 +123,20 @@ fn it_is_settled_once_for_a_buildset() {
     master.kill9();
     master.run();
     std::fs::write(go.join("on"), "").expect("written");
+    let mut built = Vec::new();
     for request in requests {
         let build = api.until_built(request);
         assert_eq!(build["result"], "success", "{build:#}");
         assert_eq!(printed(&api, &build), "old\n", "{build:#}");
+        built.push(build["id"].as_i64().expect("an id"));
     }
     for request in force() {
         assert_eq!(printed(&api, &api.until_built(request)), "new\n");
     }
+    // What is built once more is built in what it was built in.
+    let again = api.post(&format!("/builds/{}/rebuild", built[1]), &json!({}));
+    let again = again["requests"][0]["id"].as_i64().expect("an id");
+    assert_eq!(printed(&api, &api.until_built(again)), "old\n");
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
 }
 
@@ -224,7 +230,7 @@ fn it_is_pulled_as_the_pool_says() {
     let request = start(&api, "always", json!({"image": away}));
     let said = crate::harness::builds::explained(&api, request, "the registry that is away", |e| {
         let said = e["primary"]["sentence"].as_str()?;
-        (e["primary"]["code"] == "launch_failed_backing_off").then(|| said.to_owned())
+        (e["primary"]["code"] == "image_backing_off").then(|| said.to_owned())
     });
     assert!(said.contains("127.0.0.1:1"), "{said}");
     api.post(&format!("/requests/{request}/cancel"), &json!({"reason": "seen"}));

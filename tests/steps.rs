@@ -2,6 +2,8 @@
 
 mod ends;
 mod files;
+mod printed;
+mod selections;
 mod sources;
 mod text;
 

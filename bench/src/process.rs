@@ -68,6 +68,11 @@ pub fn mentioning(mark: &str) -> Vec<i32> {
     seen
 }
 
+/// All of a process group of ours.
+pub fn kill_group(leader: i32) {
+    let _ = nix::sys::signal::killpg(Pid::from_raw(leader), Signal::SIGKILL);
+}
+
 pub fn kill9(pid: i32) {
     // ESRCH where it has ended by itself, which is what we want.
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);

@@ -3,6 +3,7 @@
 mod agents;
 mod backlog;
 mod builds;
+mod cache;
 mod docker;
 mod latency;
 mod log;
@@ -48,6 +49,12 @@ pub const ALL: &[Work] = &[
         unit: "ms",
         about: "cold container: request accepted → build done",
         run: docker::run,
+    },
+    Work {
+        name: "cache",
+        unit: "s",
+        about: "second checkout of a 500 MB repository on a host, by a new worker",
+        run: cache::run,
     },
     Work {
         name: "stream",

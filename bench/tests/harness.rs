@@ -51,3 +51,13 @@ fn a_work_that_does_not_exist_is_refused() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no work `nonsense`"));
 }
+
+#[test]
+fn a_second_checkout_is_measured_beside_the_first() {
+    let Some(rouse) = rouse() else { return };
+    let rows = measure(&rouse, &["cache"]);
+    for row in &rows {
+        assert!(row["rouse"].as_f64().is_some_and(|figure| figure > 0.0), "{row:#}");
+        assert!(row["bare"].as_f64().is_some_and(|figure| figure > 0.0), "{row:#}");
+    }
+}

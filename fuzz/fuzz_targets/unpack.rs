@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rouse_agent_parsers::unpack::unpack;
+use rouse_agent_parsers::unpack::{Links, unpack};
 use std::fs::{File, create_dir, read_dir};
 
 fuzz_target!(|data: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let inner = outer.path().join("inner");
     create_dir(&inner).expect("a folder");
     let folder = File::open(&inner).expect("it is there");
-    let _ = unpack(&mut &data[..], folder.into());
+    let _ = unpack(&mut &data[..], folder.into(), Links::Within);
     let beside: Vec<_> =
         read_dir(outer.path()).expect("it is there").flatten().map(|e| e.file_name()).collect();
     assert_eq!(beside, ["inner"]);

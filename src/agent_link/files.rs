@@ -4,14 +4,19 @@ use super::doors::{Door, Entry};
 use super::guard::Stranger;
 use super::handshake::too_many;
 use crate::artifacts::{Incoming, ReceiveError};
+use crate::objects::Signed;
+use crate::sources::{SourceError, Tree};
 use crate::transfers::Transfer;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use rouse_agent_protocol::{MAX_UPLOAD_BYTES, RECEIVED_HEADER, SHA256_HEADER};
-use rouse_model::WorkerId;
+use rouse_agent_protocol::{
+    DIRECT_HEADER, KEPT_HEADER, MAX_UPLOAD_BYTES, RECEIVED_HEADER, SHA256_HEADER, SIZE_HEADER,
+};
+use rouse_model::{ArtifactId, CacheId, WorkerId};
+use rouse_store::ReadError;
 
 /// A refusal, in words that end up in the step's summary.
 fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
@@ -59,19 +64,69 @@ pub(super) async fn get(
     }
     let from = range_start(&headers);
     match transfer {
-        Transfer::Tree { codebase, revision } => tree(&door, &codebase, &revision, from).await,
-        Transfer::Artifact { id } => match door.ctx.artifacts.open(id, from).await {
-            Ok(Some(body)) => with_body(Body::from_stream(body), from),
-            Ok(None) => refuse(StatusCode::NOT_FOUND, format!("artifact {id} is not there any more")),
-            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
-        },
+        Transfer::Tree { codebase, revision, selection } => {
+            let tree = door.ctx.sources.tree(&codebase, &revision, &selection, from).await;
+            packed(tree, &codebase, &revision, from)
+        }
+        Transfer::Merge { codebase, revision, onto } => {
+            let pack = door.ctx.sources.merge_pack(&codebase, &revision, &onto, from).await;
+            packed(pack, &codebase, &revision, from)
+        }
+        Transfer::Artifact { id } => kept(&door, Kept::Artifact(id), from, &headers).await,
+        Transfer::Cache { id } => kept(&door, Kept::Cache(id), from, &headers).await,
         Transfer::Upload { .. } => refuse(StatusCode::METHOD_NOT_ALLOWED, "files are put here"),
     }
 }
 
+/// What lies in the object store.
+#[derive(Clone, Copy)]
+enum Kept {
+    Artifact(ArtifactId),
+    Cache(CacheId),
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Artifact(id) => write!(f, "artifact {id}"),
+            Self::Cache(id) => write!(f, "cache {id}"),
+        }
+    }
+}
+
+/// Its object, and how large that is.
+async fn object_of(door: &Door, what: Kept) -> Result<Option<(String, i64)>, ReadError> {
+    let store = &door.ctx.store;
+    Ok(match what {
+        Kept::Artifact(id) => store.artifact(id).await?.map(|artifact| (artifact.key, artifact.bytes)),
+        Kept::Cache(id) => store.cache(id).await?.map(|cache| (cache.object, cache.bytes)),
+    })
+}
+
+/// From here, or by leave from the store itself.
+async fn kept(door: &Door, what: Kept, from: u64, headers: &HeaderMap) -> Response {
+    let artifacts = &door.ctx.artifacts;
+    let answer = async {
+        let Some((key, bytes)) = object_of(door, what).await? else { return Ok(None) };
+        if headers.contains_key(DIRECT_HEADER)
+            && let Some(leave) = artifacts.leave_to_read(&key, bytes).await?
+        {
+            let answer = (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, leave.url)]);
+            return Ok(Some(answer.into_response()));
+        }
+        let body = artifacts.open_object(&key, from).await?;
+        Ok::<_, ReceiveError>(body.map(|body| with_body(Body::from_stream(body), from)))
+    };
+    match answer.await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => refuse(StatusCode::NOT_FOUND, format!("{what} is not there any more")),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
+    }
+}
+
 /// A tree is packed anew for each request; the same revision gives the same bytes, so a transfer goes on where it broke.
-async fn tree(door: &Door, codebase: &str, revision: &str, from: u64) -> Response {
-    match door.ctx.sources.tree(codebase, revision, from).await {
+fn packed(packed: Result<Tree, SourceError>, codebase: &str, revision: &str, from: u64) -> Response {
+    match packed {
         Ok(stream) => with_body(Body::from_stream(stream), from),
         Err(error) => {
             let why = crate::supervisor::chain(&error);
@@ -137,6 +192,60 @@ pub(super) async fn put(
         left = left.saturating_sub(piece.len() as u64);
     }
     refusal.into_response()
+}
+
+/// Leave to put a file into the object store itself; with an id, word that it is there.
+pub(super) async fn post(
+    State(entry): State<Entry>,
+    ConnectInfo(stranger): ConnectInfo<Stranger>,
+    request: Request,
+) -> Response {
+    let door = match door(&entry, worker_of(request.uri())).await {
+        Ok(door) => door,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let headers = request.headers();
+    let number = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
+    let done = match incoming(&door, &stranger, request.uri(), headers) {
+        Ok(incoming) => match (number(KEPT_HEADER), number(SIZE_HEADER)) {
+            (Some(id), _) => door
+                .ctx
+                .artifacts
+                .keep(incoming, ArtifactId(id))
+                .await
+                .map(|_| StatusCode::CREATED.into_response()),
+            (None, Some(bytes)) => {
+                door.ctx.artifacts.leave(&incoming, bytes.unsigned_abs()).await.map(|leave| match leave {
+                    Some((id, signed)) => leave_as_text(id, &signed).into_response(),
+                    None => StatusCode::NO_CONTENT.into_response(),
+                })
+            }
+            (None, None) => return refuse(StatusCode::BAD_REQUEST, "neither a size nor an id"),
+        },
+        Err(refusal) => {
+            door.refused(code_of(&refusal), &refusal.1).await;
+            return refusal.into_response();
+        }
+    };
+    match done {
+        Ok(answer) => answer,
+        Err(error @ ReceiveError::Refused(_)) => {
+            let refusal = (StatusCode::UNPROCESSABLE_ENTITY, crate::supervisor::chain(&error));
+            door.refused(code_of(&refusal), &refusal.1).await;
+            refusal.into_response()
+        }
+        // It may be sent here.
+        Err(error @ ReceiveError::Broken(_)) => {
+            refuse(StatusCode::CONFLICT, crate::supervisor::chain(&error))
+        }
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, crate::supervisor::chain(&error)),
+    }
+}
+
+/// Line by line: what the file will be known by, where it is to be put, and each header that is to stand in the request.
+fn leave_as_text(id: ArtifactId, signed: &Signed) -> String {
+    let headers: String = signed.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    format!("{id}\n{}\n{headers}", signed.url)
 }
 
 /// How much there is of an upload that broke.

@@ -2,6 +2,7 @@
 //! connections are counted, who says nothing of use is sent away, handshakes have a pace, and each kind of refusal stands in the worker's
 //! timeline and in the master's log, more rarely the more there are.
 
+use super::opened::Ready;
 use crate::ctx::Ctx;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -162,6 +163,12 @@ impl Stranger {
 
 impl Connected<IncomingStream<'_, Counted<UnixListener>>> for Stranger {
     fn connect_info(stream: IncomingStream<'_, Counted<UnixListener>>) -> Self {
+        stream.io().stranger()
+    }
+}
+
+impl Connected<IncomingStream<'_, Counted<Ready>>> for Stranger {
+    fn connect_info(stream: IncomingStream<'_, Counted<Ready>>) -> Self {
         stream.io().stranger()
     }
 }

@@ -117,7 +117,8 @@ async fn meet(
     super::doors::remove_join_document(entry, &worker).await;
     let event =
         WorkerEvent::Attached { session: session.to_string(), incarnation: hello.incarnation.clone() };
-    let facts_text = serde_json::to_string(&hello.facts).unwrap_or_default();
+    let facts_text =
+        serde_json::to_string(&Known { facts: &hello.facts, features: &hello.features }).unwrap_or_default();
     let applied = crate::workers::apply(&door.ctx, door.worker, "worker.attach", &event, |next, _| {
         next.agent_key = Some(hello.public_key.clone());
         next.facts = Some(facts_text.clone());
@@ -219,6 +220,14 @@ fn is_signed(hello: &Hello, bytes: &[u8]) -> bool {
     let (Some(key), Some(signature)) = (key, signature) else { return false };
     VerifyingKey::from_bytes(&key)
         .is_ok_and(|key| key.verify(bytes, &Signature::from_bytes(&signature)).is_ok())
+}
+
+/// What stands in a worker's row of what its agent says of itself.
+#[derive(serde::Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    facts: &'a rouse_agent_protocol::Facts,
+    features: &'a [String],
 }
 
 /// The answer to an accepted hello.

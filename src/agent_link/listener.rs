@@ -21,13 +21,18 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Listener {
     pub stop: CancellationToken,
-    socket: Socket,
+    /// None where the agent does not come to it by itself.
+    socket: Option<Socket>,
 }
 
 impl Listener {
     /// Whether agents still find it: another master, or one that was and does not know it yet, may have put its own in this place.
     pub(super) fn is_found(&self) -> bool {
-        !self.stop.is_cancelled() && self.socket.is_there()
+        !self.stop.is_cancelled() && self.socket.as_ref().is_none_or(Socket::is_there)
+    }
+
+    pub(super) fn of_streams(stop: CancellationToken) -> Self {
+        Self { stop, socket: None }
     }
 }
 
@@ -86,13 +91,13 @@ pub(super) fn open(
             let _ = std::fs::remove_file(&ours.path);
         }
     });
-    Ok(Listener { stop, socket })
+    Ok(Listener { stop, socket: Some(socket) })
 }
 
 pub(super) fn router(entry: Entry) -> Router {
     Router::new()
         .route(LINK_PATH, get(upgrade))
-        .route("/files/{worker}/{*path}", get(files::get).head(files::head).put(files::put))
+        .route("/files/{worker}/{*path}", get(files::get).head(files::head).put(files::put).post(files::post))
         .with_state(entry)
 }
 

@@ -70,7 +70,7 @@ impl Certificate {
         Ok(())
     }
 
-    fn config(&self) -> Option<Arc<rustls::ServerConfig>> {
+    pub(super) fn config(&self) -> Option<Arc<rustls::ServerConfig>> {
         self.shown
             .lock()
             .expect("nothing panics while it is held")

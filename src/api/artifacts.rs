@@ -5,6 +5,7 @@ use super::auth::Reader;
 use super::error::{ApiError, ErrorCode};
 use super::extract::At;
 use super::moment::Moment;
+use crate::artifacts::is_hidden;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -50,10 +51,17 @@ impl From<&Artifact> for ArtifactView {
     }
 }
 
+/// Of a build's, those that are for people.
+pub(super) fn shown(mut artifacts: Vec<Artifact>) -> Vec<Artifact> {
+    artifacts.retain(|artifact| !is_hidden(artifact));
+    artifacts
+}
+
 /// The artifact, for a caller who may see its build.
 async fn seen(state: &AppState, caller: &super::auth::Caller, id: i64) -> Result<Artifact, ApiError> {
     let what = format!("artifact {id}");
-    let artifact = state.ctx.store.artifact(id.into()).await?.ok_or_else(|| ApiError::not_found(&what))?;
+    let artifact = state.ctx.store.artifact(id.into()).await?.filter(|artifact| !is_hidden(artifact));
+    let artifact = artifact.ok_or_else(|| ApiError::not_found(&what))?;
     let build = state.ctx.store.build(artifact.build).await?.ok_or_else(|| ApiError::not_found(&what))?;
     caller.must_see(&build.project, &what)?;
     Ok(artifact)
@@ -92,7 +100,11 @@ async fn content(
     let mut response = Response::builder()
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{safe}\""))
+        // What a build makes is never a page of ours, whatever a browser takes it for: no script of it runs here, and no page of another origin
+        // takes it in.
         .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'")
+        .header("cross-origin-resource-policy", "same-origin")
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CONTENT_LENGTH, size - from.unwrap_or(0));
     if let Some(from) = from {

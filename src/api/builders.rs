@@ -104,7 +104,7 @@ async fn show(
 ) -> Result<Json<BuilderDetail>, ApiError> {
     let active = state.ctx.config();
     let config = active.config.builders.get(name.as_str()).filter(|b| caller.sees(b.project.as_str()));
-    let config = config.ok_or_else(|| ApiError::not_found(format_args!("builder `{name}`")))?;
+    let config = config.ok_or_else(|| unknown(&active.config, &name))?;
     let queued = RequestFilter {
         builder: Some(name.clone()),
         state: Some(rouse_model::buildset::RequestState::Queued),
@@ -134,6 +134,15 @@ async fn view(state: &AppState, name: &str, config: &BuilderConfig) -> Result<Bu
         steps: config.plan.steps.iter().map(|step| step.name.clone()).collect(),
         recent: views(&state.ctx, recent).await?,
     })
+}
+
+/// There is no such builder; where its entry has a `matrix`, which there are.
+fn unknown(config: &crate::config::Config, name: &str) -> ApiError {
+    let error = ApiError::not_found(format_args!("builder `{name}`"));
+    match config.of_matrix(name).as_slice() {
+        [] => error,
+        several => error.help(format!("it has a matrix; name one of: {}", several.join("; "))),
+    }
 }
 
 /// By the very judgement that matches them.

@@ -8,7 +8,7 @@ pub use view::{BuildDetail, BuildView, PhaseSeconds, PropertyView};
 pub(super) use view::{properties, views};
 
 use super::AppState;
-use super::artifacts::ArtifactView;
+use super::artifacts::{ArtifactView, shown};
 use super::auth::Reader;
 use super::error::ApiError;
 use super::extract::{Asked, At};
@@ -78,7 +78,7 @@ async fn list(
 }
 
 /// The build, for a caller who may see it.
-async fn seen(state: &AppState, caller: &super::auth::Caller, id: i64) -> Result<Build, ApiError> {
+pub(super) async fn seen(state: &AppState, caller: &super::auth::Caller, id: i64) -> Result<Build, ApiError> {
     let what = format!("build {id}");
     let build = state.ctx.store.build(id.into()).await?.ok_or_else(|| ApiError::not_found(&what))?;
     caller.must_see(&build.project, &what)?;
@@ -99,7 +99,7 @@ async fn show(
     let now = state.ctx.now();
     let planned = store.plan(&plan).await?.and_then(|row| serde_json::from_str::<Plan>(&row.body).ok());
     let steps = store.steps(id).await?;
-    let artifacts = store.artifacts(id).await?;
+    let artifacts = shown(store.artifacts(id).await?);
     let carried = store.build_properties(id).await?;
     let build = views(&state.ctx, vec![build]).await?.pop();
     Ok(Json(BuildDetail {
@@ -147,6 +147,6 @@ async fn artifacts(
     State(state): State<AppState>,
 ) -> Result<Json<Listing<ArtifactView>>, ApiError> {
     let build = seen(&state, &caller, id).await?;
-    let artifacts = state.ctx.store.artifacts(build.id).await?;
+    let artifacts = shown(state.ctx.store.artifacts(build.id).await?);
     Ok(Json(Listing::whole(artifacts.iter().map(ArtifactView::from).collect())))
 }

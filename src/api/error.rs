@@ -115,7 +115,7 @@ impl ApiError {
         Self::new(ErrorCode::Unavailable, message).help("try again; `/readyz` says why")
     }
 
-    /// Where a database that is away is at the bottom of it.
+    /// Where a database or an object store that is away is at the bottom of it.
     fn if_away(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(at) = cause {
@@ -124,6 +124,11 @@ impl ApiError {
             }
             if matches!(at.downcast_ref::<CommitError>(), Some(CommitError::Unavailable { .. })) {
                 return Some(Self::away(error, "the database cannot be written now"));
+            }
+            if let Some(objects) = at.downcast_ref::<object_store::Error>()
+                && !matches!(objects, object_store::Error::NotFound { .. })
+            {
+                return Some(Self::away(error, "the store of logs and files cannot be reached now"));
             }
             cause = at.source();
         }

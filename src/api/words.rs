@@ -3,6 +3,7 @@
 use rouse_model::build::VisiblePhase;
 use rouse_model::buildset::RequestState as State;
 use rouse_model::failure::FailureClass as Class;
+use rouse_model::test_report::TestOutcome as Tested;
 use rouse_model::worker::{CauseCode as Code, Link, Phase, Wanted, Worker};
 use rouse_model::{BuildResult as Outcome, Trust as Level};
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,9 @@ words! {
         Alarm = "alarm",
     }
 
+    /// What became of a test.
+    TestOutcome { Passed = "passed", Skipped = "skipped", Failed = "failed", Error = "error" }
+
     /// What sets a scheduler off.
     TriggerKind { Changes = "changes", Every = "every", Cron = "cron", After = "after", Force = "force" }
 }
@@ -125,6 +129,7 @@ same! {
     VisiblePhase => BuildPhase { Queued, Provisioning, Preparing, Running, Finishing, Finished }
     State => RequestState { Queued, Claimed, Done }
     Level => Trust { Untrusted, Trusted }
+    Tested => TestOutcome { Passed, Skipped, Failed, Error }
     Class => FailureClass { User, Image, Boot, Offering, Quota, Throttle, Auth, Preempted, AgentLost, Master }
     Code => CauseCode {
         Used, Idle, Displaced, Age, LaunchRefused, Deadline, Died, Silent, PoolChanged, Operator, Shutdown, Alarm

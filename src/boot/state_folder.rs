@@ -1,7 +1,7 @@
 //! Whose a state folder is: one process has it at a time, by a lock that goes with the process.
 
 use anyhow::Context;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,8 +24,12 @@ pub fn take_state_folder(state: &Path) -> anyhow::Result<nix::fcntl::Flock<std::
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
+    // Whoever can read it could take the lock.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("keep {} to its owner", path.display()))?;
     // One that was told to stop may take a moment longer than its API.
     let mut file = file;
     for _ in 0..ROOM.as_millis() / ROOM_STEP.as_millis() {

@@ -2,12 +2,15 @@
 //!
 //! It depends on nothing but what is recorded and the plan, so a restarted master comes to the same next command.
 
-use super::given;
+use super::checkout::{self, Merge};
+use super::mirrored::{self, Next};
 use super::outcome::{self, End};
 use super::state::State;
+use super::{caches, given};
 use crate::ctx::Ctx;
 use crate::render::{self, RenderError, RenderedValue, Scope, Shell};
 use crate::secrets::SecretError;
+use crate::sources::Submodule;
 use crate::transfers::Transfer;
 use rouse_agent_protocol as wire;
 use rouse_model::build::Step;
@@ -55,12 +58,23 @@ pub(super) struct Memory {
     /// Codebase → revision, for stamps that named only a branch.
     #[serde(default)]
     pub revisions: BTreeMap<String, String>,
+    /// Codebase → what its revision was merged into.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merges: BTreeMap<String, Merge>,
+    /// Codebase → the folders that are checked out, where that is not all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub folders: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub submodules: BTreeMap<String, Vec<Submodule>>,
     /// Artifacts to fetch, in order: id and path.
     #[serde(default)]
     pub artifacts: Vec<(i64, String)>,
     /// What the build was stopped as before this step began: such a step, marked `always`, runs to its own end.
     #[serde(default)]
     pub stopped: Option<BuildResult>,
+    /// Of a step that restores or keeps a cache.
+    #[serde(default)]
+    pub cache: Option<caches::Settled>,
 }
 
 /// The next move of the open step. `outcomes` are those of its commands, in order; `log` is the log of a command that would come now.
@@ -74,19 +88,20 @@ pub(super) fn next_move(
     let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
     let scope = &state.scope;
     match &planned.action {
-        Action::Run(run) | Action::PropertiesFromOutput { run, .. } => match outcomes.first() {
-            None => Ok(Move::Command(Box::new(run_command(state, planned, run, scope, log)?))),
-            Some(outcome) => Ok(Move::End(outcome::of_run(outcome, planned))),
-        },
-        Action::Checkout { trees } => {
-            match (outcomes.last().and_then(outcome::of_checkout), trees.get(outcomes.len())) {
-                (Some(trouble), _) => Ok(Move::End(trouble)),
-                (None, Some(tree)) => {
-                    Ok(Move::Command(Box::new(checkout(state, planned, tree, &memory, scope, log)?)))
-                }
-                (None, None) => Ok(Move::End(End::success(checked_out(&memory)))),
+        Action::Run(run) | Action::PropertiesFromOutput { run, .. } | Action::StepsFrom { run } => {
+            match outcomes.first() {
+                None => Ok(Move::Command(Box::new(run_command(state, planned, run, scope, log)?))),
+                Some(outcome) => Ok(Move::End(outcome::of_run(outcome, planned))),
             }
         }
+        Action::Checkout { trees } => match mirrored::next(state, trees, &memory, outcomes) {
+            Next::Trouble(trouble) => Ok(Move::End(trouble)),
+            Next::Part(tree, way, part) => {
+                let command = checkout::command(state, planned, (tree, way, part), &memory, log)?;
+                Ok(Move::Command(Box::new(command)))
+            }
+            Next::Done => Ok(Move::End(End::success(checked_out(&memory)))),
+        },
         Action::PropertiesFromFile { path } => match outcomes.first() {
             None => {
                 let path = render::pattern(path, scope)?.text;
@@ -131,15 +146,22 @@ pub(super) fn next_move(
                         unpack: wire::Unpack::None,
                         sha256: None,
                         clean: false,
+                        direct: false,
                     })))))
                 }
                 (None, None) => Ok(Move::End(End::success(format!("{} files", memory.artifacts.len())))),
             }
         }
+        Action::RestoreCache(cache) => {
+            Ok(caches::restore(state, cache, &memory.cache.unwrap_or_default(), outcomes, log))
+        }
+        Action::SaveCache(cache) => {
+            Ok(caches::save(state, cache, &memory.cache.unwrap_or_default(), step.id, outcomes))
+        }
     }
 }
 
-fn plain(action: wire::Action) -> Stored {
+pub(super) fn plain(action: wire::Action) -> Stored {
     Stored { action, secrets: BTreeMap::new() }
 }
 
@@ -151,10 +173,12 @@ fn upload(transfer: &Transfer, paths: Vec<String>, base_dir: String, max_bytes: 
         token: wire::Hidden::default(),
         max_bytes,
         optional: false,
+        direct: false,
+        pack: None,
     }))
 }
 
-fn join(base: &str, path: &str) -> String {
+pub(super) fn join(base: &str, path: &str) -> String {
     if base.is_empty() || base == "." {
         path.to_owned()
     } else {
@@ -163,7 +187,7 @@ fn join(base: &str, path: &str) -> String {
 }
 
 /// The folder that a step works in, relative to the worker's work folder.
-fn dir_of(state: &State, planned: &PlannedStep) -> Result<String, RenderError> {
+pub(super) fn dir_of(state: &State, planned: &PlannedStep) -> Result<String, RenderError> {
     let dir = match &planned.dir {
         Some(dir) => render::path(dir, &state.scope)?.text,
         None => String::new(),
@@ -173,7 +197,7 @@ fn dir_of(state: &State, planned: &PlannedStep) -> Result<String, RenderError> {
 
 /// Where a build's files are, below the worker's work folder: a folder for each builder, so that what it keeps from build to build is its own,
 /// and apart for each slot, so that builds beside each other do not meet.
-fn build_dir(state: &State) -> String {
+pub(super) fn build_dir(state: &State) -> String {
     let build = &state.build;
     match build.slot {
         0 => format!("build/{}", build.builder),
@@ -234,12 +258,12 @@ fn run_command(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a timeout is far below 2^52 seconds")]
-fn seconds(s: u64) -> f64 {
+pub(super) fn seconds(s: u64) -> f64 {
     s as f64
 }
 
 /// What every command of a build finds in its environment.
-fn base_env(state: &State) -> BTreeMap<String, Option<String>> {
+pub(super) fn base_env(state: &State) -> BTreeMap<String, Option<String>> {
     let build = &state.build;
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: String| env.insert(name.to_owned(), Some(value));
@@ -256,82 +280,16 @@ fn base_env(state: &State) -> BTreeMap<String, Option<String>> {
     env
 }
 
-fn checkout(
-    state: &State,
-    planned: &PlannedStep,
-    tree: &plan::Checkout,
-    memory: &Memory,
-    scope: &Scope,
-    log: LogId,
-) -> Result<Stored, StepError> {
-    let revision = memory.revisions.get(&tree.codebase).ok_or_else(|| {
-        StepError::Infrastructure(format!("no revision of `{}` was settled", tree.codebase))
-    })?;
-    let dir = match &tree.dir {
-        Some(dir) => join(&dir_of(state, planned)?, &render::path(dir, scope)?.text),
-        None => dir_of(state, planned)?,
-    };
-    if !by_worker(state, tree) {
-        let transfer = Transfer::Tree { codebase: tree.codebase.clone(), revision: revision.clone() };
-        return Ok(plain(wire::Action::Download(wire::Download {
-            url_path: transfer.url_path(),
-            token: wire::Hidden::default(),
-            to: dir,
-            unpack: wire::Unpack::Tar,
-            sha256: None,
-            // What is left of another revision would be built too.
-            clean: true,
-        })));
-    }
-    let url = codebase_url(state, &tree.codebase).ok_or_else(|| {
-        StepError::User(format!("codebase `{}` is not in the configuration", tree.codebase))
-    })?;
-    let mut env: BTreeMap<String, Option<String>> = base_env(state);
-    env.insert("GIT_TERMINAL_PROMPT".into(), Some("0".into()));
-    env.insert("ROUSE_URL".into(), Some(url));
-    env.insert("ROUSE_CHECKOUT".into(), Some(revision.clone()));
-    env.insert("ROUSE_DEPTH".into(), Some(tree.depth.map(|d| format!("--depth={d}")).unwrap_or_default()));
-    let branch = stamp_branch(state, tree)?.unwrap_or_default();
-    env.insert("ROUSE_FETCH".into(), Some(branch));
-    let text = if tree.mode == CheckoutMode::Full { format!("{EMPTY}{FETCH}") } else { FETCH.to_owned() };
-    Ok(plain(wire::Action::Run(wire::Run {
-        program: wire::Program::Script { interpreter: vec!["sh".into()], text },
-        env,
-        cwd: dir,
-        tty: false,
-        timeout_s: planned.timeout_s.map(seconds),
-        silence_s: planned.silence_s.map(seconds),
-        kill: wire::Kill::default(),
-        stream: wire::StreamId(log.0),
-    })))
-}
-
-const EMPTY: &str = "find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +\n";
-
-/// Everything that varies comes in by the environment. The revision is fetched by its name where the server allows that, else its branch is.
-const FETCH: &str = r#"set -e
-git init -q .
-git config advice.detachedHead false
-if ! git cat-file -e "$ROUSE_CHECKOUT^{commit}" 2>/dev/null; then
-    git fetch -q --no-tags --force $ROUSE_DEPTH "$ROUSE_URL" "$ROUSE_CHECKOUT" 2>/dev/null ||
-        git fetch --no-tags --force "$ROUSE_URL" ${ROUSE_FETCH:+"refs/heads/$ROUSE_FETCH"} || exit 75
-fi
-git checkout -q --force --detach "$ROUSE_CHECKOUT"
-git clean -q -ffd
-git log -1 --oneline
-"#;
-
 /// Who fetches. The master's mirror is always there; a worker is asked where the user said so, or where history is wanted and the worker has
 /// git and the repository is one that it can be expected to reach.
-fn by_worker(state: &State, tree: &plan::Checkout) -> bool {
+pub(super) fn by_worker(state: &State, tree: &plan::Checkout) -> bool {
     match tree.by {
         CheckoutBy::Worker => true,
         CheckoutBy::Master => false,
+        CheckoutBy::Auto if tree.lfs => true,
         CheckoutBy::Auto => {
             let wants_history = tree.mode == CheckoutMode::Incremental || tree.depth.is_some();
-            let tools: wire::Facts =
-                state.worker.facts.as_deref().and_then(|f| serde_json::from_str(f).ok()).unwrap_or_default();
-            let has_git = ["git", "sh"].iter().all(|t| tools.tools.iter().any(|have| have == t));
+            let has_git = mirrored::has_git(&state.worker);
             let public = codebase_url(state, &tree.codebase)
                 .is_some_and(|url| url.starts_with("http") || url.starts_with("git://"));
             wants_history && has_git && public && state.build.trust == rouse_model::Trust::Trusted
@@ -339,7 +297,7 @@ fn by_worker(state: &State, tree: &plan::Checkout) -> bool {
     }
 }
 
-fn codebase_url(state: &State, codebase: &str) -> Option<String> {
+pub(super) fn codebase_url(state: &State, codebase: &str) -> Option<String> {
     let codebases = &state.config.config.codebases;
     codebases.iter().find(|(name, _)| name.as_str() == codebase).map(|(_, c)| c.git.to_string())
 }
@@ -355,7 +313,12 @@ pub(super) fn stamp_branch(state: &State, tree: &plan::Checkout) -> Result<Optio
 }
 
 fn checked_out(memory: &Memory) -> String {
-    let mut all: Vec<String> = memory.revisions.values().map(|r| r.chars().take(7).collect()).collect();
+    let short = |revision: &str| revision.chars().take(7).collect::<String>();
+    let one = |(codebase, revision): (&String, &String)| match memory.merges.get(codebase) {
+        Some(merge) => format!("{} merged into {} {}", short(revision), merge.branch, short(&merge.onto)),
+        None => short(revision),
+    };
+    let mut all: Vec<String> = memory.revisions.iter().map(one).collect();
     all.sort();
     all.join(", ")
 }
@@ -376,8 +339,14 @@ pub(super) async fn for_agent(
             let values = values.into_iter().map(|(name, value)| (name, Some(value.reveal().to_owned())));
             run.env.extend(values);
         }
-        wire::Action::Upload(upload) => admit(ctx, state, &mut upload.url_path, &mut upload.token),
-        wire::Action::Download(download) => admit(ctx, state, &mut download.url_path, &mut download.token),
+        wire::Action::Upload(upload) => {
+            admit(ctx, state, &mut upload.url_path, &mut upload.token);
+            upload.direct = ctx.objects.is_direct();
+        }
+        wire::Action::Download(download) => {
+            admit(ctx, state, &mut download.url_path, &mut download.token);
+            download.direct = ctx.objects.is_direct() && download.unpack != wire::Unpack::Tar;
+        }
         wire::Action::Paths(_) => {}
     }
     Ok(wire::Command {

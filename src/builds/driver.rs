@@ -329,6 +329,7 @@ pub(super) async fn end_build(
     state: &mut State,
     result: BuildResult,
 ) -> Result<(), DriveError> {
+    super::services::keep_logs(turn, state).await?;
     let (ctx, now) = (turn.ctx, turn.now);
     let id = state.build.id;
     // Whoever has changed it since, as by cancelling it, sends this turn back.
@@ -380,6 +381,8 @@ pub(super) async fn end_build(
         request.attempts += 1;
         request.not_before = Some(now + backoff(request.attempts));
         request.claimed_by = None;
+        // Others may have them while it pauses.
+        request.locks = None;
         turn.batch.update(&mut request);
         turn.batch.event(crate::requests::request_event(EventKind::RequestChanged, &request, now));
     } else {

@@ -3,13 +3,16 @@
 use super::action::{self, Memory, PROPERTIES_SET};
 use super::given;
 use super::outcome::{self, End};
+use super::reports::REPORTS_SET;
 use super::state::{DriveError, State};
 use super::turn::Turn;
 use super::{properties, summary};
+use crate::config;
 use rouse_agent_protocol::{self as wire, MAX_PROPERTIES, MAX_PROPERTIES_BYTES};
 use rouse_model::build::BuildProperty;
+use rouse_model::config_revision::PlanRow;
 use rouse_model::failure::FailureClass;
-use rouse_model::plan::Action;
+use rouse_model::plan::{Action, PlannedStep};
 use rouse_model::{BuildResult, LogId, Trust};
 
 /// What a step that sets properties may print.
@@ -36,12 +39,17 @@ impl Turn<'_> {
         let found = match &planned.action {
             Action::Checkout { .. } => {
                 let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
-                let first = state.scope.codebase.clone().and_then(|c| memory.revisions.get(&c).cloned());
-                let Some(revision) = first.or_else(|| memory.revisions.values().next().cloned()) else {
+                let own = state.scope.codebase.as_ref().and_then(|c| memory.revisions.get_key_value(c));
+                let Some((codebase, revision)) = own.or_else(|| memory.revisions.iter().next()) else {
                     return Ok(());
                 };
+                let (merge, revision) = (memory.merges.get(codebase), revision.clone());
                 state.scope.revision = Some(revision.clone());
                 let mut props = rouse_model::property::Properties::default();
+                if let Some(merge) = merge {
+                    props.set("got_merge_target", merge.onto.clone(), source.clone(), tainted);
+                    props.set("got_merge", merge.commit.clone(), source.clone(), tainted);
+                }
                 props.set("got_revision", revision, source, tainted);
                 Ok(props)
             }
@@ -75,6 +83,17 @@ impl Turn<'_> {
                     None => properties::parse(&text, &source, tainted),
                 },
             },
+            Action::StepsFrom { .. } => {
+                let steps = match self.output_of(state, index).await? {
+                    None => Err(format!("the output is longer than {MAX_OUTPUT} bytes")),
+                    Some(text) => config::printed_steps(&text),
+                };
+                match steps.and_then(|steps| self.add_steps(state, index, steps)) {
+                    Ok(summary) => end.summary = summary,
+                    Err(message) => *end = End::failure(message),
+                }
+                return Ok(());
+            }
             Action::Run(run) => {
                 if let Some(pattern) = &run.warning_pattern
                     && let Ok(pattern) = regex::Regex::new(pattern)
@@ -91,17 +110,26 @@ impl Turn<'_> {
                 }
                 return Ok(());
             }
-            Action::Upload { .. } => {
+            Action::Upload { set, .. } => {
                 let said = state.commands_of(index).first().and_then(|c| c.outcome.clone());
                 let said = said.and_then(|text| serde_json::from_str::<wire::Outcome>(&text).ok());
                 let kept = self.ctx.store.artifacts(state.build.id).await?;
                 let arrived: Vec<_> = kept.iter().filter(|a| a.step == step.id).collect();
                 if let Some(lie) = said.and_then(|said| outcome::of_upload(&said, &arrived)) {
                     *end = lie;
+                } else if set == REPORTS_SET {
+                    // What a test says may be what no row may hold.
+                    match given::masks(self.secrets, state).await {
+                        Ok(masks) => self.take_reports(state, &step, &arrived, &masks, end).await?,
+                        Err(error) => *end = action::end_of(&error.into()),
+                    }
                 }
                 return Ok(());
             }
-            Action::Download { .. } => return Ok(()),
+            Action::SaveCache(cache) if end.result == BuildResult::Success => {
+                return self.take_cache(state, &step, cache, end).await;
+            }
+            Action::Download { .. } | Action::RestoreCache(_) | Action::SaveCache(_) => return Ok(()),
         };
         let found = found.and_then(|props| {
             let known = &state.scope.props.0;
@@ -128,6 +156,34 @@ impl Turn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The build goes on by a plan of its own, in which the steps come after the one that printed them.
+    fn add_steps(
+        &mut self,
+        state: &mut State,
+        index: usize,
+        steps: Vec<PlannedStep>,
+    ) -> Result<String, String> {
+        let (plan, count) = (&mut state.plan, steps.len());
+        if plan.steps.len() + count > config::MAX_STEPS {
+            return Err(format!("the build would have more than {} steps", config::MAX_STEPS));
+        }
+        for (place, mut step) in (index + 1..).zip(steps) {
+            let taken = |name: &str| plan.steps.iter().any(|other| other.name == name);
+            let mut names = (2..).map(|n| format!("{} {n}", step.name));
+            if taken(&step.name)
+                && let Some(free) = names.find(|name| !taken(name))
+            {
+                step.name = free;
+            }
+            plan.steps.insert(place, step);
+        }
+        let (hash, body) = plan.address();
+        state.build.plan.clone_from(&hash);
+        self.batch.insert_or_ignore(&PlanRow { hash, body });
+        self.batch.update(&mut state.build);
+        Ok(if count == 1 { "1 step".to_owned() } else { format!("{count} steps") })
     }
 
     async fn text_of(&self, state: &State, index: usize) -> String {

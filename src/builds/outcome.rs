@@ -21,7 +21,7 @@ impl End {
         Self { result: BuildResult::Success, class: None, summary }
     }
 
-    fn failure(summary: String) -> Self {
+    pub(super) fn failure(summary: String) -> Self {
         Self { result: BuildResult::Failure, class: Some(FailureClass::User), summary }
     }
 }

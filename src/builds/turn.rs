@@ -1,9 +1,9 @@
 //! One turn of a build: what an outcome, or the start, makes true, up to the next command or the build's end; all of it one commit.
 
 use super::action::{self, Memory, Move, StepError, Stored};
-use super::given;
 use super::outcome::End;
 use super::state::{DriveError, State};
+use super::{caches, given};
 use crate::ctx::Ctx;
 use crate::secrets::Secrets;
 use rouse_agent_protocol as wire;
@@ -112,7 +112,7 @@ impl<'a> Turn<'a> {
         kept
     }
 
-    async fn seal(
+    pub(super) async fn seal(
         &mut self,
         state: &State,
         log: LogId,
@@ -192,8 +192,14 @@ impl<'a> Turn<'a> {
                 }
             }
         }
+        if let Some(why) = caches::left_out(state, &planned.action) {
+            return self.skip_step(state, index, why).await;
+        }
         let memory = self.remember(state, &planned.action).await;
-        let running = !matches!(planned.action, Action::Checkout { .. } | Action::Download { .. });
+        let running = !matches!(
+            planned.action,
+            Action::Checkout { .. } | Action::Download { .. } | Action::RestoreCache(_)
+        );
         if running && state.build.running_from.is_none() {
             state.build.running_from = Some(self.now);
             state.build.summary = format!("running `{}`", planned.name);
@@ -215,22 +221,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Settles what must not change while the step runs.
-    async fn remember(&self, state: &State, action: &Action) -> Result<Memory, StepError> {
+    async fn remember(&self, state: &mut State, action: &Action) -> Result<Memory, StepError> {
         let mut memory = Memory::default();
         match action {
             Action::Checkout { trees } => {
                 for tree in trees {
-                    let stamp = state.stamps.iter().find(|s| s.codebase == tree.codebase);
-                    let revision = match stamp.and_then(|s| s.revision.clone()) {
-                        Some(revision) => revision,
-                        None => self
-                            .ctx
-                            .sources
-                            .tip(&tree.codebase, action::stamp_branch(state, tree)?.as_deref())
-                            .await
-                            .map_err(|e| StepError::Infrastructure(crate::supervisor::chain(&e)))?,
-                    };
-                    memory.revisions.insert(tree.codebase.clone(), revision);
+                    super::checkout::settle(self.ctx, state, tree, &mut memory).await?;
+                    if let Some(revision) = memory.revisions.get(&tree.codebase) {
+                        super::mirrored::wish(self.ctx, state, tree, revision);
+                    }
                 }
             }
             Action::Download { set, from, .. } => {
@@ -254,9 +253,18 @@ impl<'a> Turn<'a> {
                     )));
                 }
             }
+            Action::RestoreCache(cache) => {
+                let settled = caches::find(&self.ctx.store, state, cache).await?;
+                self.note_use(&settled).await;
+                memory.cache = Some(settled);
+            }
+            Action::SaveCache(cache) => {
+                memory.cache = Some(caches::find_own(&self.ctx.store, state, cache).await?);
+            }
             Action::Run(_)
             | Action::PropertiesFromFile { .. }
             | Action::PropertiesFromOutput { .. }
+            | Action::StepsFrom { .. }
             | Action::Upload { .. } => {}
         }
         Ok(memory)
@@ -352,6 +360,10 @@ impl<'a> Turn<'a> {
     }
 
     async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
+        // All that the build is for is done by then.
+        if matches!(state.plan.steps[index].action, Action::SaveCache(_)) {
+            end = caches::bearable(end);
+        }
         self.gather(state, index, &mut end).await?;
         if let Some(most) = self.cut.take() {
             end.summary = format!("{}; its log was cut after {most} bytes", end.summary);

@@ -43,6 +43,11 @@ pub(super) async fn run(args: &Args, state: Option<&Path>, out: &mut Out) -> Res
             size(made.object_bytes)
         ))?;
     }
+    if let Some(bucket) = &made.bucket {
+        out.note(&format!(
+            "logs and artifacts are in {bucket} and not in the backup: keep what is deleted there (versions) for as long as you keep this"
+        ));
+    }
     if !made.missing.is_empty() {
         out.note(&format!(
             "{} files of logs or artifacts had been lost before: they are not in it",

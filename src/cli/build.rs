@@ -11,7 +11,7 @@ use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::Out;
-use super::{artifacts, force, logs, watch};
+use super::{artifacts, force, logs, tested, watch};
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     Rebuild(rebuild::Args),
     /// Files kept from a build: list them, or fetch them with --to
     Artifacts(artifacts::Args),
+    /// What its tests came to, as the files say that it uploads as `junit`
+    Tests(tested::OfBuild),
 }
 
 pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Result<Exit, CliError> {
@@ -44,5 +46,6 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
         Verb::Cancel(args) => cancel::run(&args, connect, out).await,
         Verb::Rebuild(args) => rebuild::run(&args, connect, out).await,
         Verb::Artifacts(args) => artifacts::run(&args, connect, out).await,
+        Verb::Tests(args) => tested::of_build(&args, connect, out).await,
     }
 }

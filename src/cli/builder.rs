@@ -5,6 +5,7 @@ use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Out, Table, human, mark, standing};
+use super::tested;
 use crate::api::views::{BuilderDetail, BuilderView};
 use clap::Subcommand;
 use rouse_model::Timestamp;
@@ -16,6 +17,8 @@ pub(crate) enum Verb {
     List(ListArgs),
     /// A builder with its steps, and the pools that would take it
     Show(ShowArgs),
+    /// What its tests came to from build to build, or what became of one of them
+    Tests(tested::OfBuilder),
 }
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +40,7 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Result<Exit, CliError> {
     let client = connect.client()?;
     match verb {
+        Verb::Tests(args) => tested::of_builder(args, connect, out).await?,
         Verb::List(args) => {
             let query = args.project.map(|project| ("project", project)).into_iter().collect();
             let items = client.whole("/builders", &query).await?;

@@ -164,7 +164,7 @@ async fn tell(
         config,
         state: folder.path.join("state"),
         database: Location::Sqlite(folder.path.join("state").join("rouse.db")),
-        objects: folder.path.join("state").join("objects"),
+        objects: None,
         listen: ([127, 0, 0, 1], demo.port).into(),
         agents: None,
         name: "demo".into(),

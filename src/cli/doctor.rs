@@ -4,7 +4,7 @@ use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{BAD, DIM, Format, GOOD, HINT, ODD, Out};
-use super::settings::{config_file, database, default_state, objects, state_at_hand};
+use super::settings::{config_file, database, default_state, state_at_hand};
 use crate::api::views::MasterView;
 use crate::boot;
 use crate::ctx::{Clock, SystemClock};
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The master's database. Default: rouse.db in the state folder
     #[arg(long, env = "ROUSE_DATABASE", value_name = "URL|FILE")]
     database: Option<String>,
-    /// The folder of logs and artifacts. Default: objects in the state folder
+    /// The folder of logs and artifacts. Default: the bucket of `server.objects`, or objects in the state folder
     #[arg(long, env = "ROUSE_OBJECTS", value_name = "DIR")]
     objects: Option<PathBuf>,
 }
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &Args, connect: &ConnectArgs, out: &mut Out) -> Re
     let patient = Patient {
         config: config_file(&args.config),
         database: database(args.database.as_deref(), &state),
-        objects: objects(args.objects.as_deref(), &state),
+        objects: args.objects.clone(),
         agents: boot::agents_place()?,
         kinds: boot::provider_kinds(),
         now: SystemClock.now().0,

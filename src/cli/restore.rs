@@ -56,6 +56,12 @@ pub(super) async fn run(args: &Args, state: Option<&Path>, out: &mut Out) -> Res
             restored.missing.len()
         ));
     }
+    if let Some(bucket) = &restored.bucket {
+        out.note(&format!(
+            "logs and artifacts are in {bucket}, which is left as it is; what was deleted there since the backup is lost unless its older \
+             versions are put back"
+        ));
+    }
     tell(&serde_json::to_value(&restored).map_err(CliError::Answer)?, out)
 }
 

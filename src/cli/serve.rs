@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::settings::{config_file, database, default_state, objects};
+use super::settings::{config_file, database, default_state};
 use crate::boot;
 use crate::logs::Limits;
 use rouse_contract::units::Bytes;
@@ -21,7 +21,7 @@ pub struct ServeArgs {
     /// A file for SQLite, or postgres://USER@HOST/NAME. Default: rouse.db in the state folder
     #[arg(long, env = "ROUSE_DATABASE", value_name = "URL|FILE")]
     pub database: Option<String>,
-    /// A folder for logs and artifacts, the same for all masters that share a database. Default: objects in the state folder
+    /// A folder for logs and artifacts, the same for all masters that share a database. Default: the bucket of `server.objects`, or objects in the state folder
     #[arg(long, env = "ROUSE_OBJECTS", value_name = "DIR")]
     pub objects: Option<PathBuf>,
     /// Where the API listens; port 0 takes a free one
@@ -66,7 +66,7 @@ fn options(args: ServeArgs, state: Option<&Path>) -> boot::Options {
     boot::Options {
         config: config_file(&args.config),
         database: database(args.database.as_deref(), &state),
-        objects: objects(args.objects.as_deref(), &state),
+        objects: args.objects,
         listen: args.listen,
         agents: args.agents_listen,
         name: args.name.unwrap_or_else(machine_name),

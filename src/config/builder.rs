@@ -1,17 +1,21 @@
 //! `builders`: recipes. `like` is resolved here, so that nobody else ever sees a template.
 
 mod inherit;
+mod matrix;
 
+use super::cache::{self, RawCache};
 use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
-    BuilderName, CodebaseName, EnvName, EnvValue, Limit, OneOrMany, PoolName, ProjectName, PropertyName,
-    SecretName, seconds, seconds_up,
+    BuilderName, CacheName, CodebaseName, EnvName, EnvValue, Limit, LockName, OneOrMany, PoolName,
+    ProjectName, PropertyName, SecretName, seconds, seconds_up,
 };
+use super::lock::{self, RawShare};
 use super::step::{self, RawStep};
 use super::tree::Path;
 use crate::render::VARIABLE_PREFIX;
 use indexmap::{IndexMap, IndexSet};
+use rouse_model::locks::Share;
 use rouse_model::plan::{Action, OnLost, Plan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +23,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(crate) use inherit::inherit;
+pub(crate) use matrix::{RawMatrix, expand};
 
 /// As the model has it where a plan names none.
 const DEFAULT_RETRIES: u32 = 3;
@@ -30,18 +35,31 @@ pub(crate) struct RawBuilder {
     /// `true`: only there for others to be `like` it; never scheduled.
     #[serde(default)]
     pub(crate) template: bool,
-    /// A builder whose keys count here too where they are not written; `env` and `properties` are taken entry by entry.
+    /// A builder whose keys count here too where they are not written; `env`, `properties`, `locks` and `caches` are taken entry by entry.
     pub(crate) like: Option<BuilderName>,
     /// The project that owns it. Default: `default`.
     pub(crate) project: Option<ProjectName>,
     /// The pools that its builds may run in. Default: every pool that accepts them.
     pub(crate) pool: Option<OneOrMany<PoolName>>,
+    /// Several builders in one entry: axis → values, and a builder for each combination, named `ENTRY (VALUE, …)`. Its templates see
+    /// `matrix.AXIS`; a scheduler that names the entry means them all.
+    pub(crate) matrix: Option<RawMatrix>,
     /// Environment of all its steps.
     #[serde(default)]
     pub(crate) env: IndexMap<EnvName, EnvValue>,
     /// Properties that its builds start with.
     #[serde(default)]
     pub(crate) properties: IndexMap<PropertyName, Value>,
+    /// Locks that its builds have from before a worker is made for them until they end: `exclusive`, or how many.
+    #[serde(default)]
+    pub(crate) locks: IndexMap<LockName, RawShare>,
+    /// Folders that come from an earlier build of the project, after the checkouts with which the steps begin, and are kept once all steps went well.
+    /// Untrusted builds read them and never write.
+    #[serde(default)]
+    pub(crate) caches: IndexMap<CacheName, RawCache>,
+    /// `branch`: a newer change of a branch ends the builds of older ones that the same scheduler asked for and that have not ended. Default: each
+    /// change is built to its end.
+    pub(crate) supersede: Option<Supersede>,
     /// What becomes of a build whose worker is lost under it, or that the infrastructure fails otherwise. Default: `retry`.
     pub(crate) on_lost: Option<RawOnLost>,
     /// How often a build is tried again for such reasons, and for launches that fail. Default: 3.
@@ -64,6 +82,14 @@ pub(crate) enum RawOnLost {
     Fail,
 }
 
+/// What a newer change ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Supersede {
+    /// Builds of older changes of the same branch.
+    Branch,
+}
+
 /// A recipe, with all that it inherits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BuilderConfig {
@@ -72,6 +98,12 @@ pub struct BuilderConfig {
     pub pools: Vec<PoolName>,
     /// Properties that its builds start with.
     pub properties: IndexMap<PropertyName, Value>,
+    /// Axis → value, where it is one of those that an entry with a `matrix` becomes.
+    pub matrix: IndexMap<PropertyName, Value>,
+    /// What its builds take of which lock.
+    pub locks: IndexMap<LockName, Share>,
+    /// What a newer change ends; `None`: nothing.
+    pub supersede: Option<Supersede>,
     /// What its builds do.
     pub plan: Plan,
     /// What its steps check out, in the order in which they do.
@@ -109,6 +141,9 @@ impl RawBuilder {
             cx.push(Fault::warning(Code::Useless, cx.key(path), message));
         }
         check_env(&self.env, cx, path);
+        self.check_matrix(cx, path);
+        lock::check_own(&self.locks, cx, &path.join("locks"));
+        cache::check_own(&self.caches, cx, &path.join("caches"));
         cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
         if let Some(steps) = &self.steps {
             step::check_names(steps, cx, &path.join("steps"));
@@ -146,6 +181,7 @@ impl RawBuilder {
             }
             planned.extend(step.check(step_name, cx, &at));
         }
+        cache::plan(self.caches, &mut planned);
         let plan = Plan {
             steps: planned,
             env: env_of(self.env),
@@ -161,6 +197,9 @@ impl RawBuilder {
             project,
             pools: self.pool.map(OneOrMany::into_vec).unwrap_or_default(),
             properties: self.properties,
+            matrix: IndexMap::new(),
+            locks: lock::shares(self.locks),
+            supersede: self.supersede,
             plan,
             codebases,
             secrets: secrets.into_iter().collect(),

@@ -1,12 +1,14 @@
 //! The whole: sections as they are written, and the order in which their meaning is checked.
 
-use super::builder::{BuilderConfig, RawBuilder, inherit};
+use super::builder::{BuilderConfig, RawBuilder, expand, inherit};
 use super::codebase::{CodebaseConfig, RawCodebase};
 use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
-    BuilderName, CodebaseName, PoolName, ProjectName, ProviderName, SchedulerName, SecretName,
+    BuilderName, CodebaseName, LockName, PoolName, ProjectName, ProviderName, SchedulerName, SecretName,
+    family,
 };
+use super::lock::RawLock;
 use super::pool::{PoolConfig, RawPool};
 use super::project::{ProjectConfig, RawProject};
 use super::provider::{ProviderConfig, RawProvider};
@@ -16,7 +18,9 @@ use super::server::{RawServer, ServerConfig};
 use super::tree::Path;
 use indexmap::IndexMap;
 use rouse_model::Trust;
+use rouse_model::locks::Lock;
 use rouse_model::matching::{Offer, Requirement, fits};
+use rouse_model::placement::Room;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +47,15 @@ pub(crate) struct RawConfig {
     /// Accounts and endpoints that make instances; not needed where the usual one will do.
     #[serde(default)]
     providers: IndexMap<ProviderName, RawProvider>,
+    /// What builds share and what is no worker: a licence, a key, a rig. A number says how many may be taken at the same time.
+    #[serde(default)]
+    locks: IndexMap<LockName, RawLock>,
     /// Where work can run.
     #[serde(default)]
     pools: IndexMap<PoolName, RawPool>,
     /// Recipes.
     #[serde(default)]
-    builders: IndexMap<BuilderName, RawBuilder>,
+    pub(crate) builders: IndexMap<BuilderName, RawBuilder>,
     /// What turns changes, clocks and wishes into builds.
     #[serde(default)]
     schedulers: IndexMap<SchedulerName, RawScheduler>,
@@ -68,6 +75,7 @@ pub struct Config {
     pub codebases: IndexMap<CodebaseName, CodebaseConfig>,
     /// Those that are declared, and the usual ones that pools imply.
     pub providers: IndexMap<ProviderName, ProviderConfig>,
+    pub locks: IndexMap<LockName, Lock>,
     pub pools: IndexMap<PoolName, PoolConfig>,
     /// Without the templates.
     pub builders: IndexMap<BuilderName, BuilderConfig>,
@@ -83,6 +91,8 @@ impl RawConfig {
         projects.entry(cx.default_project()).or_default();
         let secrets = section("secrets", self.secrets, cx, RawSecret::check);
         cx.secrets.clone_from(&secrets);
+        let locks: IndexMap<_, _> = self.locks.into_iter().map(|(name, raw)| (name, raw.check())).collect();
+        cx.locks.clone_from(&locks);
         let mut providers = section("providers", self.providers, cx, RawProvider::check);
         let pools = section("pools", self.pools, cx, RawPool::check);
         add_implied(&mut providers, &pools, cx);
@@ -100,7 +110,7 @@ impl RawConfig {
             section("schedulers", self.schedulers, cx, |raw, cx, path| raw.check(cx, path, &around));
         let server = self.server.check(cx);
         check_rings(schedulers.iter().map(|(name, scheduler)| (name, &scheduler.trigger)), cx);
-        Config { server, secrets, projects, codebases, providers, pools, builders, schedulers }
+        Config { server, secrets, projects, codebases, providers, locks, pools, builders, schedulers }
     }
 }
 
@@ -135,8 +145,9 @@ fn builders(
         if template && raw.steps.is_none() {
             continue;
         }
+        let matrix = raw.matrix.clone();
         if let Some(builder) = raw.check(&name, cx, &origins).filter(|_| !template) {
-            builders.insert(name, builder);
+            builders.extend(expand(&name, builder, matrix.as_ref()));
         }
     }
     builders
@@ -163,7 +174,9 @@ fn add_implied(
         }
         let Some(kind) = cx.kinds.iter().find(|kind| kind.name() == pool.kind) else { continue };
         let options = kind.default_account();
-        providers.insert(account.clone(), ProviderConfig { kind: pool.kind.clone(), options, implied: true });
+        let kind = pool.kind.clone();
+        let usual = ProviderConfig { kind, options, capacity: Room::default(), drain: false, implied: true };
+        providers.insert(account.clone(), usual);
     }
 }
 
@@ -176,7 +189,13 @@ fn never_runs(
     if !cx.is_clean(&Path::of(["pools"])) {
         return;
     }
+    let mut judged = None;
     for (name, builder) in builders {
+        // Those of one entry differ in nothing that matters here.
+        let name = family(name);
+        if judged.replace(name) == Some(name) {
+            continue;
+        }
         let path = Path::of(["builders", name]);
         let known = builder.pools.iter().all(|pool| pools.contains_key(pool));
         if !known || !cx.is_clean(&path) {

@@ -2,7 +2,8 @@
 
 use super::context::Context;
 use super::leaf::{
-    GitUrl, Limit, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName, SecretRef, seconds,
+    GitUrl, HostName, Limit, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName, SecretRef,
+    seconds,
 };
 use super::tree::Path;
 use schemars::JsonSchema;
@@ -29,6 +30,23 @@ pub(crate) struct RawCodebase {
     poll: Option<Limit>,
     /// The private key (ssh) or password (https) to fetch with.
     key: Option<SecretRef>,
+    /// Whether a mirror of it is kept on hosts that build it, for workers to read. Default: `auto`, where it is large enough to be worth it.
+    #[serde(default)]
+    mirror: MirrorPolicy,
+    /// The hosts that its submodules may come from, beside its own. Default: the hosts of all codebases.
+    submodule_hosts: Option<OneOrMany<HostName>>,
+}
+
+/// Whether hosts keep a mirror of a codebase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Mirror")]
+pub enum MirrorPolicy {
+    /// From 32 MiB on.
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// A repository that builds check out.
@@ -45,6 +63,9 @@ pub struct CodebaseConfig {
     /// `None`: only looked at when a hook says so.
     pub poll: Option<Period>,
     pub key: Option<SecretName>,
+    pub mirror: MirrorPolicy,
+    /// `None`: those of all codebases.
+    pub submodule_hosts: Option<Vec<HostName>>,
 }
 
 impl CodebaseConfig {
@@ -55,6 +76,15 @@ impl CodebaseConfig {
             Some(tag) => self.tags.as_ref().is_some_and(|tags| tags.matches(tag)),
             None => self.branches.as_ref().is_none_or(|branches| branches.matches(branch)),
         }
+    }
+
+    /// Whether everybody who reaches its server may read all of it, as far as the configuration says.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        let url = self.git.to_string();
+        let open = ["http://", "https://", "git://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        let host = open.and_then(|rest| rest.split('/').next());
+        self.key.is_none() && host.is_some_and(|host| !host.contains('@'))
     }
 
     /// The branch that is built where nobody names one: the first that `first` or `branches` names outright; else the repository's own.
@@ -80,6 +110,8 @@ impl RawCodebase {
             poll: self.poll.map_or(Some(DEFAULT_POLL), |poll| poll.0),
             project,
             key,
+            mirror: self.mirror,
+            submodule_hosts: self.submodule_hosts.map(OneOrMany::into_vec),
         })
     }
 }

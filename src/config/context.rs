@@ -2,7 +2,8 @@
 
 use super::fault::{Code, Fault};
 use super::leaf::{
-    LeafFault, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, Period, ProjectName, SecretName,
+    LeafFault, LockName, MessagePattern, MessagePatterns, OneOrMany, Pattern, Patterns, Period, ProjectName,
+    SecretName,
 };
 use super::place::{Places, placed, singular};
 use super::project::DEFAULT_PROJECT;
@@ -12,6 +13,7 @@ use super::suggest::did_you_mean;
 use super::tree::{Node, Path, Span};
 use indexmap::IndexMap;
 use rouse_contract::ProviderKind;
+use rouse_model::locks::Lock;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ pub(crate) struct Context<'a> {
     pub(crate) faults: Vec<Fault>,
     /// Known once that section is checked.
     pub(crate) secrets: IndexMap<SecretName, SecretConfig>,
+    pub(crate) locks: IndexMap<LockName, Lock>,
 }
 
 impl<'a> Context<'a> {
@@ -41,7 +44,17 @@ impl<'a> Context<'a> {
         misread: Vec<Span>,
     ) -> Self {
         let places = Places { tree, kinds: kind_names };
-        Self { kinds, tree, sources, places, broken, misread, faults: Vec::new(), secrets: IndexMap::new() }
+        Self {
+            kinds,
+            tree,
+            sources,
+            places,
+            broken,
+            misread,
+            faults: Vec::new(),
+            secrets: IndexMap::new(),
+            locks: IndexMap::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, fault: Fault) {
@@ -206,6 +219,24 @@ impl<'a> Context<'a> {
             self.push(fault.related(self.key(&Path::of(["secrets", &name])), "declared here"));
         }
         Some(name)
+    }
+
+    /// A secret that the provider uses for a pool, which its builds never see; a fault where it is not declared, or can be for no pool: a pool serves
+    /// projects, and knows no builders.
+    pub(crate) fn secret_of_pool(&mut self, name: &str, path: &Path) {
+        if !self.refer("secrets", name, path) {
+            return;
+        }
+        let Some(reach) = self.secrets.get(name).map(|secret| secret.reach.clone()) else { return };
+        if reach.projects.is_empty() && !reach.builders.is_empty() {
+            let message = format!(
+                "secret `{name}` is for builders, and {} uses it for all of its builds",
+                self.place(&owner(path))
+            );
+            let fault = Fault::new(Code::SecretReach, self.value(path), message)
+                .note("name its `projects` instead, or neither");
+            self.push(fault.related(self.key(&Path::of(["secrets", name])), "declared here"));
+        }
     }
 
     pub(crate) fn patterns(&mut self, texts: Option<OneOrMany<Pattern>>, path: &Path) -> Option<Patterns> {

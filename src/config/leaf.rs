@@ -8,6 +8,7 @@ mod time;
 mod values;
 
 pub use many::OneOrMany;
+pub(crate) use names::family;
 pub use names::*;
 pub use patterns::{MessagePattern, MessagePatterns, Pattern, Patterns};
 pub use time::{CronExpression, Limit, Period, Zone};
@@ -188,8 +189,11 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (EnvValue::FORMAT, parses::<EnvValue>),
     (SecretRef::FORMAT, parses::<SecretRef>),
     (RelativePath::FORMAT, parses::<RelativePath>),
+    (CachePath::FORMAT, parses::<CachePath>),
     (WebUrl::FORMAT, parses::<WebUrl>),
+    (BucketUrl::FORMAT, parses::<BucketUrl>),
     (HostPort::FORMAT, parses::<HostPort>),
+    (HostName::FORMAT, parses::<HostName>),
     (GitUrl::FORMAT, parses::<GitUrl>),
     (StepName::FORMAT, parses::<StepName>),
 ];

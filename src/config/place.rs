@@ -3,11 +3,12 @@
 use super::tree::{Node, Path};
 
 /// Section → what one entry of it is called, and several.
-const SECTIONS: [(&str, &str, &str); 7] = [
+const SECTIONS: [(&str, &str, &str); 8] = [
     ("secrets", "secret", "secrets"),
     ("projects", "project", "projects"),
     ("codebases", "codebase", "codebases"),
     ("providers", "account", "accounts"),
+    ("locks", "lock", "locks"),
     ("pools", "pool", "pools"),
     ("builders", "builder", "builders"),
     ("schedulers", "scheduler", "schedulers"),

@@ -7,6 +7,7 @@ use super::provider::{check_leaves, only_kind, report};
 use super::tree::Path;
 use indexmap::IndexMap;
 use rouse_model::Trust;
+use rouse_model::placement::Room;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,11 +43,21 @@ pub(crate) struct RawPool {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Accepts")]
-enum RawAccepts {
+pub(crate) enum RawAccepts {
     /// Builds of trusted origin only.
     Trusted,
     /// Untrusted builds too.
     Any,
+}
+
+impl RawAccepts {
+    /// The least trust that is taken.
+    pub(crate) fn least(self) -> Trust {
+        match self {
+            Self::Any => Trust::Untrusted,
+            Self::Trusted => Trust::Trusted,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -94,6 +105,9 @@ pub struct PoolConfig {
     pub on: Vec<ProviderName>,
     /// What the provider's own types read, templates as they were written, without `on`.
     pub options: Value,
+    /// What one worker takes of its account.
+    #[serde(skip)]
+    pub takes: Room,
     pub min: u32,
     pub max: u32,
     pub slots: u32,
@@ -144,10 +158,7 @@ impl RawPool {
             cx.push(fault.related(other, "the maximum"));
         }
         let reuse = self.reuse(cx, path);
-        let accepts = match self.accepts {
-            Some(RawAccepts::Any) => Trust::Untrusted,
-            Some(RawAccepts::Trusted) | None => Trust::Trusted,
-        };
+        let accepts = self.accepts.map_or(Trust::Trusted, RawAccepts::least);
         let defaults = Deadlines::default();
         let deadlines = Deadlines {
             launch: self.deadlines.launch.unwrap_or(defaults.launch),
@@ -173,10 +184,12 @@ impl RawPool {
             )));
         }
         let on = accounts(on, kind.name(), cx, &root)?;
+        let takes = kind.takes(&options);
         Some(PoolConfig {
             kind: kind.name().to_owned(),
             on,
             options,
+            takes,
             min,
             max,
             slots: self.slots.unwrap_or(1),

@@ -3,21 +3,26 @@
 
 use super::context::Context;
 use super::fault::{Code, Fault};
+use super::leaf::SecretRef;
 use super::place::placed;
 use super::tree::Path;
 use crate::render::{self, Sink};
 use indexmap::IndexMap;
 use rouse_contract::kind::Leaf;
 use rouse_contract::{OptionFault, ProviderKind};
+use rouse_model::placement::Room;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// An account or endpoint; its provider is the only key, and holds its own options.
+/// An account or endpoint; its provider is a key, and holds its own options.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Provider")]
 pub(crate) struct RawProvider {
+    /// No more workers are launched on it, and those that are there end with their builds. Default: `false`.
+    #[serde(default)]
+    drain: bool,
     #[serde(flatten)]
     kinds: IndexMap<String, Value>,
 }
@@ -29,6 +34,11 @@ pub struct ProviderConfig {
     pub kind: String,
     /// What the provider's own types read.
     pub options: Value,
+    /// What all its workers may take together.
+    #[serde(skip)]
+    pub capacity: Room,
+    /// No more workers are launched on it.
+    pub drain: bool,
     /// Nobody wrote it: it is the usual account of its kind, used by pools that name none.
     pub implied: bool,
 }
@@ -40,7 +50,14 @@ impl RawProvider {
         if cx.is_clean(&root) {
             report(kind.check_account(&options), cx, &root);
         }
-        Some(ProviderConfig { kind: kind.name().to_owned(), options, implied: false })
+        let capacity = kind.capacity(&options);
+        Some(ProviderConfig {
+            kind: kind.name().to_owned(),
+            options,
+            capacity,
+            drain: self.drain,
+            implied: false,
+        })
     }
 }
 
@@ -109,6 +126,13 @@ fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Con
                     .label("write it out")
                     .note("what can reach the host is literal, so that no build can change it"),
             );
+        }
+        Leaf::Secret => {
+            let at = path.iter().fold(root.clone(), |at, part| at.join(part));
+            // What is no reference was said to be none by the schema.
+            if let Ok(secret) = text.parse::<SecretRef>() {
+                cx.secret_of_pool(secret.name(), &at);
+            }
         }
         Leaf::Image => check_filled(text, &Sink::Image, path, cx, root),
         Leaf::Text | Leaf::Allowed => check_filled(text, &Sink::Text, path, cx, root),

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
     BuilderName, CodebaseName, CronExpression, MessagePattern, OneOrMany, Period, ProjectName, PropertyName,
-    Zone, seconds,
+    Zone, family, seconds,
 };
 use super::parameter::RawParameter;
 use super::tree::Path;
@@ -120,10 +120,19 @@ impl RawScheduler {
         if self.every.is_none() && self.cron.is_none() && self.force.is_none() {
             keys_of(&["codebases"], "`every`, `cron` and `force`", cx);
         }
-        let builders = self.builders.clone().into_vec();
+        let named = self.builders.as_slice();
+        // One with a matrix is named as a whole.
+        let of_entry = |entry: &BuilderName| {
+            let entry = entry.clone();
+            around.builders.keys().filter(move |name| family(name) == entry.as_str()).cloned()
+        };
+        let builders: Vec<BuilderName> = named.iter().flat_map(of_entry).collect();
+        let all_are_known = named.iter().all(|entry| of_entry(entry).next().is_some());
         let codebases = self.stamps(&builders, cx, path, around);
         let trigger = self.trigger(cx, path)?;
-        if let Trigger::Changes(changes) = &trigger {
+        if let Trigger::Changes(changes) = &trigger
+            && all_are_known
+        {
             warn_of_strangers(changes, &builders, cx, path, around);
         }
         Some(SchedulerConfig {
@@ -147,7 +156,8 @@ impl RawScheduler {
                 let fault = Fault::new(Code::NotRunnable, cx.item(&at, i), message);
                 cx.push(fault.note("name a builder that is `like` it"));
             }
-            let Some(builder) = around.builders.get(name) else { continue };
+            let of_entry = around.builders.iter().find(|(builder, _)| family(builder) == name.as_str());
+            let Some((_, builder)) = of_entry else { continue };
             match first {
                 Some((other, project)) if *project != builder.project => {
                     let message = format!("builders of two projects in {}", cx.place(path));

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::fault::{Code, Fault};
-use super::leaf::{BuilderName, EnvName, OneOrMany, ProjectName};
+use super::leaf::{BuilderName, EnvName, OneOrMany, ProjectName, family};
 use super::tree::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ impl Reach {
             return true;
         }
         self.projects.iter().any(|name| *name == project)
-            || builder.is_some_and(|b| self.builders.iter().any(|name| *name == b))
+            || builder.is_some_and(|b| self.builders.iter().any(|name| *name == family(b)))
     }
 }
 

@@ -1,6 +1,9 @@
 //! `steps` of a builder: what is written → what the model's plan holds.
 
 mod action;
+mod printed;
+
+pub use printed::{MAX_STEPS, printed};
 
 use super::builder::{check_env, env_of};
 use super::context::Context;
@@ -21,7 +24,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
 /// The keys of which a step has exactly one.
-pub(crate) const ACTIONS: [&str; 5] = ["checkout", "run", "properties", "upload", "download"];
+pub(crate) const ACTIONS: [&str; 6] = ["checkout", "run", "properties", "steps_from", "upload", "download"];
 /// Keys that say how a command is run or read; for steps that run one.
 const OF_COMMANDS: [&str; 6] = ["env", "tty", "shell", "silence", "exit", "warnings"];
 /// A command that prints nothing for so long is taken for hung.
@@ -39,6 +42,9 @@ pub(crate) struct RawStep {
     run: Option<RawRun>,
     /// Sets properties from a file or from what a command prints.
     properties: Option<RawProperties>,
+    /// A command, as in `run`, that prints more steps: a JSON list of steps as they are written here. They run after this one. Secrets, checkouts and
+    /// files of the build's parent are for the configuration alone to name.
+    steps_from: Option<RawRun>,
     /// Keeps files of the build.
     upload: Option<RawUpload>,
     /// Brings files that were kept.
@@ -132,19 +138,23 @@ impl RawStep {
     /// A whole step; `None`, with a fault, where it has not exactly one action.
     pub(crate) fn check(self, name: String, cx: &mut Context<'_>, path: &Path) -> Option<PlannedStep> {
         let rules = self.rules();
-        let command = self.run.is_some() || self.properties.as_ref().is_some_and(RawProperties::runs);
+        let command = self.run.is_some()
+            || self.steps_from.is_some()
+            || self.properties.as_ref().is_some_and(RawProperties::runs);
         self.check_command(cx, path);
         let how = How { shell: self.shell, tty: self.tty.unwrap_or(false), warnings: self.warnings };
-        let action = match (self.checkout, self.run, self.properties, self.upload, self.download) {
-            (Some(checkouts), None, None, None, None) => {
+        let written = (self.checkout, self.run, self.properties, self.steps_from, self.upload, self.download);
+        let action = match written {
+            (Some(checkouts), None, None, None, None, None) => {
                 Action::Checkout { trees: checkouts.check(cx, &path.join("checkout")) }
             }
-            (None, Some(run), None, None, None) => Action::Run(how.run(run)),
-            (None, None, Some(properties), None, None) => {
+            (None, Some(run), None, None, None, None) => Action::Run(how.run(run)),
+            (None, None, Some(properties), None, None, None) => {
                 properties.check(how, cx, &path.join("properties"))?
             }
-            (None, None, None, Some(upload), None) => upload.check(),
-            (None, None, None, None, Some(download)) => download.check(),
+            (None, None, None, Some(run), None, None) => Action::StepsFrom { run: how.run(run) },
+            (None, None, None, None, Some(upload), None) => upload.check(),
+            (None, None, None, None, None, Some(download)) => download.check(),
             _ => {
                 cx.one_of(path, &ACTIONS, "action");
                 return None;
@@ -172,10 +182,11 @@ impl RawStep {
         cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
         cx.at_least(self.silence.and_then(|limit| limit.0), seconds(1), &path.join("silence"));
         let run = self.run.as_ref().map(|run| (run, path.join("run")));
+        let steps = self.steps_from.as_ref().map(|run| (run, path.join("steps_from")));
         let output = self.properties.as_ref().and_then(RawProperties::run);
         let output = output.map(|run| (run, path.join("properties").join("output")));
         let shell = self.shell.clone().unwrap_or_else(default_shell);
-        match run.or(output) {
+        match run.or(steps).or(output) {
             None => cx.not_with(path, &OF_COMMANDS, "steps that run a command"),
             Some((RawRun::Argv(_), _)) if self.shell.is_some() => {
                 let message = format!("`shell` is for scripts, and {} runs a program itself", cx.place(path));
@@ -201,6 +212,9 @@ impl RawStep {
             return checkout.plain_name();
         }
         if let Some(run) = &self.run {
+            return run.plain_name();
+        }
+        if let Some(run) = &self.steps_from {
             return run.plain_name();
         }
         if let Some(upload) = &self.upload {

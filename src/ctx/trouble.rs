@@ -29,11 +29,11 @@ impl Ctx {
             let message = said_of_database(&trouble.why, self.store.file(), trouble.since.elapsed());
             Trouble { part: "database", kind: word(&trouble.why), message, since: trouble.since }
         });
-        let objects = self.objects.full().map(|full| Trouble {
+        let objects = self.objects.trouble().map(|trouble| Trouble {
             part: "log store",
-            kind: "full",
-            message: disk::full("the log store", self.objects.folder(), full.wanted),
-            since: full.since,
+            kind: trouble.kind,
+            message: trouble.message,
+            since: trouble.since,
         });
         database.into_iter().chain(objects).collect()
     }

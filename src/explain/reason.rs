@@ -18,12 +18,18 @@ pub enum ReasonCode {
     NoPoolAccepts,
     /// A launch failed for its image, which trying again does not mend.
     ImageMissing,
+    /// Its image cannot be had now, which is tried again later.
+    ImageBackingOff,
     /// A launch failed in a way that somebody must mend.
     LaunchFailed,
     /// A launch failed and is tried again later.
     LaunchFailedBackingOff,
     /// It is not to be built before a moment.
     NotBefore,
+    /// A lock that it needs is taken, or others wait for it with a better right.
+    LockTaken,
+    /// It may never take a lock that it needs.
+    LockRefused,
     /// What its image means is being asked for.
     ResolvingImage,
     /// A worker is free for it.
@@ -36,12 +42,14 @@ pub enum ReasonCode {
     LaunchDue,
     /// Its pools are at their maximum.
     PoolFull,
+    /// Its pools' providers have no room, or are drained.
+    ProvidersFull,
     /// This pool could run it, and one that comes before it is asked.
     AnotherPoolFirst,
 }
 
 impl ReasonCode {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Done,
         Self::Cancelled,
         Self::Cancelling,
@@ -49,15 +57,19 @@ impl ReasonCode {
         Self::BuilderMissing,
         Self::NoPoolAccepts,
         Self::ImageMissing,
+        Self::ImageBackingOff,
         Self::LaunchFailed,
         Self::LaunchFailedBackingOff,
         Self::NotBefore,
+        Self::LockTaken,
+        Self::LockRefused,
         Self::ResolvingImage,
         Self::BeingMatched,
         Self::Provisioning,
         Self::NoWorkersAttached,
         Self::LaunchDue,
         Self::PoolFull,
+        Self::ProvidersFull,
         Self::AnotherPoolFirst,
     ];
 
@@ -71,15 +83,19 @@ impl ReasonCode {
             Self::BuilderMissing => "builder_missing",
             Self::NoPoolAccepts => "no_pool_accepts",
             Self::ImageMissing => "image_missing",
+            Self::ImageBackingOff => "image_backing_off",
             Self::LaunchFailed => "launch_failed",
             Self::LaunchFailedBackingOff => "launch_failed_backing_off",
             Self::NotBefore => "not_before",
+            Self::LockTaken => "lock_taken",
+            Self::LockRefused => "lock_refused",
             Self::ResolvingImage => "resolving_image",
             Self::BeingMatched => "being_matched",
             Self::Provisioning => "provisioning",
             Self::NoWorkersAttached => "no_workers_attached",
             Self::LaunchDue => "launch_due",
             Self::PoolFull => "pool_full",
+            Self::ProvidersFull => "providers_full",
             Self::AnotherPoolFirst => "another_pool_first",
         }
     }
@@ -87,7 +103,14 @@ impl ReasonCode {
     /// Waiting alone will not help: somebody must change something.
     #[must_use]
     pub fn is_permanent(self) -> bool {
-        matches!(self, Self::BuilderMissing | Self::NoPoolAccepts | Self::ImageMissing | Self::LaunchFailed)
+        matches!(
+            self,
+            Self::BuilderMissing
+                | Self::NoPoolAccepts
+                | Self::ImageMissing
+                | Self::LaunchFailed
+                | Self::LockRefused
+        )
     }
 
     /// What to do about it; `None` where nothing need be done.
@@ -98,10 +121,20 @@ impl ReasonCode {
             Self::NoPoolAccepts => {
                 "add a pool that takes it, or change `accepts` or the builder's `pool`; or cancel the request"
             }
+            Self::ImageBackingOff => {
+                "wait, or mend the registry; the pool's `deadlines: {launch: …}` say how long it is tried"
+            }
             Self::ImageMissing => "make or push the image, or correct the pool's `image`",
             Self::LaunchFailed => "mend what the provider complains of",
             Self::LaunchFailedBackingOff => "see what the launch printed: `rouse worker show NAME`",
+            Self::LockTaken => "wait, raise the lock's `count`, or cancel what has it: `rouse lock list`",
+            Self::LockRefused => {
+                "let untrusted builds take the lock, with `accepts: any`; or cancel the request"
+            }
             Self::NoWorkersAttached => "see the worker's console: `rouse worker show NAME`",
+            Self::ProvidersFull => {
+                "wait, raise the limits of a provider, add one to the pool's `on`, or end a provider's `drain`"
+            }
             Self::PoolFull => "wait, raise the pool's `max`, or cancel what is not needed",
             Self::Done
             | Self::Cancelled

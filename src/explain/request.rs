@@ -1,10 +1,12 @@
 //! The judgement on one request over one snapshot.
 
+use super::locks::{self, OwnNeed};
 use super::reason::{Reason, ReasonCode};
 use rouse_model::build::Lease;
 use rouse_model::buildset::{LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::{Misfit, Offer, Requirement, fits};
+use rouse_model::placement::{Host, Room, place};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{BuildResult, Timestamp, Trust};
 use std::collections::BTreeMap;
@@ -26,6 +28,10 @@ pub struct Snapshot {
     pub queue: Vec<Request>,
     /// Builder → pools that it names, to tell who ahead wants the same pools.
     pub builders: BTreeMap<String, Vec<String>>,
+    /// Builder → locks that its requests need; empty where this one's need none.
+    pub needs: BTreeMap<String, Vec<OwnNeed>>,
+    /// Those that have locks.
+    pub holders: Vec<Request>,
     pub now: Timestamp,
 }
 
@@ -36,6 +42,10 @@ pub struct PoolFacts {
     pub accepts: Trust,
     pub max: usize,
     pub slots: usize,
+    /// Its accounts, in order.
+    pub hosts: Vec<Host>,
+    /// What one worker takes of them.
+    pub takes: Room,
     /// How long a launch usually takes.
     pub boot: Option<Duration>,
 }
@@ -151,6 +161,9 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
             let mut pools: Vec<_> =
                 snapshot.pools.iter().map(|pool| verdict(snapshot, named, pool)).collect();
             leave_to_the_first(named, &mut pools);
+            if let Some(locked) = locks::reason(snapshot) {
+                wait_for_locks(locked.code, &mut pools);
+            }
             pools
         }
         _ => Vec::new(),
@@ -171,6 +184,14 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
     }
 }
 
+/// As long as it waits for a lock, no pool does anything for it.
+fn wait_for_locks(code: ReasonCode, pools: &mut [PoolVerdict]) {
+    for pool in pools.iter_mut().filter(|pool| matches!(pool.verdict, Verdict::Waits(_))) {
+        pool.verdict = Verdict::Waits(code);
+        "could run it once it has its locks".clone_into(&mut pool.sentence);
+    }
+}
+
 /// Of the pools that have room one is asked, the first that the builder names or else the configuration has; the others do nothing for it.
 fn leave_to_the_first(named: &[String], pools: &mut [PoolVerdict]) {
     let place = |pool: &PoolVerdict, at: usize| named.iter().position(|n| *n == pool.pool).unwrap_or(at);
@@ -180,7 +201,7 @@ fn leave_to_the_first(named: &[String], pools: &mut [PoolVerdict]) {
     for at in in_order {
         let pool = &mut pools[at];
         match (&asked, &pool.verdict) {
-            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull)) => {}
+            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull | ReasonCode::ProvidersFull)) => {}
             (None, Verdict::Waits(_)) => asked = Some(pool.pool.clone()),
             (Some(first), Verdict::Waits(ReasonCode::ResolvingImage | ReasonCode::LaunchDue)) => {
                 pool.sentence = format!("has room, but pool `{first}` comes first");
@@ -216,6 +237,10 @@ fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
     }
     let mut reasons = Vec::new();
     reasons.extend(held_by_failure(request, snapshot.now));
+    if let Some(locked) = locks::reason(snapshot) {
+        reasons.push(locked);
+        return reasons;
+    }
     let mut waits: Vec<(ReasonCode, &PoolVerdict)> = pools
         .iter()
         .filter_map(|pool| if let Verdict::Waits(code) = pool.verdict { Some((code, pool)) } else { None })
@@ -280,7 +305,17 @@ fn nobody_accepts(pools: &[PoolVerdict]) -> Reason {
 /// A failed launch or a set moment that keeps it from being matched now.
 fn held_by_failure(request: &Request, now: Timestamp) -> Option<Reason> {
     let wait = request.waits_until(now).map(|moment| moment.since(now));
+    let imageless = request.provision.imageless_since.is_some();
     match (request.provision.failures.last(), wait) {
+        (Some(failure), wait) if imageless && failure.class == FailureClass::Image => {
+            // Without a wait it is being asked for at this moment.
+            let next = seconds(wait?);
+            let (pool, why) = (&failure.pool, &failure.message);
+            Some(Reason::new(
+                ReasonCode::ImageBackingOff,
+                format!("pool `{pool}` cannot have its image now ({why}); the next try is in {next}"),
+            ))
+        }
         (Some(failure), _) if !failure.class.is_transient() => {
             let code = if failure.class == FailureClass::Image {
                 ReasonCode::ImageMissing
@@ -333,11 +368,13 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
     let of_class = |w: &&Worker| {
         w.trust == request.trust && w.project == request.project && digest.is_none_or(|d| *d == w.spec_digest)
     };
-    let free = workers
+    let (free, locked) = workers
         .iter()
         .copied()
         .filter(of_class)
-        .any(|w| w.takes_work(snapshot.now) && standing(w, &snapshot.leases) == Standing::Idle);
+        .filter(|w| w.takes_work(snapshot.now) && standing(w, &snapshot.leases) == Standing::Idle)
+        .map(|w| locks::on_worker(snapshot, w.id))
+        .fold((false, None), |(free, locked), lock| (free || lock.is_none(), locked.or(lock)));
     answer.coming = workers
         .iter()
         .copied()
@@ -345,7 +382,13 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
         .filter(|w| w.is_coming())
         .map(|w| Coming { name: w.name.clone(), for_so_long: snapshot.now.since(w.requested) })
         .collect();
-    let (code, sentence) = waits_for(pool, &answer, digest.is_some(), free);
+    let (mut code, mut sentence) = waits_for(pool, &answer, digest.is_some(), free);
+    if let Some(lock) = locked.filter(|_| code == ReasonCode::PoolFull) {
+        code = ReasonCode::LockTaken;
+        sentence = format!(
+            "its maximum of workers is reached, and lock `{lock}` is taken on each that has a free slot"
+        );
+    }
     answer.verdict = Verdict::Waits(code);
     answer.sentence = sentence;
     answer
@@ -374,6 +417,12 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
         let workers = if pool.max == 1 { "worker" } else { "workers" };
         let sentence = format!("its maximum of {} {workers} is reached: {taken}{behind}", pool.max);
         return (ReasonCode::PoolFull, sentence);
+    }
+    if let Err(refusals) = place(&pool.hosts, pool.takes) {
+        let each: Vec<String> =
+            pool.hosts.iter().zip(refusals).map(|(host, why)| format!("`{}`: {why}", host.name)).collect();
+        let sentence = format!("no provider has room for a worker: {}{behind}", each.join("; "));
+        return (ReasonCode::ProvidersFull, sentence);
     }
     if !resolved {
         return (

@@ -1,10 +1,10 @@
 //! One instance's driver: the only writer of its phase, from the wish to the confirmed end.
 
-use super::{Fleet, FleetError, failures};
+use super::{Fleet, FleetError, failures, mirrors};
 use crate::accounts::Account;
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
-use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument};
+use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
@@ -80,8 +80,10 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
     }
     match &worker.phase {
         Phase::Requested { .. } => {
+            let shelves = mirrors::for_worker(fleet, &worker).await;
             let deadline = fleet.ctx.now() + deadlines(fleet, &worker).0;
-            apply(fleet, id, "worker.launch", WorkerEvent::LaunchIssued { deadline }).await?;
+            let event = WorkerEvent::LaunchIssued { deadline };
+            apply_with(fleet, id, "worker.launch", event, |next| mirrors::note(next, &shelves)).await?;
             Ok(Step::Again)
         }
         Phase::Launching { deadline, .. } => {
@@ -174,10 +176,14 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         }
         Err(error) => LaunchOutcome::Invalid { class: error.class, reason: crate::supervisor::chain(&error) },
     };
+    let mut again = None;
     let (class, message, console) = match outcome {
         LaunchOutcome::Accepted { at } => {
             let attach_deadline = fleet.ctx.now() + deadlines(fleet, worker).1;
+            fleet.note_warm(worker);
             apply(fleet, worker.id, "worker.accepted", WorkerEvent::Accepted { at, attach_deadline }).await?;
+            // Only now is there something to open streams to.
+            fleet.ctx.nudges.agent_link.notify_one();
             return Ok(Step::Again);
         }
         LaunchOutcome::Pending => return Ok(Step::Wait(RETRY)),
@@ -202,6 +208,11 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         LaunchOutcome::Throttled { .. } => {
             (FailureClass::Throttle, "the provider throttles".to_owned(), None)
         }
+        LaunchOutcome::NoImage { image, reason, retry_after } => {
+            let error = ProviderError::new(FailureClass::Image, "launch a worker", reason.clone());
+            again = Some(fleet.image_failed(worker, &image, error.retry_after(retry_after)));
+            (FailureClass::Image, reason, None)
+        }
         LaunchOutcome::Invalid { class, reason } => (class, reason, None),
         LaunchOutcome::Died { reason, console, .. } => (FailureClass::Boot, reason, console),
     };
@@ -213,7 +224,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         next.console.clone_from(&console)
     })
     .await?;
-    failures::of_worker(fleet, worker, class, &shown).await?;
+    failures::of_worker(fleet, worker, class, &shown, again).await?;
     Ok(Step::Again)
 }
 
@@ -225,15 +236,19 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
     let account = account(fleet, worker).await?;
     let tag = crate::keys::tag(fleet.ctx.store.facts(), worker);
     let broken = |what: &str, why: String| ProviderError::new(FailureClass::Master, what.to_owned(), why);
-    let spec: LaunchSpec = serde_json::from_str(&worker.spec)
+    let mut spec: LaunchSpec = serde_json::from_str(&worker.spec)
         .map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
+    // As they are now: a login may have changed since the worker was wished for.
+    spec.secrets = crate::secrets::keyring(fleet.ctx.config(), &worker.project);
     let dir = account.provider.link_dir(&tag).await?;
-    let endpoint = match endpoint(fleet, worker, dir.is_some()).await {
+    let opened = account.provider.streams().map(|_| crate::keys::opened_socket(&tag));
+    let endpoint = match endpoint(fleet, worker, dir.is_some(), opened).await {
         Ok(endpoint) => endpoint,
         // Asking again would change nothing.
         Err(reason) => return Ok(LaunchOutcome::Invalid { class: FailureClass::Master, reason }),
     };
     let by_socket = matches!(endpoint, Endpoint::Unix { .. });
+    let needs_network = matches!(endpoint, Endpoint::Tls { .. });
     let join = serde_json::to_vec(&join_document(fleet, worker, &tag, endpoint))
         .map_err(|e| broken("write the join document", e.to_string()))?;
     if let Some(dir) = &dir {
@@ -242,25 +257,35 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
             fleet.ctx.nudges.agent_link.notify_one();
         }
     }
-    let item = LaunchItem { tag, join, expires: worker.expires };
+    let item = LaunchItem { tag, join, needs_network, expires: worker.expires };
     let launch = account.provider.launch(&spec, std::slice::from_ref(&item));
     let mut outcomes = fleet.ctx.store.deed("provider.launch", launch).await;
     outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
 }
 
-/// By TLS where the pool is advertised, else by the socket in the link folder.
-async fn endpoint(fleet: &Fleet, worker: &Worker, shares_a_host: bool) -> Result<Endpoint, String> {
+/// By TLS where the pool is advertised, else by the socket in the link folder, else by streams that the master opens, to `opened`.
+async fn endpoint(
+    fleet: &Fleet,
+    worker: &Worker,
+    shares_a_host: bool,
+    opened: Option<String>,
+) -> Result<Endpoint, String> {
     let told = fleet.ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
-    match told.config.server.agents.address(&worker.pool) {
-        Some(_) if fleet.ctx.agents.is_none() => Err(format!(
+    match (told.config.server.agents.address(&worker.pool), opened) {
+        (Some(_), _) if fleet.ctx.agents.is_none() => Err(format!(
             "pool `{}` is advertised under `server.agents`, but this master listens for no agents; start it with --agents-listen ADDRESS:PORT",
             worker.pool
         )),
-        Some(address) => {
+        (Some(address), _) => {
             Ok(Endpoint::Tls { address: address.to_string(), ca: fleet.ctx.authority.pem().to_owned() })
         }
-        None if shares_a_host => Ok(Endpoint::Unix { path: "sock".into() }),
-        None => Err(format!(
+        (None, _) if shares_a_host => Ok(Endpoint::Unix { path: "sock".into() }),
+        (None, Some(socket)) => Ok(Endpoint::Opened {
+            socket,
+            name: OPENED_NAME.to_owned(),
+            ca: fleet.ctx.authority.pem().to_owned(),
+        }),
+        (None, None) => Err(format!(
             "workers of pool `{0}` are not on this host; say how they see it: `server: {{agents: {{advertise: {{{0}: HOST:PORT}}}}}}`",
             worker.pool
         )),
@@ -345,7 +370,7 @@ async fn died(
     workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console))
         .await?;
     if worker.attached.is_none() {
-        failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref())).await?;
+        failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref()), None).await?;
     }
     Ok(Step::Again)
 }
@@ -421,7 +446,18 @@ async fn apply(
     name: &'static str,
     event: WorkerEvent,
 ) -> Result<(), FleetError> {
-    match workers::apply(&fleet.ctx, id, name, &event, |_, _| {}).await {
+    apply_with(fleet, id, name, event, |_| {}).await
+}
+
+/// The same, with more to write down of the worker.
+async fn apply_with(
+    fleet: &Fleet,
+    id: WorkerId,
+    name: &'static str,
+    event: WorkerEvent,
+    also: impl Fn(&mut Worker),
+) -> Result<(), FleetError> {
+    match workers::apply(&fleet.ctx, id, name, &event, |next, _| also(next)).await {
         Ok(_) => Ok(()),
         Err(WorkerError::Conflict { reason, .. }) => {
             tracing::debug!(worker = %id, batch = name, reason, "a worker had moved on");

@@ -43,6 +43,7 @@ pub(super) async fn of_worker(
     worker: &Worker,
     class: FailureClass,
     message: &str,
+    again: Option<Duration>,
 ) -> Result<(), FleetError> {
     let active = fleet.ctx.config();
     for mut request in fleet.ctx.store.queue(super::WINDOW).await? {
@@ -60,7 +61,7 @@ pub(super) async fn of_worker(
             message: message.to_owned(),
             at: fleet.ctx.now(),
         };
-        record(fleet, builder, &mut request, failure, None).await?;
+        record(fleet, builder, &mut request, failure, again).await?;
     }
     Ok(())
 }
@@ -80,7 +81,16 @@ async fn record(
 ) -> Result<(), FleetError> {
     let now = fleet.ctx.now();
     let class = failure.class;
-    let message = failure.message.clone();
+    // Of an image it matters whose options name it.
+    let message = match class {
+        FailureClass::Image => format!("pool `{}`: {}", failure.pool, failure.message),
+        _ => failure.message.clone(),
+    };
+    // An image that time may mend has as long as a launch.
+    let left = retry_after.filter(|_| class == FailureClass::Image).map(|_| {
+        let since = *request.provision.imageless_since.get_or_insert(now);
+        patience(fleet, &failure.pool).saturating_sub(now.since(since))
+    });
     let failed_before = i64::try_from(request.provision.failures.len()).unwrap_or(i64::MAX);
     request.provision.failures.push(failure);
     if request.provision.failures.len() > KEPT {
@@ -91,11 +101,14 @@ async fn record(
     if budgeted {
         request.attempts += 1;
     }
-    if !class.is_transient() || (budgeted && request.attempts > i64::from(builder.plan.retries)) {
+    let lasting = left.map_or(!class.is_transient(), |left| left.is_zero());
+    if lasting || (budgeted && request.attempts > i64::from(builder.plan.retries)) {
         return give_up(fleet, &builder.plan, request, class, message).await;
     }
     let pause = retry_after.unwrap_or_else(|| Duration::from_secs(1 << failed_before.clamp(0, 6)));
-    request.not_before = Some(now + pause.min(LONGEST_PAUSE));
+    request.not_before = Some(now + pause.min(LONGEST_PAUSE).min(left.unwrap_or(LONGEST_PAUSE)));
+    // Others may have them meanwhile.
+    request.locks = None;
     let mut batch = Batch::new("request.launch-failed");
     batch.update(request).event(crate::requests::request_event(EventKind::RequestChanged, request, now));
     match fleet.ctx.store.commit(batch).await {
@@ -103,6 +116,13 @@ async fn record(
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How long a pool's image may not be had before a request is given up.
+fn patience(fleet: &Fleet, pool: &str) -> Duration {
+    let active = fleet.ctx.config();
+    let pool = active.config.pools.iter().find(|(name, _)| name.as_str() == pool);
+    pool.map_or_else(|| crate::config::Deadlines::default().launch.0, |(_, pool)| pool.deadlines.launch.0)
 }
 
 /// Ends a request with a build of result exception that says why.

@@ -4,15 +4,15 @@ use super::resolving::{self, Image};
 use super::{Fleet, FleetError, failures};
 use crate::config::{BuilderConfig, PoolConfig};
 use crate::ctx::Active;
-use crate::specs::{self, Rendered};
-use rouse_contract::{LaunchSpec, ProviderError, ProviderKind, Resolved};
+use crate::specs;
+use rouse_contract::{LaunchSpec, ProviderError, ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, SettledImage};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{Timestamp, WorkerId};
 use rouse_store::Batch;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) struct Specs {
 }
 
 impl Specs {
-    fn get(&self, digest: &str) -> Option<LaunchSpec> {
+    pub(super) fn get(&self, digest: &str) -> Option<LaunchSpec> {
         self.known.lock().expect("nothing panics while it is held").get(digest).cloned()
     }
 
@@ -41,12 +41,12 @@ impl Specs {
     }
 }
 
-/// What the images of a spec mean, with the name under which that is kept; or nothing yet.
-enum Settled {
-    /// The pool's kind has no images.
-    None,
-    As(String, Resolved),
-    NotYet,
+/// Whose image it is that cannot be had.
+fn of_service(service: Option<&str>, mut error: ProviderError) -> ProviderError {
+    if let Some(service) = service {
+        error.doing = format!("service `{service}`: {}", error.doing);
+    }
+    error
 }
 
 impl Fleet {
@@ -79,6 +79,7 @@ impl Fleet {
                 return Ok(None);
             }
         };
+        request.provision.imageless_since = None;
         let digest = spec.digest();
         self.specs.put(&digest, spec);
         request.provision.digests.insert(pool_name.to_owned(), digest.clone());
@@ -115,37 +116,52 @@ impl Fleet {
                 return Ok(Err(ProviderError::new(FailureClass::User, doing, why)));
             }
         };
-        let image = match self.settle(active, request, pool, &*kind, &rendered).await? {
-            Ok(Settled::NotYet) => return Ok(Ok(None)),
-            Ok(Settled::None) => None,
-            Ok(Settled::As(key, Resolved { image, id })) => {
-                let settled = SettledImage { image: image.clone(), id: id.clone() };
-                request.provision.images.insert(key, settled);
-                Some(Resolved { image, id })
+        let own = specs::resolve_request(&rendered, &*kind).map(|ask| (None, ask));
+        let beside =
+            specs::resolve_beside(&rendered, &*kind).into_iter().map(|(name, ask)| (Some(name), ask));
+        let (mut image, mut of_services, mut waits) = (None, BTreeMap::new(), false);
+        // All are asked for before one is waited for.
+        for (service, ask) in own.into_iter().chain(beside) {
+            let (key, resolved) = match self.settle(active, request, pool, ask).await? {
+                Ok(Some(settled)) => settled,
+                Ok(None) => {
+                    waits = true;
+                    continue;
+                }
+                Err(error) => return Ok(Err(of_service(service.as_deref(), error))),
+            };
+            let Resolved { image: name, id } = resolved.clone();
+            request.provision.images.insert(key, SettledImage { image: name, id });
+            match service {
+                Some(service) => _ = of_services.insert(service, resolved),
+                None => image = Some(resolved),
             }
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image))))
+        }
+        if waits {
+            return Ok(Ok(None));
+        }
+        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image, of_services))))
     }
 
+    /// What an image means, with the name under which that is kept; `None` where it is being asked for.
     async fn settle(
         self: &Arc<Self>,
         active: &Active,
         request: &Request,
         pool: &PoolConfig,
-        kind: &dyn ProviderKind,
-        rendered: &Rendered,
-    ) -> Result<Result<Settled, ProviderError>, FleetError> {
-        let Some(ask) = specs::resolve_request(rendered, kind) else { return Ok(Ok(Settled::None)) };
-        let account = pool.on.first().map(ToString::to_string).unwrap_or_default();
-        let account = match self.accounts.get(&active.config, &account) {
+        mut ask: ResolveRequest,
+    ) -> Result<Result<Option<(String, Resolved)>, ProviderError>, FleetError> {
+        ask.secrets = crate::secrets::keyring(self.ctx.config(), &request.project);
+        let account = match self.accounts.get(&active.config, &self.asked(&active.config, pool)) {
             Ok(account) => account,
             Err(error) => return Ok(Err(error)),
         };
-        let key = resolving::key(&account.name, &ask);
-        Ok(match self.image(request, account, ask).await? {
-            Image::UnderWay => Ok(Settled::NotYet),
-            Image::Is(resolved) => Ok(Settled::As(key, resolved)),
+        // The same whichever of them is asked.
+        let on: Vec<&str> = pool.on.iter().map(|name| name.as_str()).collect();
+        let key = resolving::key(&on.join(","), &ask);
+        Ok(match self.image(request, account, ask, &key).await? {
+            Image::UnderWay => Ok(None),
+            Image::Is(resolved) => Ok(Some((key, resolved))),
             Image::Not(error) => Err(error),
         })
     }
@@ -157,6 +173,7 @@ impl Fleet {
         pool_name: &str,
         pool: &PoolConfig,
         class: &ReuseClass,
+        provider: String,
         now: Timestamp,
     ) -> Result<(), FleetError> {
         let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(()) };
@@ -167,7 +184,7 @@ impl Fleet {
             id,
             name: crate::keys::worker_name(pool_name, &token, id),
             pool: pool_name.to_owned(),
-            provider: pool.on.first().map(ToString::to_string).unwrap_or_default(),
+            provider,
             project: class.project.clone(),
             trust: class.trust,
             spec_digest: class.spec_digest.clone(),

@@ -3,7 +3,7 @@
 
 use super::{Fleet, FleetError};
 use crate::accounts::Account;
-use rouse_contract::{Hint, Observed, ObservedState};
+use rouse_contract::{Hint, LaunchSpec, Observed, ObservedState};
 use rouse_model::WorkerId;
 use rouse_model::worker::{Phase, ProviderRef};
 use std::collections::HashSet;
@@ -52,7 +52,16 @@ fn look_after(fleet: &Arc<Fleet>, account: Account, stop: &CancellationToken) {
                 swept = sweep(&fleet, &account, &suspects) => swept,
             };
             match swept {
-                Ok(seen) => suspects = seen,
+                Ok(seen) => {
+                    suspects = seen;
+                    if let Err(error) = collect(&fleet, &account).await {
+                        tracing::debug!(
+                            account = account.name,
+                            error = crate::supervisor::chain(&error),
+                            "images could not be collected"
+                        );
+                    }
+                }
                 // Nothing was seen of it: its suspects wait for the next look.
                 Err(error) => tracing::debug!(
                     account = account.name,
@@ -143,6 +152,27 @@ async fn sweep(
         }
     }
     Ok(seen)
+}
+
+/// Has the host forget images that it has too many of; not those that anybody waits for or runs in.
+async fn collect(fleet: &Arc<Fleet>, account: &Account) -> Result<(), SweepError> {
+    if !account.provider.collects() {
+        return Ok(());
+    }
+    let mut wanted = HashSet::new();
+    for request in fleet.ctx.store.queue(super::WINDOW).await? {
+        wanted.extend(request.provision.images.into_values().map(|image| image.id));
+    }
+    for worker in fleet.ctx.store.live_workers().await? {
+        let Ok(spec) = serde_json::from_str::<LaunchSpec>(&worker.spec) else { continue };
+        wanted.extend(spec.image.into_iter().chain(spec.beside.into_values()).map(|image| image.id));
+    }
+    for gone in account.provider.collect(&wanted).await? {
+        fleet.warm.forget(&account.name, &gone.known_as);
+        let image = gone.known_as.first().cloned().unwrap_or_default();
+        tracing::info!(account = account.name, image, bytes = gone.bytes, "an image was collected");
+    }
+    Ok(())
 }
 
 /// Whether something that a provider has is wanted by a live record of this store epoch, or serves all of them.

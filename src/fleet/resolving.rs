@@ -4,6 +4,7 @@
 //! Once for each buildset: the answer is kept with the requests, and a later process takes it from there.
 
 use super::Fleet;
+use super::breakers::May;
 use crate::accounts::Account;
 use rouse_contract::{ProviderError, ResolveRequest, Resolved};
 use rouse_model::BuildsetId;
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex};
 const REMEMBERED: usize = 4_096;
 /// Questions under way on one account. Who finds no room asks in a later pass.
 const AT_ONCE: usize = 32;
+/// Of those, about one image: the others wait for one of these answers, so that a registry that hangs leaves room for what is elsewhere.
+const AT_ONCE_ON_ONE: usize = 8;
 
 /// A buildset and what is asked for it: account, images, what else decides.
 type Asked = (BuildsetId, String);
@@ -47,14 +50,16 @@ pub(super) enum Image {
     Not(ProviderError),
 }
 
-/// How a question is written in a request's record.
-pub(super) fn key(account: &str, ask: &ResolveRequest) -> String {
-    serde_json::json!([account, ask.images, ask.options]).to_string()
+/// How a question to one of several accounts is written in a request's record.
+pub(super) fn key(accounts: &str, ask: &ResolveRequest) -> String {
+    serde_json::json!([accounts, ask.images, ask.options]).to_string()
 }
 
 impl Answers {
-    fn look(&self, asked: &Asked) -> Option<Image> {
+    /// `None` also where another account is being asked, which does not answer any more: else it would still be the one to ask.
+    fn look(&self, asked: &Asked, account: &str) -> Option<Image> {
         Some(match self.known.lock().expect("nothing panics while it is held").get_mut(asked)? {
+            Answer::UnderWay { account: other } if other != account => return None,
             Answer::UnderWay { .. } => Image::UnderWay,
             Answer::Is(resolved) => Image::Is(resolved.clone()),
             Answer::Not { error, seen } => {
@@ -72,12 +77,27 @@ impl Answers {
         known.insert(asked, answer);
     }
 
+    /// What an account said, unless another one was asked meanwhile.
+    fn end(&self, asked: Asked, account: &str, answer: Answer) {
+        let known = self.known.lock().expect("nothing panics while it is held");
+        let waits = |answer: &Answer| matches!(answer, Answer::UnderWay { account: a } if a == account);
+        if !known.get(&asked).is_some_and(waits) {
+            return;
+        }
+        drop(known);
+        self.put(asked, answer);
+    }
+
     /// Takes a place for a question, where there is one.
     fn begin(&self, asked: &Asked, account: &str) -> bool {
-        let of_account = |answer: &&Answer| matches!(answer, Answer::UnderWay { account: a } if a == account);
-        let busy =
-            self.known.lock().expect("nothing panics while it is held").values().filter(of_account).count();
-        if busy >= AT_ONCE {
+        let (mut of_account, mut of_image) = (0, 0);
+        for ((_, image), answer) in self.known.lock().expect("nothing panics while it is held").iter() {
+            if matches!(answer, Answer::UnderWay { account: a } if a == account) {
+                of_account += 1;
+                of_image += usize::from(*image == asked.1);
+            }
+        }
+        if of_account >= AT_ONCE || of_image >= AT_ONCE_ON_ONE {
             return false;
         }
         self.put(asked.clone(), Answer::UnderWay { account: account.to_owned() });
@@ -98,20 +118,30 @@ impl Fleet {
         request: &Request,
         account: Account,
         ask: ResolveRequest,
+        key: &str,
     ) -> Result<Image, rouse_store::ReadError> {
-        let key = key(&account.name, &ask);
-        let asked = (request.buildset, key.clone());
-        if let Some(known) = self.answers.look(&asked) {
+        let asked = (request.buildset, key.to_owned());
+        if let Some(known) = self.answers.look(&asked, &account.name) {
             return Ok(known);
         }
-        if let Some(settled) = self.settled(request, &key).await? {
+        if let Some(settled) = self.settled(request, key).await? {
             self.answers.put(asked, Answer::Is(settled.clone()));
             return Ok(Image::Is(settled));
         }
+        match self.breakers.may(&account.name, key) {
+            May::Ask => {}
+            May::Wait => return Ok(Image::UnderWay),
+            May::Not(error) => return Ok(Image::Not(error)),
+        }
         if self.answers.begin(&asked, &account.name) {
-            let question = Question { fleet: Arc::clone(self), asked, answer: None };
+            self.breakers.asks(&account.name, key);
+            let question =
+                Question { fleet: Arc::clone(self), asked, account: account.name.clone(), answer: None };
             crate::supervisor::spawn("resolve", async move {
                 let answer = account.provider.resolve(&ask).await;
+                if let Ok(resolved) = &answer {
+                    question.fleet.warm.note(&account.name, &resolved.id);
+                }
                 question.end(answer);
             });
         }
@@ -137,6 +167,7 @@ impl Fleet {
 struct Question {
     fleet: Arc<Fleet>,
     asked: Asked,
+    account: String,
     answer: Option<Result<Resolved, ProviderError>>,
 }
 
@@ -149,14 +180,20 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         let answer = match self.answer.take() {
-            Some(Ok(resolved)) => Answer::Is(resolved),
-            Some(Err(error)) => Answer::Not { error, seen: false },
+            Some(Ok(resolved)) => {
+                self.fleet.breakers.good(&self.account, &self.asked.1);
+                Answer::Is(resolved)
+            }
+            Some(Err(error)) => {
+                let error = self.fleet.breakers.failed(&self.account, &self.asked.1, error);
+                Answer::Not { error, seen: false }
+            }
             None => {
                 let error = ProviderError::new(FailureClass::Master, "find an image", "the search broke off");
                 Answer::Not { error, seen: false }
             }
         };
-        self.fleet.answers.put(self.asked.clone(), answer);
+        self.fleet.answers.end(self.asked.clone(), &self.account, answer);
         self.fleet.ctx.nudges.fleet.notify_one();
     }
 }

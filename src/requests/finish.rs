@@ -93,6 +93,7 @@ pub async fn finish(
     request.result = Some(result);
     request.done = Some(now);
     request.claimed_by = None;
+    request.locks = None;
     batch.update(request);
     batch.event(request_event(EventKind::RequestDone, request, now));
     let mut alone = None;
@@ -184,6 +185,7 @@ mod tests {
             done: None,
             config: ConfigRevisionId(1),
             provision: Provision::default(),
+            locks: None,
             generation: 0,
         }
     }

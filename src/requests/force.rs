@@ -157,6 +157,8 @@ async fn submit(
         parent: None,
         trust: Trust::Trusted,
         priority: asked.priority.unwrap_or(priority),
+        images: [].into(),
+        merges: [].into(),
     };
     Ok(make::make(ctx, active, wish, Batch::new("buildset.make")).await?)
 }

@@ -3,7 +3,7 @@
 use super::finish::request_event;
 use crate::ctx::{Active, Ctx};
 use crate::specs;
-use rouse_model::buildset::{Buildset, Provision, Request, RequestState};
+use rouse_model::buildset::{Buildset, MergeTargets, Provision, Request, RequestState, SettledImage};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::property::Properties;
 use rouse_model::source::SourceStamp;
@@ -37,6 +37,10 @@ pub struct Wish {
     /// The most that it is trusted, whatever its stamps say.
     pub trust: Trust,
     pub priority: i64,
+    /// What images meant for the build that this one repeats.
+    pub images: BTreeMap<String, SettledImage>,
+    /// What the branches were that it merged into.
+    pub merges: MergeTargets,
 }
 
 /// What came of it.
@@ -147,7 +151,12 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
             result: None,
             done: None,
             config: active.revision,
-            provision: Provision::default(),
+            provision: Provision {
+                images: wish.images.clone(),
+                merges: wish.merges.clone(),
+                ..Provision::default()
+            },
+            locks: None,
             generation: 0,
         };
         request.provision.digests = digests(ctx, active, &request, &buildset, &stamps).await?;

@@ -68,6 +68,8 @@ impl Turn<'_> {
             parent,
             trust: before.trust,
             priority: self.config.priority,
+            images: [].into(),
+            merges: [].into(),
         };
         requests::make(self.ctx, self.active, wish, also).await?;
         Ok(())

@@ -132,7 +132,10 @@ impl Turn<'_> {
             parent: None,
             trust: Trust::Trusted,
             priority: self.config.priority,
+            images: [].into(),
+            merges: [].into(),
         };
+        requests::supersede(self.ctx, &self.active.config, &wish).await?;
         requests::make(self.ctx, self.active, wish, also).await?;
         Ok(())
     }

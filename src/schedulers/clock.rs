@@ -107,6 +107,8 @@ impl Turn<'_> {
             parent: None,
             trust: Trust::Trusted,
             priority: self.config.priority,
+            images: [].into(),
+            merges: [].into(),
         };
         requests::make(self.ctx, self.active, wish, batch).await?;
         Ok(())

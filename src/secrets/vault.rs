@@ -7,9 +7,8 @@ use axum::body::Body;
 use hyper::header::HOST;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use std::path::{Path, PathBuf};
+use rustls::pki_types::ServerName;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,14 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 1024 * 1024;
 /// Of what a server says of its trouble so much is repeated.
 const MAX_SAID: usize = 200;
-/// Where the authorities stand that the host trusts.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// Why a Vault gave no value. Never says the value or the token.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -132,7 +123,9 @@ async fn ask(
     if !is_tls {
         return exchange(stream, request).await;
     }
-    let connector = TlsConnector::from(Arc::new(client(vault.ca_file.as_deref())?));
+    let tls = crate::tls_client::client(vault.ca_file.as_deref());
+    let tls = tls.map_err(|error| VaultError::Authorities { path: error.path, why: error.why })?;
+    let connector = TlsConnector::from(Arc::new(tls));
     let name = ServerName::try_from(bare).map_err(|e| VaultError::Certificate(e.to_string()))?;
     let stream = connector.connect(name, stream).await.map_err(|error| {
         let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -162,24 +155,6 @@ async fn exchange(
     let status = answer.status();
     let body = axum::body::to_bytes(Body::new(answer.into_body()), MAX_ANSWER);
     Ok((status, body.await.map_err(|e| away(&e))?.to_vec()))
-}
-
-fn client(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, VaultError> {
-    let usual = || BUNDLES.iter().map(Path::new).find(|path| path.exists());
-    let path = ca_file.or_else(usual).unwrap_or(Path::new(BUNDLES[0]));
-    let refused = |why: String| VaultError::Authorities { path: path.to_owned(), why };
-    let mut roots = rustls::RootCertStore::empty();
-    let all = CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?;
-    let all = all.collect::<Result<Vec<_>, _>>().map_err(|e| refused(e.to_string()))?;
-    // Of a host's many some are always too old for somebody.
-    if roots.add_parsable_certificates(all).0 == 0 {
-        return Err(refused("there is no certificate in it".into()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| VaultError::Certificate(e.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// A path as it stands in an address.

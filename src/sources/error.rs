@@ -58,6 +58,17 @@ pub enum SourceError {
     #[error("{what} is larger than {limit} bytes")]
     TooLarge { what: String, limit: u64 },
 
+    #[error("{revision} cannot be merged into {onto}: conflicts in {}", listed(.files, *.more))]
+    Conflict { revision: String, onto: String, files: Vec<String>, more: usize },
+
+    #[error("submodule `{path}` ({url})")]
+    Submodule {
+        path: String,
+        url: String,
+        #[source]
+        source: Box<SourceError>,
+    },
+
     #[error("the repository has {refs} branches and tags; no more than {limit} are looked at")]
     TooMany { refs: usize, limit: usize },
 
@@ -83,6 +94,17 @@ fn in_words(class: Class) -> &'static str {
     }
 }
 
+fn listed(files: &[String], more: usize) -> String {
+    let clean =
+        |name: &String| name.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
+    let names = files.iter().map(clean).collect::<Vec<_>>().join(", ");
+    match (files.is_empty(), more) {
+        (true, _) => "its files".to_owned(),
+        (_, 0) => names,
+        (_, more) => format!("{names} and {more} more"),
+    }
+}
+
 impl SourceError {
     #[must_use]
     pub fn class(&self) -> Class {
@@ -90,7 +112,8 @@ impl SourceError {
             Self::Git { class, .. } => *class,
             Self::UnknownCodebase(_) | Self::Empty(_) | Self::Missing { .. } => Class::Missing,
             Self::Key { .. } => Class::Auth,
-            Self::Address(_) | Self::Refused { .. } => Class::Refused,
+            Self::Address(_) | Self::Refused { .. } | Self::Conflict { .. } => Class::Refused,
+            Self::Submodule { source, .. } => source.class(),
             Self::Timeout { .. } => Class::Timeout,
             Self::TooLarge { .. } | Self::TooMany { .. } => Class::TooLarge,
             Self::Io { .. } => Class::Other,
@@ -103,6 +126,10 @@ impl SourceError {
 
     pub(super) fn missing(codebase: &str, what: impl Into<String>) -> Self {
         Self::Missing { codebase: codebase.to_owned(), what: what.into() }
+    }
+
+    pub(super) fn submodule(path: &str, url: &str, source: Self) -> Self {
+        Self::Submodule { path: path.to_owned(), url: told(url), source: Box::new(source) }
     }
 
     pub(super) fn refused(what: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -43,6 +43,7 @@ const CONFIG: &str = "\
 \trecurseSubmodules = false
 \tunpackLimit = 1
 [http]
+\tfollowRedirects = initial
 \tlowSpeedLimit = 200
 \tlowSpeedTime = 60
 [i18n]
@@ -90,6 +91,9 @@ const PASSED_ON: [&str; 14] = [
     "GIT_SSL_CAINFO",
 ];
 
+/// For a server that is to know nothing of who asks.
+const NO_IDENTITY: &str = " -o IdentitiesOnly=yes -o IdentityFile=none -o IdentityAgent=none";
+
 /// The most that is kept of what git says about itself.
 const STDERR_MAX: usize = 32 << 10;
 
@@ -111,7 +115,7 @@ pub(super) fn prepare(folder: &Path) -> Result<(), SourceError> {
     let prepare = || {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for sub in ["mirrors", "home", "keys"] {
+        for sub in ["mirrors", "home", "keys", "layers"] {
             builder.create(folder.join(sub))?;
         }
         for (path, text, mode) in [(settings(folder), CONFIG, 0o600), (askpass(folder), ASKPASS, 0o700)] {
@@ -180,6 +184,11 @@ impl Git {
         self
     }
 
+    pub(super) fn set(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     pub(super) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
         self
@@ -205,11 +214,24 @@ impl Git {
             }
             (Transport::Ssh, key) => {
                 let file = key.as_ref().map(|key| key_file(folder, key.value())).transpose()?;
-                self.command.env("GIT_SSH_COMMAND", ssh_command(folder, file.as_ref().map(|f| f.path())));
+                let mut ssh = ssh_command(folder, file.as_ref().map(|f| f.path()));
+                if !repository.has_identity {
+                    ssh.push_str(NO_IDENTITY);
+                    self.command.env_remove("SSH_AUTH_SOCK");
+                }
+                self.command.env("GIT_SSH_COMMAND", ssh);
                 self.command.env("GIT_SSH_VARIANT", "ssh");
                 self.key = file;
             }
             _ => {}
+        }
+        if repository.is_submodule {
+            // It was checked where it goes; a server cannot send it on.
+            self.command
+                .env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git")
+                .env("GIT_CONFIG_COUNT", "1")
+                .env("GIT_CONFIG_KEY_0", "http.followRedirects")
+                .env("GIT_CONFIG_VALUE_0", "false");
         }
         Ok(self)
     }
@@ -275,6 +297,15 @@ impl Running {
         {
             // the leader was not waited for, so the number is still ours; a group that just ended is fine
             let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+
+    /// Gives it all of its input, which must be so little that git takes it at once.
+    pub(super) async fn feed(&mut self) -> Result<(), SourceError> {
+        let input = std::mem::take(&mut self.input);
+        match self.child.stdin.take() {
+            Some(mut stdin) => stdin.write_all(&input).await.map_err(|e| SourceError::io(self.doing, e)),
+            None => Ok(()),
         }
     }
 

@@ -26,6 +26,9 @@ const STALE_LOCK: Duration = Duration::from_secs(120);
 /// What is not reachable any more stays for builds of old revisions.
 const PRUNE: &str = "--prune=90.days.ago";
 
+/// A submodule's mirror is kept while it is used.
+const UNUSED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A set-aside mirror is kept for a look by a person.
 const SET_ASIDE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -44,7 +47,7 @@ fn remote_ref(name: &str) -> String {
 
 impl Inner {
     /// Where the mirror is, whether or not it is there. SHA-1 and SHA-256 repositories do not mix.
-    fn mirror_path(&self, codebase: &str, repository: &Repository, revision: &str) -> PathBuf {
+    pub(super) fn mirror_path(&self, codebase: &str, repository: &Repository, revision: &str) -> PathBuf {
         let kind = if revision.len() == 64 { "-sha256" } else { "" };
         mirrors(&self.folder).join(format!("{codebase}-{}{kind}.git", hash(&repository.url)))
     }
@@ -202,10 +205,23 @@ impl Inner {
         revision: &str,
         act: impl Fn(PathBuf) -> BoxFuture<'a, Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
+        let own = (codebase.to_owned(), self.repository(codebase).await?);
+        self.with_revision_of(&own, revision, act).await
+    }
+
+    /// The same, of a repository under the name that its mirror goes by.
+    pub(super) async fn with_revision_of<'a, T>(
+        &self,
+        (codebase, repository): &(String, Repository),
+        revision: &str,
+        act: impl Fn(PathBuf) -> BoxFuture<'a, Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
         check_revision(revision)?;
-        let repository = self.repository(codebase).await?;
-        let path = self.mirror_path(codebase, &repository, revision);
-        self.ensure(codebase, &repository, &path, revision).await?;
+        let path = self.mirror_path(codebase, repository, revision);
+        self.ensure(codebase, repository, &path, revision).await?;
+        if repository.is_submodule {
+            is_used(&path);
+        }
         match act(path.clone()).await {
             Err(error) if error.class() == Class::Damaged => {
                 {
@@ -216,14 +232,14 @@ impl Inner {
                         set_aside(&path)?;
                     }
                 }
-                self.ensure(codebase, &repository, &path, revision).await?;
+                self.ensure(codebase, repository, &path, revision).await?;
                 act(path).await
             }
             result => result,
         }
     }
 
-    async fn ensure(
+    pub(super) async fn ensure(
         &self,
         codebase: &str,
         repository: &Repository,
@@ -281,13 +297,15 @@ impl Inner {
         let fault = |e| SourceError::io("list the mirrors", e);
         for entry in std::fs::read_dir(mirrors(&self.folder)).map_err(fault)? {
             let path = entry.map_err(fault)?.path();
-            if used.contains(&path) {
+            let of_submodule = path.file_name().is_some_and(|name| name.to_string_lossy().contains('+'));
+            let kept = if of_submodule { UNUSED_KEPT } else { SET_ASIDE_KEPT };
+            if used.contains(&path) || of_submodule && is_sound(&path) && !is_old(&path, kept) {
                 let turn = self.turn(&path);
                 let _turn = turn.lock().await;
                 let args =
                     ["-c", "gc.auto=500", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet", PRUNE];
                 self.git("pack the mirror", &args).within(&path).run(self.limits.fetch).await?;
-            } else if is_old(&path, SET_ASIDE_KEPT) {
+            } else if is_old(&path, kept) {
                 std::fs::remove_dir_all(&path).map_err(|e| SourceError::io("remove an old mirror", e))?;
             }
         }
@@ -296,7 +314,7 @@ impl Inner {
 }
 
 /// Whether a folder looks like a repository at all.
-fn is_sound(path: &Path) -> bool {
+pub(super) fn is_sound(path: &Path) -> bool {
     let head = std::fs::read(path.join("HEAD")).is_ok_and(|head| !head.is_empty());
     let config = std::fs::metadata(path.join("config")).is_ok_and(|m| m.len() > 0);
     head && config
@@ -317,6 +335,11 @@ fn set_aside(path: &Path) -> Result<(), SourceError> {
     std::fs::rename(path, &aside).map_err(fault)?;
     tracing::warn!(mirror = %path.display(), kept = %aside.display(), "a broken mirror was set aside and will be fetched anew");
     Ok(())
+}
+
+/// Says that a mirror was used now; where that cannot be said it is only fetched anew earlier.
+fn is_used(path: &Path) {
+    let _ = std::fs::File::open(path).and_then(|folder| folder.set_modified(SystemTime::now()));
 }
 
 fn is_old(path: &Path, age: Duration) -> bool {
@@ -356,7 +379,7 @@ async fn grown_beyond(mirror: &Path, limit: u64) {
 }
 
 /// Bytes of packs, finished or being received.
-fn pack_bytes(mirror: &Path) -> u64 {
+pub(super) fn pack_bytes(mirror: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(mirror.join("objects/pack")) else { return 0 };
     entries.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
 }

@@ -20,6 +20,12 @@ pub trait Repositories: fmt::Debug + Send + Sync {
 pub struct Repository {
     pub url: String,
     pub key: Option<Key>,
+    /// Where its submodules may be, beside its own host.
+    pub submodule_hosts: Vec<String>,
+    /// Its address stands in a repository and not in the configuration.
+    pub(super) is_submodule: bool,
+    /// Whether ssh may show the master's own keys, where it has none of the codebase's.
+    pub(super) has_identity: bool,
 }
 
 /// A secret that opens a repository: a private key for ssh, a password or token for http.
@@ -61,7 +67,62 @@ pub(super) struct Site<'a> {
     pub user_as_written: Option<&'a str>,
 }
 
+/// Which server an address is of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    /// Addresses with different ones are of different servers, also on one host.
+    scheme: String,
+    /// In small letters, without its port.
+    pub host: String,
+    port: Option<String>,
+}
+
+/// The host of a repository's address, in small letters; `None` for a path, and for what no person writes.
+#[must_use]
+pub fn host_of(url: &str) -> Option<String> {
+    Repository::new(url, None, Vec::new()).server().map(|server| server.host)
+}
+
 impl Repository {
+    /// One that the configuration names.
+    #[must_use]
+    pub fn new(url: impl Into<String>, key: Option<Key>, submodule_hosts: Vec<String>) -> Self {
+        Self { url: url.into(), key, submodule_hosts, is_submodule: false, has_identity: true }
+    }
+
+    /// The server, where the address is written so plainly that git and its helpers cannot read another one in it.
+    pub(super) fn server(&self) -> Option<Server> {
+        let transport = self.transport().ok()?;
+        let (scheme, authority) = match self.url.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest.split('/').next()?),
+            None => ("ssh", self.url.split_once(':')?.0),
+        };
+        let (user, host) = authority.split_once('@').unwrap_or(("", authority));
+        let user_is_plain = user.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~%+:-".contains(&b));
+        let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => {
+                (host, rest.strip_prefix(':').or(if rest.is_empty() { None } else { Some("?") }))
+            }
+            None => host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
+        };
+        let host_is_plain = !host.is_empty()
+            && !host.starts_with('-')
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b));
+        let port_is_plain = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        if !user_is_plain || !host_is_plain || !port_is_plain {
+            return None;
+        }
+        let (scheme, usual) = match transport {
+            Transport::Http if scheme == "https" => ("https", "443"),
+            Transport::Http => ("http", "80"),
+            Transport::Ssh => ("ssh", "22"),
+            Transport::Git => ("git", "9418"),
+            Transport::Local => return None,
+        };
+        let port = port.filter(|port| !port.is_empty() && *port != usual).map(str::to_owned);
+        Some(Server { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
+    }
+
     /// The site of an address of http.
     pub(super) fn site(&self) -> Site<'_> {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
@@ -134,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_site_of_a_key_is_read_as_git_reads_it() {
-        let repository = |url: &str| Repository { url: url.to_owned(), key: None };
+        let repository = |url: &str| Repository::new(url, None, Vec::new());
         let plain = repository("https://git.example.org:8443/a@b/c.git");
         let host = "git.example.org:8443";
         assert_eq!(plain.site(), Site { scheme: "https", host, user: None, user_as_written: None });
@@ -147,7 +208,7 @@ mod tests {
     }
 
     fn transport(url: &str) -> Option<Transport> {
-        Repository { url: url.to_owned(), key: None }.transport().ok()
+        Repository::new(url, None, Vec::new()).transport().ok()
     }
 
     #[test]
@@ -175,6 +236,30 @@ mod tests {
         ] {
             assert_eq!(transport(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_host_of_an_address_is_told_where_it_is_plain() {
+        for (url, host) in [
+            ("https://Git.Example.org:8443/a.git", Some("git.example.org")),
+            ("ssh://git@h:22/a", Some("h")),
+            ("git@h:shop/app.git", Some("h")),
+            ("git://[::1]:7/a", Some("::1")),
+            ("/srv/git/a.git", None),
+            ("file:///srv/a", None),
+            ("https://good@evil@h/x", None),
+            ("https://good\\@evil/x", None),
+            ("https://evil?@good/x", None),
+            ("https://evil#@good/x", None),
+            ("https://h:80x/a", None),
+            ("ext::sh -c id", None),
+        ] {
+            assert_eq!(super::host_of(url).as_deref(), host, "{url}");
+        }
+        let server = |url: &str| Repository::new(url, None, Vec::new()).server();
+        assert_eq!(server("ssh://git@h:22/a"), server("git@h:b"));
+        assert_ne!(server("https://h/a"), server("http://h/a"));
+        assert_ne!(server("https://h/a"), server("https://h:8443/a"));
     }
 
     #[test]

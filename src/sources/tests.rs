@@ -1,9 +1,12 @@
 //! Mirrors of real repositories, made by the real git.
 
 mod hostile;
+mod layers;
 mod looking;
 mod mirrors;
+mod selections;
 mod servers;
+mod submodules;
 mod trees;
 
 use std::collections::BTreeMap;
@@ -15,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Key, Limits, Repositories, Repository, SourceError, Sources};
+use super::{Key, Limits, Repositories, Repository, Selection, SourceError, Sources};
 
 /// A repository that tests push to.
 struct Remote {
@@ -110,7 +113,7 @@ impl Fixture {
     }
 
     fn point(&self, codebase: &str, url: &str, key: Option<&str>) {
-        let repository = Repository { url: url.to_owned(), key: key.map(Key::new) };
+        let repository = Repository::new(url, key.map(Key::new), Vec::new());
         self.addresses.0.lock().unwrap().insert(codebase.to_owned(), repository);
     }
 
@@ -131,7 +134,7 @@ impl Fixture {
 /// The whole of a packed tree.
 async fn packed(sources: &Sources, revision: &str, from: u64) -> Result<Vec<u8>, SourceError> {
     use futures::TryStreamExt;
-    let tree = sources.tree("app", revision, from).await?;
+    let tree = sources.tree("app", revision, &Selection::default(), from).await?;
     tree.try_fold(Vec::new(), async |mut all, piece| {
         all.extend_from_slice(&piece);
         Ok(all)

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 
 use super::Inner;
 use super::error::SourceError;
-use super::git::{Running, read_all_keep};
+use super::git::{Git, Running, read_all_keep};
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +82,15 @@ impl Inner {
         }))
     }
 
-    pub(super) async fn tree(&self, mirror: &Path, revision: &str, from: u64) -> Result<Tree, SourceError> {
-        let args = ["archive", "--format=tar", "--end-of-options", revision];
-        let running = self.git("pack the tree", &args).within(mirror).start()?;
+    pub(super) async fn tree(&self, mirror: &Path, commit: &str, from: u64) -> Result<Tree, SourceError> {
+        let args = ["archive", "--format=tar", "--end-of-options", commit];
+        self.streamed(self.git("pack the tree", &args).within(mirror), from).await
+    }
+
+    /// What a git writes, without its first bytes.
+    pub(super) async fn streamed(&self, git: Git, from: u64) -> Result<Tree, SourceError> {
+        let mut running = git.start()?;
+        running.feed().await?;
         let until = tokio::time::Instant::now() + self.limits.pack;
         let packing = Packing {
             running,

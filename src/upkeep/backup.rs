@@ -2,7 +2,7 @@
 //!
 //! Objects never change, but they go: a sealed log's many small ones become few. So under the very view that is copied each object gets a
 //! second name, in a folder beside; what had gone already asks for a later view, and there are few of those each time. Then the database is
-//! copied, and the objects by their second names, however long that takes.
+//! copied, and the objects by their second names, however long that takes. Objects in a bucket stay there: the backup says in which.
 
 use super::manifest::{MANIFEST, Manifest, Sums, copy_file, flush, sum_of, write_sums};
 use super::{UpkeepError, blocking, file_error};
@@ -44,7 +44,9 @@ pub async fn back_up(wish: Backup) -> Result<Manifest, UpkeepError> {
     blocking(move || empty_folder(&to)).await?;
     let aside = Arc::new(Aside::make(&wish.state, &wish.objects)?);
     let holding = Arc::clone(&aside);
-    let hold = Box::new(move |keys: Vec<String>| holding.hold(keys));
+    let bucket = objects::noted_bucket(&wish.state);
+    let is_elsewhere = bucket.is_some();
+    let hold = Box::new(move |keys: Vec<String>| if is_elsewhere { Ok(true) } else { holding.hold(keys) });
     let kind = Kind::of(&wish.database);
     let known = backup::copy(&wish.database, &wish.to.join(kind.file()), hold).await?;
     blocking(move || {
@@ -71,6 +73,7 @@ pub async fn back_up(wish: Backup) -> Result<Manifest, UpkeepError> {
             objects: held.len(),
             object_bytes,
             missing,
+            bucket,
             sums: write_sums(&wish.to, &sums)?,
         };
         flush(&wish.to)?;

@@ -1,6 +1,7 @@
 //! The doctor: looks at what a master stands on, and says how to mend what it finds. It works on the machine of a master, whether that runs or
 //! not, and changes nothing that lasts. It shows no token, no key and no password.
 
+mod bucket;
 mod data;
 mod host;
 mod providers;
@@ -18,8 +19,8 @@ pub struct Patient {
     pub config: PathBuf,
     pub state: PathBuf,
     pub database: Location,
-    /// The folder of logs and artifacts.
-    pub objects: PathBuf,
+    /// The folder of logs and artifacts that was named, if one was.
+    pub objects: Option<PathBuf>,
     /// `agents/` beside the master's binary.
     pub agents: PathBuf,
     pub kinds: Vec<Arc<dyn ProviderKind>>,
@@ -81,7 +82,13 @@ pub async fn examine(patient: &Patient) -> Vec<Finding> {
     findings.push(host::disk(&patient.state));
     findings.push(host::agent(patient).await);
     let facts = data::database(patient, &mut findings).await;
-    findings.extend(data::objects(patient).await);
+    let bucket = loaded
+        .as_ref()
+        .and_then(|loaded| loaded.config.server.objects.as_ref().map(|at| (at, &loaded.config)));
+    match bucket {
+        Some((at, config)) => findings.extend(bucket::objects(patient, at, config).await),
+        None => findings.extend(data::objects(patient).await),
+    }
     findings.push(data::clock(patient).await);
     match loaded {
         Some(loaded) => findings.extend(providers::all(patient, &loaded.config, facts).await),

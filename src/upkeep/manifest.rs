@@ -35,6 +35,9 @@ pub struct Manifest {
     pub object_bytes: u64,
     /// Objects that the database names and that were there no more.
     pub missing: Vec<String>,
+    /// The bucket in which the objects are: none of them is in the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
     /// SHA-256 of the checksums' file, hex.
     pub sums: String,
 }

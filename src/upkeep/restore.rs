@@ -37,6 +37,9 @@ pub struct Restored {
     pub objects: usize,
     /// Objects that the database names and that the backup does not have.
     pub missing: Vec<String>,
+    /// The bucket in which the objects are, as the backup left them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
 }
 
 /// Whether somebody began to restore into this folder and did not come to the end.
@@ -78,7 +81,9 @@ pub async fn restore<L>(
     }
     if !wish.replace {
         refuse_the_occupied(&wish.state)?;
-        refuse_the_occupied(&wish.objects)?;
+        if manifest.bucket.is_none() {
+            refuse_the_occupied(&wish.objects)?;
+        }
     }
     let _lock = lock(&wish.state).map_err(|error| UpkeepError::Refused(format!("{error:#}")))?;
     let before = there(&wish).await?;
@@ -98,7 +103,7 @@ pub async fn restore<L>(
             return Err(error);
         }
     };
-    {
+    if manifest.bucket.is_none() {
         let (beside, folder) = (beside.clone(), wish.objects.clone());
         blocking(move || swap_objects(&sums, &beside, &folder)).await?;
     }
@@ -113,6 +118,7 @@ pub async fn restore<L>(
         store_epoch: known.facts.store_epoch,
         objects: manifest.objects,
         missing: manifest.missing,
+        bucket: manifest.bucket,
     })
 }
 
@@ -177,6 +183,9 @@ async fn check(wish: &Restore, manifest: &Manifest, sums: &Sums) -> Result<(), U
     }
     let copy = Location::Sqlite(wish.state.join(BESIDE).join(file));
     backup::check(&copy).await?;
+    if manifest.bucket.is_some() {
+        return Ok(());
+    }
     let missing: HashSet<&String> = manifest.missing.iter().collect();
     let absent =
         |key: &String| !sums.contains_key(&format!("{}/{key}", objects::FOLDER)) && !missing.contains(key);

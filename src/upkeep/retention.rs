@@ -7,6 +7,7 @@
 use crate::config::{Keep, Period};
 use crate::ctx::Ctx;
 use rouse_model::build::Build;
+use rouse_model::cache::Cache;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::master::Role;
 use rouse_model::{ArtifactId, BuildId, BuildsetId, Timestamp, WorkerId};
@@ -24,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const BREATH: Duration = Duration::from_millis(200);
 /// What was passed over, since it ran or said how its builder stands, is looked at again after so long.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// A version of a cache that nobody begins with any more is still being read by some, so long at most.
+const READING: Period = Period(Duration::from_secs(3600));
 /// Rows that are looked at, of each kind, in one pass.
 const PAGE: i64 = 200;
 
@@ -59,6 +62,7 @@ struct Forgotten {
     artifacts: usize,
     events: usize,
     workers: usize,
+    caches: usize,
 }
 
 /// Runs until told to stop.
@@ -86,7 +90,10 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 /// One turn of everything; whether there is more at once.
 async fn pass(ctx: &Ctx, walk: &mut Walk) -> Result<bool, PassError> {
     let keep = ctx.config().config.server.keep;
-    if keep == Keep::default() {
+    // Where there is nothing to forget, nobody needs the role for it.
+    if (Keep { caches: None, ..keep }) == Keep::default()
+        && old_caches(ctx, keep.caches, ctx.now(), 1).await?.is_empty()
+    {
         return Ok(false);
     }
     let Some(role) = ctx.roles.hold("upkeep", "").await? else { return Ok(false) };
@@ -98,6 +105,21 @@ async fn pass(ctx: &Ctx, walk: &mut Walk) -> Result<bool, PassError> {
     let done = turn.take(walk).await;
     turn.tell().await?;
     done
+}
+
+fn before(now: Timestamp, period: Period) -> Timestamp {
+    Timestamp(now.0.saturating_sub(i64::try_from(period.0.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// Caches that nobody begins with any more, and those that nobody has begun with for long.
+async fn old_caches(
+    ctx: &Ctx,
+    keep: Option<Period>,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Cache>, rouse_store::ReadError> {
+    let unused_since = keep.map_or(Timestamp(i64::MIN), |keep| before(now, keep));
+    ctx.store.caches_beyond(unused_since, before(now, READING), limit).await
 }
 
 struct Turn<'a> {
@@ -128,6 +150,7 @@ impl Turn<'_> {
         if let Some(before) = self.before(keep.artifacts) {
             more |= self.artifacts(&mut walk.artifacts, before).await?;
         }
+        more |= self.caches(keep.caches).await?;
         if let Some(before) = self.before(keep.events) {
             let count = self.ctx.store.forget_events(before, PAGE * 5, &self.role).await?;
             self.forgotten.events += count;
@@ -137,8 +160,7 @@ impl Turn<'_> {
     }
 
     fn before(&self, keep: Option<Period>) -> Option<Timestamp> {
-        let micros = i64::try_from(keep?.0.as_micros()).unwrap_or(i64::MAX);
-        Some(Timestamp(self.now.0.saturating_sub(micros)))
+        Some(before(self.now, keep?))
     }
 
     async fn beyond(&mut self, most: i64) -> Result<bool, PassError> {
@@ -249,6 +271,24 @@ impl Turn<'_> {
         Ok(full)
     }
 
+    async fn caches(&mut self, keep: Option<Period>) -> Result<bool, PassError> {
+        let page = old_caches(self.ctx, keep, self.now, PAGE).await?;
+        let full = page.len() as i64 == PAGE;
+        for cache in page {
+            let mut batch = Batch::new("retention.cache");
+            batch.expect_role(&self.role).delete(&cache);
+            match self.ctx.store.commit(batch).await {
+                Ok(()) => {}
+                // Somebody has begun with it just now.
+                Err(error) if error.is_conflict() => continue,
+                Err(error) => return Err(error.into()),
+            }
+            self.forgotten.caches += 1;
+            self.ctx.artifacts.remove_objects(vec![cache.object]).await;
+        }
+        Ok(full)
+    }
+
     /// Those whose requests ended before any build began.
     async fn empty_buildsets(&mut self, above: &mut i64, before: Timestamp) -> Result<bool, PassError> {
         let page = self.ctx.store.buildsets_above(BuildsetId(*above), PAGE).await?;
@@ -289,8 +329,8 @@ impl Turn<'_> {
         if gone == Forgotten::default() {
             return Ok(());
         }
-        let Forgotten { builds, logs, artifacts, events, workers } = gone;
-        tracing::info!(builds, logs, artifacts, events, workers, "forgotten, as `server.keep` says");
+        let Forgotten { builds, logs, artifacts, events, workers, caches } = gone;
+        tracing::info!(builds, logs, artifacts, events, workers, caches, "forgotten, as `server.keep` says");
         // Of events alone there would be one more each time.
         if (Forgotten { events: 0, ..gone }) == Forgotten::default() {
             return Ok(());
@@ -304,6 +344,7 @@ impl Turn<'_> {
             at: self.now,
             payload: json!({
                 "builds": builds, "logs": logs, "artifacts": artifacts, "events": events, "workers": workers,
+                "caches": caches,
             }),
         });
         Ok(self.ctx.store.commit(batch).await?)

@@ -1,5 +1,5 @@
 //! A Docker daemon of a scenario's own, for what the run's daemon must not suffer: to be restarted, killed, frozen. Apart from all others: its
-//! own storage, socket, containerd and cgroup; no bridge and no packet-filter rules, so its containers have no network.
+//! own storage, socket, containerd and cgroup; no packet-filter rules. On this host it has no bridge either, so its containers have no network.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -12,17 +12,29 @@ use nix::unistd::Pid;
 use rouse_testkit::back_ends;
 
 use super::docker::Docker;
+use super::lan::{self, Host, Lan};
 use super::scratch::unique;
 use super::{Scratch, processes, wait};
 
+/// Where a daemon on another host answers.
+const PORT: u16 = 2376;
 /// One that starts reads what it has first.
 const START: Duration = Duration::from_secs(60);
+
+/// What makes a daemon one of another host: a network of its own, and no files of ours.
+struct Remote {
+    host: Host,
+    /// The authority, and its own certificate and key.
+    certificate: [PathBuf; 3],
+    hidden: PathBuf,
+}
 
 /// Taken away with all that it has when dropped.
 pub struct Dockerd {
     docker: Docker,
     name: String,
     child: Option<Child>,
+    remote: Option<Remote>,
     // Last: all the others lie there.
     scratch: Scratch,
 }
@@ -34,13 +46,37 @@ impl Dockerd {
             back_ends::skip("needs a Docker daemon of its own, and so root");
             return None;
         }
+        Some(Self::with(None, "{}"))
+    }
+
+    /// On a host of a network: it answers there by TLS to whoever has the client's certificate, and does not see what is below `hidden`. It
+    /// takes images of a registry there.
+    pub fn on(lan: &mut Lan, registry: &str, hidden: &Path) -> Self {
+        let host = lan.host();
+        let certificate = lan.certificate(&host.namespace);
+        let config = format!("{{\"insecure-registries\": [\"{registry}\"]}}");
+        Self::with(Some(Remote { host, certificate, hidden: hidden.to_owned() }), &config)
+    }
+
+    fn with(remote: Option<Remote>, config: &str) -> Self {
         let scratch = Scratch::new();
         let host = format!("unix://{}", scratch.path().join("docker.sock").display());
-        std::fs::write(scratch.path().join("daemon.json"), "{}").expect("written");
-        let mut daemon = Self { docker: Docker::at(&host), name: unique("dockerd"), child: None, scratch };
+        std::fs::write(scratch.path().join("daemon.json"), config).expect("written");
+        let docker = Docker::at(&host);
+        let mut daemon = Self { docker, name: unique("dockerd"), child: None, remote, scratch };
         daemon.spawn();
         daemon.wait_until_it_answers();
-        Some(daemon)
+        daemon
+    }
+
+    /// The host that it is on.
+    pub fn host(&self) -> &Host {
+        &self.remote.as_ref().expect("it is on another host").host
+    }
+
+    /// Where a master on another host finds it.
+    pub fn address(&self) -> String {
+        format!("tcp://{}:{PORT}", self.host().address)
     }
 
     pub fn docker(&self) -> &Docker {
@@ -54,7 +90,14 @@ impl Dockerd {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("opened");
         // Ends with this thread, however that ends.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--", "dockerd", "--host", self.docker.host()]);
+        command.args(["--pdeathsig", "TERM", "--"]);
+        if let Some(Remote { host, hidden, .. }) = &self.remote {
+            let within = lan::within(&host.namespace);
+            command.arg(within.get_program()).args(within.get_args());
+            let hide = "mount -t tmpfs tmpfs \"$0\" && exec \"$@\"";
+            command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", hide]).arg(hidden);
+        }
+        command.args(["dockerd", "--host", self.docker.host()]);
         for (flag, below) in [
             ("--config-file", "daemon.json"),
             ("--data-root", "data"),
@@ -63,7 +106,15 @@ impl Dockerd {
         ] {
             command.arg(flag).arg(folder.join(below));
         }
-        command.args(["--bridge", "none", "--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
+        command.args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
+        match &self.remote {
+            None => command.args(["--bridge", "none"]),
+            Some(Remote { host, certificate: [ca, cert, key], .. }) => {
+                command.args(["--bip", &format!("{}/24", host.containers)]);
+                command.args(["--host", &self.address(), "--tlsverify", "--tlscacert"]).arg(ca);
+                command.arg("--tlscert").arg(cert).arg("--tlskey").arg(key)
+            }
+        };
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &self.cgroup()]);
         // What a slow end makes it write goes with the rest.
         command.env("TMPDIR", folder);
@@ -137,7 +188,7 @@ impl Dockerd {
     }
 
     /// What a killed one leaves running: its containerd and its containers' shims name its folder in their arguments.
-    fn end_what_is_left(&self) {
+    pub fn end_what_is_left(&self) {
         let folder = format!("{}/", self.scratch.path().display());
         for _ in 0..100 {
             let left: Vec<_> = processes::all().filter(|seen| seen.command.contains(&folder)).collect();

@@ -72,7 +72,10 @@ impl Leftovers {
             .map(|seen| format!("process {}: {}", seen.pid, seen.command))
             .collect();
         left.extend(
-            self.objects().iter().filter(|object| object.kind == Kind::Container).map(Object::to_string),
+            self.objects()
+                .iter()
+                .filter(|object| matches!(object.kind, Kind::Container | Kind::Network))
+                .map(Object::to_string),
         );
         left
     }

@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -88,13 +90,7 @@ impl Master {
         let mut command = self.command();
         // A group of its own, so that nothing that is meant for the test reaches it.
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
-        // A binary that was just copied is busy as long as another test's child has not left our descriptors behind.
-        let started =
-            wait::until("the binary to be no longer written", wait::SOON, || match command.spawn() {
-                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
-                started => Some(started),
-            });
-        self.child = Some(started.expect("the master's binary starts"));
+        self.child = Some(once_free(|| command.spawn()).expect("the master's binary starts"));
     }
 
     fn command(&self) -> Command {
@@ -227,7 +223,22 @@ impl Drop for Master {
     }
 }
 
+/// Starts a binary that was just copied: it is busy as long as another test's child has not left our descriptors behind.
+pub fn once_free<T>(mut start: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    wait::until("the binary to be no longer written", wait::SOON, || match start() {
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+        started => Some(started),
+    })
+}
+
+/// One that is given to nobody else of this process: until the master listens, and while it is dead, another one's could be found free. Below
+/// those that the kernel takes for connections, and for each process from another one on.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
-    listener.local_addr().expect("a port has an address").port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        AtomicU16::new(10_000 + 100 * u16::try_from(std::process::id() % 150).expect("few"))
+    });
+    std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        .take_while(|port| *port < 30_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a loopback port is free")
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// One live process.
@@ -57,6 +57,12 @@ pub fn is_alive(pid: i32) -> bool {
 /// Ends one process at once. It may have gone by itself.
 pub fn kill9(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// A group that is not there any more needs nothing.
+pub fn kill_group(leader: u32) {
+    let leader = i32::try_from(leader).expect("a process id");
+    let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
 }
 
 fn mentions(pid: i32, mark: &str) -> bool {

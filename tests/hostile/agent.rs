@@ -262,6 +262,13 @@ impl Agent {
         self.http(&[head.as_bytes(), body].concat())
     }
 
+    pub fn post(&self, path: &str, token: &str, headers: &str) -> (u16, String) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: rouse\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n{headers}\r\n"
+        );
+        self.http(head.as_bytes())
+    }
+
     pub fn get(&self, path: &str, token: &str) -> (u16, String) {
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: rouse\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"

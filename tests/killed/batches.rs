@@ -114,7 +114,7 @@ fn a_master_killed_at_any_batch_finishes_the_build_as_if_nothing_had_happened() 
         assert!(names.contains(deed), "`{deed}` is not among {names:?}");
     }
     let (_, result, steps) = &expected.builds[0];
-    assert_eq!((expected.builds.len(), result, steps.len()), (1, &Value::from("success"), 4));
+    assert_eq!((expected.builds.len(), result, steps.len()), (1, &Value::from("success"), 6));
     assert_eq!(expected.ran, "first second");
     kill_at_all("SQLite", places.clone(), |place, moment| killed_at(place, moment, Database::File, false));
 }

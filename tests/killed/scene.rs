@@ -29,12 +29,14 @@ pub struct Traces {
     /// Byte by byte: what is no text would not be equal.
     log: String,
     artifacts: Vec<(String, String)>,
+    /// Their names, and what the builds have left there.
+    caches: Vec<(String, String)>,
 }
 
 pub fn config(repo: &GitRepo, outside: &Path, comment: &str) -> String {
     format!(
         "# {comment}\nversion: 1\ncodebases:\n  app: {{git: '{}', poll: 1s}}\npools:\n  here: {{local: {{}}}}\nbuilders:\n  trace:\n    \
-         steps:\n      - checkout: app\n      - run: |\n          echo first >> {out}\n          for n in 1 2 3 4 5 6 7 8 9; do echo \"line $n\"; sleep 0.05; done\n        \
+         caches: {{made: {{path: made}}}}\n    steps:\n      - checkout: app\n      - run: |\n          echo first >> {out}\n          mkdir -p made; echo made > made/file\n          for n in 1 2 3 4 5 6 7 8 9; do echo \"line $n\"; sleep 0.05; done\n        \
          name: first\n      - run: cat file && echo second >> {out} && seq 1 5000\n        name: second\n      - upload: {{paths: file, as: kept}}\n  \
          asked:\n    steps:\n      - {{name: asked, run: 'echo asked >> {out}; echo done'}}\n\
          schedulers:\n  push: {{changes: {{app: {{branch: main}}}}, builders: [trace]}}\n",
@@ -114,8 +116,17 @@ impl Scene {
         let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut requests: Vec<String> = api.list("/requests").iter().map(|r| name(&r["builder"])).collect();
         requests.sort();
-        let mut traces =
-            Traces { requests, builds: vec![], ran: self.ran(), log: String::new(), artifacts: vec![] };
+        let mut traces = Traces {
+            requests,
+            builds: vec![],
+            ran: self.ran(),
+            log: String::new(),
+            artifacts: vec![],
+            caches: vec![],
+        };
+        for cache in api.list("/caches") {
+            traces.caches.push((name(&cache["name"]), cache["bytes"].to_string()));
+        }
         let mut details: Vec<Value> =
             api.list("/builds").iter().rev().map(|b| api.get(&format!("/builds/{}", b["id"]))).collect();
         details.sort_by_key(|detail| name(&detail["builder"]));

@@ -73,7 +73,7 @@ pub fn run(flags: &Flags<'_>) -> Result<i32, StartError> {
     let work_dir = make_work_dir(flags.work.unwrap_or(Path::new(&join.work_dir)))?;
     let incarnation = hex::encode(random::bytes::<16>());
     let private = Private::find(flags.state, &work_dir, &incarnation[..8]);
-    let spool = Spool::new(SpoolFile::new(private.nameless_file()));
+    let spool = Spool::new(SpoolFile::new(private.nameless_file("spool").ok()));
     let shared = Arc::new(Shared::new(spool));
     let host = Host::new(join.worker.clone(), work_dir, private, join.endpoints.clone());
     let host = Arc::new(host.map_err(system("start a thread"))?);

@@ -75,11 +75,11 @@ impl Private {
         Self { dir, prefix }
     }
 
-    /// A file without a name, for the spool; none where nothing can be written.
-    pub fn nameless_file(&self) -> Option<File> {
-        let (file, path) = self.create("spool").ok()?;
-        fs::remove_file(path).ok()?;
-        Some(file)
+    /// A file without a name; `name` is what it is called for a moment.
+    pub fn nameless_file(&self, name: &str) -> io::Result<File> {
+        let (file, path) = self.create(name)?;
+        fs::remove_file(path)?;
+        Ok(file)
     }
 
     /// The text of a script, in a file that nobody else can read.
@@ -143,7 +143,7 @@ mod tests {
         let private = Private::find(None, &work, "ab");
         let beside = dir.path().join(NAME);
         assert_eq!(fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(private.nameless_file().is_some());
+        assert!(private.nameless_file("spool").is_ok());
         let script = private.script("script-1", "echo hi").unwrap();
         assert_eq!(fs::metadata(script.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&beside).unwrap().count(), 1);

@@ -5,6 +5,7 @@
 mod connect;
 mod deadman;
 mod identity;
+mod opened;
 mod packer;
 mod resolve;
 mod session;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use rouse_agent_protocol::{Endpoint, Refused};
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_plain};
 pub use deadman::DeadMan;
 pub use identity::Identity;
 

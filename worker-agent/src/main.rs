@@ -14,6 +14,7 @@ mod paths;
 mod pool;
 mod process;
 mod random;
+mod relay;
 mod runner;
 mod spool;
 mod state;
@@ -26,6 +27,7 @@ use rouse_agent_protocol::exit;
 const USAGE: &str = "\
 usage: rouse-agent run --join FILE [--work DIR] [--state DIR]
                                    join a master and serve it
+       rouse-agent relay SOCKET    pass standard input and output on to the agent at SOCKET
        rouse-agent install DIR     copy this binary to DIR/rouse-agent
        rouse-agent version
 ";
@@ -47,6 +49,10 @@ fn dispatch(arguments: &[OsString]) -> i32 {
             None => usage(),
         },
         (Some("install"), [dir]) => match install::install(Path::new(dir)) {
+            Ok(()) => 0,
+            Err(error) => fail(&error, exit::INTERNAL),
+        },
+        (Some("relay"), [socket]) => match relay::run(&socket.to_string_lossy()) {
             Ok(()) => 0,
             Err(error) => fail(&error, exit::INTERNAL),
         },

@@ -1,4 +1,5 @@
-//! The real back ends of the tests: an own Docker daemon, an own image registry, an own PostgreSQL server.
+//! The real back ends of the tests: an own Docker daemon, an own image registry, an own PostgreSQL server, an own
+//! object store.
 //!
 //! All of them live in one run folder under the temporary directory and die with this process, however it
 //! ends: each daemon gets its stop signal from the kernel when we are gone, and the next run sweeps up what a
@@ -9,6 +10,7 @@ mod docker;
 mod postgres;
 mod registry;
 mod run_folder;
+mod s3;
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -25,6 +27,7 @@ pub struct BackEnds {
     docker: Option<docker::Docker>,
     registry: Option<registry::Registry>,
     postgres: Option<postgres::Postgres>,
+    s3: Option<s3::S3>,
     /// Back ends that could not be had, with the reason.
     pub missing: Vec<Missing>,
     // Dropped last: what runs has its files there.
@@ -49,11 +52,17 @@ impl BackEnds {
             Ok(())
         };
         let mut back_ends =
-            Self { docker: None, registry: None, postgres: None, missing: Vec::new(), folder };
+            Self { docker: None, registry: None, postgres: None, s3: None, missing: Vec::new(), folder };
         if !lent("ROUSE_TEST_POSTGRES_URL") {
             match postgres::Postgres::start(&back_ends.folder, interrupt) {
                 Ok(postgres) => back_ends.postgres = Some(postgres),
                 Err(why) => keep("PostgreSQL", why)?,
+            }
+        }
+        if !lent("ROUSE_TEST_S3") {
+            match s3::S3::start(&back_ends.folder, interrupt) {
+                Ok(s3) => back_ends.s3 = Some(s3),
+                Err(why) => keep("object store", why)?,
             }
         }
         if !lent("ROUSE_TEST_REGISTRY") {
@@ -93,7 +102,14 @@ impl BackEnds {
         if let Some(postgres) = &self.postgres {
             variables.push(("ROUSE_TEST_POSTGRES_URL", postgres.url().into()));
         }
+        if let Some(s3) = &self.s3 {
+            variables.push(("ROUSE_TEST_S3", s3.url().into()));
+        }
         variables
+    }
+
+    pub fn temporary_of_unit_tests(&self) -> std::path::PathBuf {
+        self.folder.of_unit_tests()
     }
 
     /// One line for each back end, for the person who watches.
@@ -107,6 +123,9 @@ impl BackEnds {
         }
         if let Some(postgres) = &self.postgres {
             lines.push(format!("PostgreSQL  {}", postgres.url()));
+        }
+        if let Some(s3) = &self.s3 {
+            lines.push(format!("S3          {}", s3.url()));
         }
         lines.extend(self.missing.iter().map(|missing| format!("no {}: {}", missing.what, missing.why)));
         lines
@@ -131,6 +150,7 @@ impl BackEnds {
         self.docker.take();
         self.registry.take();
         self.postgres.take();
+        self.s3.take();
         left.extend(self.folder.remove());
         left
     }

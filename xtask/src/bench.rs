@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds what is shipped, prepares the peer and the back ends, and runs the harness of `bench/`.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use crate::back_ends::{BackEnds, report_missing};
 use crate::process::{self, Interrupt};
 use crate::workspace::Workspace;
-use crate::{agent, packages};
+use crate::{agent, packages, venv};
 
 /// What the peer is made of; the folder that it is installed into is named by the hash of this.
 const REQUIREMENTS: &str = "bench/peer/requirements.txt";
@@ -73,55 +73,10 @@ fn build(workspace: &Workspace, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// The Python of a virtual environment that has the peer, made once for each list of requirements.
+/// The Python of a virtual environment that has the peer.
 fn peer(workspace: &Workspace, interrupt: &Interrupt) -> Result<PathBuf> {
     let requirements = workspace.root.join(REQUIREMENTS);
-    let text =
-        std::fs::read(&requirements).with_context(|| format!("{} cannot be read", requirements.display()))?;
-    let folder = cache()?.join(format!("peer-{:016x}", fingerprint(&text)));
-    let python = folder.join("bin/python");
-    let complete = folder.join("complete");
-    if complete.exists() {
-        return Ok(python);
-    }
-    eprintln!("installing the peer into {}", folder.display());
-    let mut steps = [Command::new("python3"), Command::new(&python)];
-    steps[0].args(["-m", "venv", "--clear"]).arg(&folder);
-    steps[1]
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(&requirements);
-    for command in &mut steps {
-        if !process::run(command.stdout(std::io::stderr()), interrupt)?.success() {
-            bail!("the peer could not be installed (python3 with venv and a package index are needed)");
-        }
-    }
-    std::fs::write(&complete, "").with_context(|| format!("{} cannot be written", complete.display()))?;
-    Ok(python)
-}
-
-/// Outside the clone, so that a new one finds it.
-fn cache() -> Result<PathBuf> {
-    let base = match std::env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()) {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    Ok(base.join("rouse-bench"))
-}
-
-/// FNV-1a: it names a folder, and guards nothing.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_list_of_requirements_is_another_folder() {
-        assert_eq!(fingerprint(b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_ne!(fingerprint(b"buildbot==4.3.0\n"), fingerprint(b"buildbot==4.3.1\n"));
-    }
+    let text = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("{} cannot be read", requirements.display()))?;
+    Ok(venv::ensure("rouse-bench", "peer", &text, interrupt)?.join("bin/python"))
 }

@@ -13,6 +13,7 @@ mod packages;
 mod process;
 mod test;
 mod tidy;
+mod venv;
 mod workspace;
 
 use std::ffi::OsString;

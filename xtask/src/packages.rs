@@ -33,6 +33,7 @@ pub const DEMO: &[Need] = &[GIT, CC, MAKE, LIBC];
 /// For every test to have its real back end.
 pub const TEST: &[Need] = &[
     GIT,
+    Need { program: "git-lfs", packages: &["git-lfs"] },
     CC,
     MAKE,
     LIBC,
@@ -46,8 +47,14 @@ pub const TEST: &[Need] = &[
     Need { program: "docker-registry", packages: &["docker-registry"] },
     Need { program: "initdb", packages: &["postgresql"] },
     Need { program: "psql", packages: &["postgresql-client"] },
+    // For what comes as a Python package.
+    Need { program: "python3", packages: &["python3-venv"] },
     Need { program: "busybox", packages: &["busybox-static"] },
     Need { program: FAKETIME, packages: &["libfaketime"] },
+    // Hosts of their own: network namespaces.
+    Need { program: "nsenter", packages: &["util-linux"] },
+    Need { program: "ssh", packages: &["openssh-client"] },
+    Need { program: "/usr/sbin/sshd", packages: &["openssh-server"] },
     Need { program: "setpriv", packages: &["util-linux"] },
     Need { program: "unshare", packages: &["util-linux"] },
     Need { program: "mount", packages: &["mount"] },

@@ -57,13 +57,13 @@ fn build(ground: &Ground, master: &Master) -> Result<f64> {
 }
 
 /// An image of one static program, ours while this lives.
-struct Image {
+pub struct Image {
     host: String,
     name: String,
 }
 
 impl Image {
-    fn make(ground: &Ground, host: &str) -> Result<Self> {
+    pub fn make(ground: &Ground, host: &str) -> Result<Self> {
         let folder = ground.folder("image")?;
         let bin = folder.join("bin");
         std::fs::create_dir_all(&bin)?;
@@ -85,6 +85,10 @@ impl Image {
         tar.wait()?;
         ensure!(import.status.success(), "docker import: {}", String::from_utf8_lossy(&import.stderr).trim());
         Ok(image)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn docker(&self, arguments: &[&str]) -> Command {

@@ -1,5 +1,6 @@
 //! Wishes: a buildset is what one cause asked for at once; each of its requests is the wish to build one builder.
 
+use crate::locks::Hold;
 use crate::property::Properties;
 use crate::{BuildId, BuildResult, BuildsetId, ConfigRevisionId, MasterId, RequestId, Timestamp, Trust};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,8 @@ pub struct Request {
     pub config: ConfigRevisionId,
     /// What matching remembers between ticks: the image refs resolved for this buildset, why it waits.
     pub provision: Provision,
+    /// The locks that it has: taken before a worker is made for it, kept until its build ends. `None` where it has none.
+    pub locks: Option<Vec<Hold>>,
     pub generation: i64,
 }
 
@@ -72,6 +75,12 @@ pub struct Request {
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 impl Request {
+    /// The locks that it has.
+    #[must_use]
+    pub fn holds(&self) -> &[Hold] {
+        self.locks.as_deref().unwrap_or_default()
+    }
+
     /// Until when it is not to be matched; `None` where it may be now. A moment farther away than the longest pause was written under a clock
     /// that has been set back since, and holds nobody up.
     #[must_use]
@@ -89,10 +98,19 @@ pub struct Provision {
     /// What was asked of a provider → what it means for this buildset, settled once, also across a restart of the master.
     #[serde(default)]
     pub images: std::collections::BTreeMap<String, SettledImage>,
+    /// Codebase → branch → what the branch was when a build first merged into it. Kept with the first request of a buildset, for all of it.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub merges: MergeTargets,
     /// Failed launches that stand in its way, newest last: worker, class, message.
     #[serde(default)]
     pub failures: Vec<LaunchFailure>,
+    /// Since when its image cannot be had, where that is tried again.
+    #[serde(default)]
+    pub imageless_since: Option<Timestamp>,
 }
+
+/// Codebase → branch → revision.
+pub type MergeTargets = std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>;
 
 /// The image that a buildset's builds on one provider run in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

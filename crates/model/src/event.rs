@@ -24,6 +24,7 @@ pub enum EventKind {
     LogGrew,
     LogSealed,
     ArtifactKept,
+    CacheKept,
     WorkerPhase,
     WorkerLink,
     WorkerWanted,

@@ -70,6 +70,8 @@ ids! {
     LogId = "log";
     /// One file kept from a build.
     ArtifactId = "artifact";
+    /// One version of a cache.
+    CacheId = "cache";
     /// One latent worker, from wish to gone.
     WorkerId = "worker";
     /// One applied configuration.

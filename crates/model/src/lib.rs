@@ -5,24 +5,28 @@
 //! what it answers.
 //!
 //! In reading order: [`ids`] and [`time`] name things and moments; [`source`], [`property`] and [`trust`] say what is built and how far it is trusted;
-//! [`buildset`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`scaling`]
-//! and [`sequence`] are the judgements.
+//! [`buildset`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`locks`],
+//! [`scaling`] and [`sequence`] are the judgements.
 
 pub mod build;
 pub mod buildset;
+pub mod cache;
 pub mod config_revision;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod locks;
 pub mod logs;
 pub mod master;
 pub mod matching;
+pub mod placement;
 pub mod plan;
 pub mod property;
 pub mod result;
 pub mod scaling;
 pub mod sequence;
 pub mod source;
+pub mod test_report;
 pub mod time;
 pub mod trust;
 pub mod worker;

@@ -94,6 +94,10 @@ pub enum Action {
         run: Run,
         property: Option<String>,
     },
+    /// More steps from what a command prints; they come after this one, in a plan of the build's own.
+    StepsFrom {
+        run: Run,
+    },
     Upload {
         paths: Vec<String>,
         set: String,
@@ -103,6 +107,20 @@ pub enum Action {
         from: DownloadFrom,
         to: Option<String>,
     },
+    RestoreCache(Cache),
+    SaveCache(Cache),
+}
+
+/// A folder that comes from an earlier build, and is kept for later ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    pub name: String,
+    /// Below the build's folder, or absolute.
+    pub path: String,
+    /// Templates: what is read lies under the first that has anything, and is kept under the first.
+    pub keys: Vec<String>,
+    /// Most bytes of all that is kept of it, packed.
+    pub max_bytes: u64,
 }
 
 /// Where a downloaded artifact set comes from.
@@ -153,6 +171,36 @@ pub struct Checkout {
     pub depth: Option<u32>,
     #[serde(default)]
     pub by: CheckoutBy,
+    #[serde(default, skip_serializing_if = "Submodules::is_none")]
+    pub submodules: Submodules,
+    /// These folders alone, with the files beside and above them; templates. Everything where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<String>,
+    /// The branch that the revision is merged into first; a template, and nothing is merged where it comes to an empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<String>,
+    /// Large files are fetched too; for the worker's git alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lfs: bool,
+}
+
+/// Which submodules are checked out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Submodules {
+    #[default]
+    None,
+    /// The codebase's own.
+    Own,
+    /// Theirs, too.
+    Recursive,
+}
+
+impl Submodules {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // As serde asks.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Demand {
     pub class: ReuseClass,
     pub waiting: usize,
+    /// One worker runs no more of them at the same time, for the locks that are counted on workers; `None` where nothing but its slots sets a limit.
+    pub at_once: Option<usize>,
 }
 
 /// A live worker, as scaling sees it.
@@ -19,6 +21,8 @@ pub struct Capacity {
     pub class: ReuseClass,
     /// Slots that are free, or will be once it is up.
     pub free: usize,
+    /// Builds on it that have a lock that is counted on workers.
+    pub locked: usize,
     pub slots: usize,
     /// Draining or ending: neither supply nor a reason to stop, but it still takes room.
     pub leaving: bool,
@@ -70,11 +74,11 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     let mut wanted: Vec<(&ReuseClass, usize)> = Vec::new();
     for wish in demand {
         let have = supply.entry(&wish.class).or_default();
-        let met = wish.waiting.min(*have);
+        let met = wish.waiting.min(*have).min(unlocked(wish, capacity));
         *have -= met;
         let missing = wish.waiting - met;
         if missing > 0 {
-            let count = missing.div_ceil(each);
+            let count = missing.div_ceil(each.min(wish.at_once.unwrap_or(each)).max(1));
             // The last one's free slots serve the same class further down.
             *have += count * each - missing;
             wanted.push((&wish.class, count));
@@ -96,6 +100,13 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     displace(capacity, demand, short, &mut decision);
     end_idle(limits, capacity, demand, now, &mut decision);
     decision
+}
+
+/// How many of these the workers of their class could take with the locks that are counted on each.
+fn unlocked(wish: &Demand, capacity: &[Capacity]) -> usize {
+    let Some(at_once) = wish.at_once else { return usize::MAX };
+    let of_class = capacity.iter().filter(|w| !w.leaving && w.class == wish.class);
+    of_class.map(|w| w.free.min(w.uses_left).min(at_once.saturating_sub(w.locked))).sum()
 }
 
 /// A worker that served its last build ends.

@@ -29,6 +29,12 @@ pub fn next(plan: &Plan, recorded: &[Recorded], stopping: Option<BuildResult>) -
     if halted && !step.rules.always_run { Next::Skip(recorded.len()) } else { Next::Step(recorded.len()) }
 }
 
+/// What the build would be if it ended after what was recorded.
+#[must_use]
+pub fn so_far(plan: &Plan, recorded: &[Recorded]) -> BuildResult {
+    summary(plan, recorded).result
+}
+
 struct Summary {
     result: BuildResult,
     halted: bool,

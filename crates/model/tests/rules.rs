@@ -1,5 +1,7 @@
 //! The model's rules under values that nobody has thought of.
 
+#[path = "rules/locks.rs"]
+mod locks;
 #[path = "rules/scaling.rs"]
 mod scaling;
 #[path = "rules/sequence.rs"]

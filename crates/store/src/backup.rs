@@ -19,7 +19,8 @@ use std::time::Duration;
 const BEATS: Duration = Duration::from_secs(5);
 
 /// All objects that rows name.
-const NAMED: &str = "SELECT key FROM log_segments UNION ALL SELECT key FROM artifacts";
+const NAMED: &str =
+    "SELECT key FROM log_segments UNION ALL SELECT key FROM artifacts UNION ALL SELECT object FROM caches";
 const NEWEST_AT: &str = "SELECT at FROM events ORDER BY seq DESC LIMIT 1";
 const META: &str = "SELECT key, value FROM meta";
 

@@ -7,6 +7,9 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_following.sql"),
     include_str!("../migrations/0003_owners.sql"),
+    include_str!("../migrations/0004_locks.sql"),
+    include_str!("../migrations/0005_tests.sql"),
+    include_str!("../migrations/0006_caches.sql"),
 ];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.

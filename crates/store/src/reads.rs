@@ -1,11 +1,13 @@
 //! What can be read, grouped by aggregate. Each call is one indexed query; nothing scans a table.
 
 mod builds;
+mod caches;
 mod configs;
 mod events;
 mod logs;
 mod requests;
 mod sources;
+mod test_reports;
 mod workers;
 
 pub use builds::BuildFilter;

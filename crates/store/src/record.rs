@@ -162,10 +162,12 @@ macro_rules! record {
 
 use rouse_model::build::{Build, BuildProperty, Command, Lease, Step};
 use rouse_model::buildset::{Buildset, Request, SchedulerState};
+use rouse_model::cache::Cache;
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
 use rouse_model::logs::{Artifact, Log, LogSegment};
 use rouse_model::master::{Master, Role};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
+use rouse_model::test_report::{TestReport, TestResult};
 use rouse_model::worker::Worker;
 
 record!(Master => "masters" key(id) { id, name, machine, term, counter, started, stopped });
@@ -190,10 +192,10 @@ record!(SourceStamp => "source_stamps" key(buildset, codebase) { buildset, codeb
 record!(Request => "requests" key(id)
     fixed(buildset, builder, project, created, trust) {
     id, buildset, builder, project, state, priority, created, not_before, attempts, trust, cancel, build, claimed_by, result, done,
-    config, provision, generation
+    config, provision, locks, generation
 } generation);
 record!(Build => "builds" key(id)
-    fixed(request, buildset, builder, project, attempt, worker, slot, config, plan, trust, requested, matched) {
+    fixed(request, buildset, builder, project, attempt, worker, slot, config, trust, requested, matched) {
     id, request, buildset, builder, project, attempt, worker, slot, master, config, plan, trust, summary, cancel, result, class,
     requested, provisioned_from, matched, running_from, finishing_from, finished, generation
 } generation);
@@ -208,8 +210,18 @@ record!(Log => "logs" key(id)
     fixed(build, step, name, created) { id, build, step, name, bytes, lines, sealed, inline, note, created, generation } generation);
 record!(LogSegment => "log_segments" key(log, seq) { log, seq, first_byte, bytes, first_line, lines, key });
 record!(Artifact => "artifacts" key(id) { id, build, step, set, path, bytes, sha256, key, created });
+record!(Cache => "caches" key(id)
+    fixed(project, name, key, build, bytes, sha256, object, created) {
+    id, project, name, key, build, bytes, sha256, object, created, used, replaced, generation
+} generation);
+record!(TestReport => "test_reports" key(build, step) {
+    build, step, builder, branch, trust, total, failed, skipped, duration_us, created
+});
+record!(TestResult => "test_results" key(build, step, seq) {
+    build, step, seq, suite, name, outcome, duration_us, message, since
+});
 record!(Worker => "workers" key(id)
-    fixed(name, pool, provider, project, trust, spec_digest, spec, config, attempt, slots, max_builds, requested) {
+    fixed(name, pool, provider, project, trust, spec_digest, config, attempt, slots, max_builds, requested) {
     id, name, pool, provider, project, trust, spec_digest, spec, config, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
 } generation);

@@ -86,6 +86,12 @@ impl Store {
             batch.delete(&artifact);
             keys.push(artifact.key);
         }
+        for report in self.test_reports(build.id).await? {
+            batch.delete(&report);
+        }
+        for result in self.test_results(build.id).await? {
+            batch.delete(&result);
+        }
         for command in self.commands(build.id).await? {
             batch.delete(&command);
         }

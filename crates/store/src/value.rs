@@ -3,7 +3,9 @@
 use rouse_model::build::CommandState;
 use rouse_model::buildset::{Provision, RequestState};
 use rouse_model::failure::FailureClass;
+use rouse_model::locks::Hold;
 use rouse_model::property::{Properties, Property};
+use rouse_model::test_report::TestOutcome;
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildResult, Timestamp, Trust};
 use serde::Serialize;
@@ -140,7 +142,7 @@ macro_rules! id_fields {
         }
     )*};
 }
-id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId WorkerId ConfigRevisionId TokenId);
+id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId CacheId WorkerId ConfigRevisionId TokenId);
 
 /// A plain enum's one word, without the quotes that JSON would put round it.
 fn word<T: Serialize>(value: &T) -> Value {
@@ -165,7 +167,7 @@ macro_rules! word_fields {
         }
     )*};
 }
-word_fields!(Trust RequestState CommandState FailureClass);
+word_fields!(Trust RequestState CommandState FailureClass TestOutcome);
 
 macro_rules! json_fields {
     ($($name:ty)*) => {$(
@@ -181,4 +183,4 @@ macro_rules! json_fields {
         }
     )*};
 }
-json_fields!(Properties Property Provision Wanted Phase Link Vec<String>);
+json_fields!(Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);

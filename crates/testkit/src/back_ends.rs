@@ -41,6 +41,11 @@ pub fn postgres_url() -> Option<String> {
     wanted("PostgreSQL", "ROUSE_TEST_POSTGRES_URL")
 }
 
+/// An own object store that speaks S3, as `http://HOST:PORT`: it takes any key, and each test makes a bucket of its own.
+pub fn s3() -> Option<String> {
+    wanted("an object store", "ROUSE_TEST_S3")
+}
+
 /// The folder with the built agents (`<os>-<arch>/rouse-agent`): the one beside this test's own binary, or `ROUSE_TEST_AGENTS`.
 pub fn agents() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("ROUSE_TEST_AGENTS") {

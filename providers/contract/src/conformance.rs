@@ -5,9 +5,11 @@
 
 mod cases;
 mod hand;
+mod shelves;
 
 pub use cases::*;
 pub use hand::Hand;
+pub use shelves::shelves;
 
 use crate::{LaunchSpec, Provider, ResolveRequest, Tag};
 use async_trait::async_trait;

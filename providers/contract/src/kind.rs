@@ -1,10 +1,12 @@
 //! What a provider tells the configuration: its options' shape and checks, so that config needs no list of providers.
 
 use crate::{Installation, Provider, ProviderError};
+use rouse_model::placement::Room;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub enum Leaf {
     /// Can reach the host: rendered, and held by the provider against the allow list beside it. Without such a list
     /// [`ProviderKind::check_pool`] refuses a template.
     Allowed,
+    /// `secret:NAME`: never rendered, and its value never stands in the options. The provider asks the call's [`crate::Keyring`] for it.
+    Secret,
     /// Never rendered: it can reach the host, or it decides what the pool is.
     Literal,
 }
@@ -54,9 +58,24 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The images of a pool's options in order; empty where the kind has none.
     fn images(&self, options: &Value) -> Vec<String>;
 
+    /// The images of the services that run beside a worker, by the services' names; empty where the kind has none.
+    fn images_beside(&self, _options: &Value) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
     /// The keys of a pool's options that decide, beside the images, what is found: a platform, a pull policy.
     fn resolve_keys(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// What all workers on an account may take together, as its options say.
+    fn capacity(&self, _account: &Value) -> Room {
+        Room::default()
+    }
+
+    /// What one worker of a pool takes of its account. Options that are templates are not known.
+    fn takes(&self, _pool: &Value) -> Room {
+        Room::ONE
     }
 
     /// The account to use where the configuration names none, as options.

@@ -98,7 +98,11 @@ mod tests {
         let sink = Arc::new(Kept::default());
         let provider = around(Arc::new(Hanging), "here", Deadlines::default(), Arc::clone(&sink) as _);
         let (at, limits) = (ProviderRef("x".into()), Deadlines::default());
-        let request = ResolveRequest { images: vec!["a:1".into()], options: serde_json::Value::Null };
+        let request = ResolveRequest {
+            images: vec!["a:1".into()],
+            options: serde_json::Value::Null,
+            secrets: crate::Keyring::default(),
+        };
         let spec = LaunchSpec {
             pool: "p".into(),
             project: "d".into(),
@@ -106,8 +110,11 @@ mod tests {
             image: None,
             options: serde_json::Value::Null,
             env: [].into(),
+            secrets: crate::Keyring::default(),
+            shelves: Vec::new(),
+            beside: [].into(),
         };
-        let item = LaunchItem { tag: tag(), join: vec![], expires: Timestamp(0) };
+        let item = LaunchItem { tag: tag(), join: vec![], needs_network: false, expires: Timestamp(0) };
         let late = provider.resolve(&request).await.expect_err("late");
         assert_eq!(
             (late.class, late.to_string().as_str()),

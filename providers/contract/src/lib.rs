@@ -9,7 +9,7 @@
 
 //!
 //! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`units`] are the written units that options use,
-//! [`layers`] put a deadline and a record around every call, [`folder`] finds a short folder on this host that a worker can reach, and
+//! [`secret`] reveals what options only name, [`layers`] put a deadline and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`folder`] finds a short folder on this host that a worker can reach, and
 //! `conformance` (feature `testing`) is the suite that every provider passes against its real back end.
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use rouse_model::worker::{LaunchToken, ProviderRef};
 use rouse_model::{Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,9 +29,15 @@ pub mod conformance;
 pub mod folder;
 pub mod kind;
 pub mod layers;
+pub mod secret;
+pub mod shelf;
+pub mod stream;
 pub mod units;
 
 pub use kind::{Leaf, OptionFault, ProviderKind};
+pub use secret::{Keyring, Reveal, Revealed};
+pub use shelf::{Shelf, Shelves};
+pub use stream::{Duplex, Streams};
 
 /// One account or endpoint that makes and destroys instances.
 ///
@@ -44,7 +51,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// For a provider without images the answer is a constant.
     ///
     /// # Errors
-    /// [`ProviderError`] of class `Image` where it does not exist or cannot be had.
+    /// [`ProviderError`] of class `Image` where it does not exist or cannot be had; with `retry_after` where time may mend it.
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError>;
 
     /// The folder on this host through which one worker reaches the master; `None` where the two share no host. Made here, so that its owner
@@ -91,6 +98,43 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Where the provider could not say.
     async fn console_tail(&self, at: &ProviderRef, max_bytes: usize)
     -> Result<Option<String>, ProviderError>;
+
+    /// What the services beside an instance have printed since a moment, or ever: of each the last `max_bytes` at most. Nothing where it has none.
+    ///
+    /// # Errors
+    /// Where the provider could not say.
+    async fn service_logs(
+        &self,
+        _at: &ProviderRef,
+        _since: Option<Timestamp>,
+        _max_bytes: usize,
+    ) -> Result<Vec<ServiceLog>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether [`Self::collect`] does anything.
+    fn collects(&self) -> bool {
+        false
+    }
+
+    /// Removes from its host what was brought there for builds and is more than it is to keep, oldest first, but nothing that is used or whose
+    /// id is among `wanted`.
+    ///
+    /// # Errors
+    /// Where the provider could not say what is there, or it may still be.
+    async fn collect(&self, _wanted: &HashSet<String>) -> Result<Vec<Collected>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Its host's room for files that workers read; `None` where there is none.
+    fn shelves(&self) -> Option<&dyn Shelves> {
+        None
+    }
+
+    /// The way to agents that cannot come by themselves; `None` where there is none.
+    fn streams(&self) -> Option<&dyn Streams> {
+        None
+    }
 }
 
 /// What a provider can do beyond the least.
@@ -135,6 +179,9 @@ pub struct ResolveRequest {
     pub images: Vec<String>,
     /// Those of the pool's rendered options that [`ProviderKind::resolve_keys`] names.
     pub options: Value,
+    /// What reveals the secrets that the options name.
+    #[serde(skip)]
+    pub secrets: Keyring,
 }
 
 /// What a tag means now.
@@ -157,16 +204,28 @@ pub struct LaunchSpec {
     pub options: Value,
     /// Environment of the instance itself.
     #[serde(default)]
-    pub env: std::collections::BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+    /// What reveals the secrets that the options name.
+    #[serde(skip)]
+    pub secrets: Keyring,
+    /// What it may read of what the master keeps on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shelves: Vec<Shelf>,
+    /// The images of the services beside it, by the services' names ([`ProviderKind::images_beside`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Resolved>,
 }
 
 impl LaunchSpec {
-    /// SHA-256 over what distinguishes one launch from another: all but the image's spelling.
+    /// SHA-256 over what distinguishes one launch from another: all but the image's spelling, and what happens to lie on the host.
     #[must_use]
     pub fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
         let id = self.image.as_ref().map_or("", |i| i.id.as_str());
-        let text = serde_json::json!([self.pool, id, self.options, self.env]).to_string();
+        let mut told =
+            vec![self.pool.clone().into(), id.into(), self.options.clone(), serde_json::json!(self.env)];
+        told.extend(self.beside.values().map(|image| Value::from(image.id.clone())));
+        let text = Value::Array(told).to_string();
         hex::encode(&Sha256::digest(text.as_bytes())[..16])
     }
 }
@@ -177,6 +236,8 @@ pub struct LaunchItem {
     pub tag: Tag,
     /// The join document's bytes, for providers without a link folder ([`Provider::link_dir`]). Secret until used.
     pub join: Vec<u8>,
+    /// The agent comes by a network of the worker's own.
+    pub needs_network: bool,
     /// A fixed moment after which anybody may reap the instance.
     pub expires: Timestamp,
 }
@@ -225,6 +286,13 @@ pub enum LaunchOutcome {
     Throttled {
         retry_after: Duration,
     },
+    /// The image cannot be had by this account now: its registry is down, slow or has enough of us.
+    NoImage {
+        /// The id of the one that is missing: the spec's, or that of a service beside it.
+        image: String,
+        reason: String,
+        retry_after: Duration,
+    },
     /// Never with these inputs.
     Invalid {
         class: FailureClass,
@@ -240,6 +308,23 @@ pub enum LaunchOutcome {
     Unknown {
         reason: String,
     },
+}
+
+/// What a service beside an instance has printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceLog {
+    pub service: String,
+    pub text: String,
+    /// What it printed first is missing.
+    pub cut: bool,
+}
+
+/// An image that a host does not have any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// Its names and ids.
+    pub known_as: Vec<String>,
+    pub bytes: u64,
 }
 
 /// One thing of ours that a provider has.

@@ -14,17 +14,41 @@ pub(crate) async fn tail(
     container: &str,
     max_bytes: usize,
 ) -> Result<Option<String>, Failed> {
-    let options = LogsOptions { stdout: true, stderr: true, tail: LINES.to_string(), ..Default::default() };
+    let options = LogsOptions { tail: LINES.to_string(), ..Default::default() };
+    let (text, _) = read(daemon, container, options, max_bytes).await?;
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// The end of what a container has printed since a second of 1970, and whether something before that is missing.
+pub(crate) async fn since(
+    daemon: &Daemon,
+    container: &str,
+    since: i32,
+    max_bytes: usize,
+) -> Result<(String, bool), Failed> {
+    let options = LogsOptions { tail: "all".into(), since, ..Default::default() };
+    read(daemon, container, options, max_bytes).await
+}
+
+async fn read(
+    daemon: &Daemon,
+    container: &str,
+    options: LogsOptions,
+    max_bytes: usize,
+) -> Result<(String, bool), Failed> {
+    let options = LogsOptions { stdout: true, stderr: true, ..options };
     let mut lines = daemon.api().await?.logs(container, Some(options));
-    let mut text = Vec::new();
+    let (mut text, mut cut) = (Vec::new(), false);
     while let Some(line) = lines.try_next().await? {
         text.extend_from_slice(&line.into_bytes());
         // Only the end is asked for: no more than twice of it is held.
         let surplus = text.len().saturating_sub(max_bytes.saturating_mul(2).max(64 * 1024));
+        cut |= surplus > 0;
         text.drain(..surplus);
     }
     let text = clean(&String::from_utf8_lossy(&text));
-    Ok((!text.is_empty()).then(|| last(&text, max_bytes).to_owned()))
+    let end = last(&text, max_bytes);
+    Ok((end.to_owned(), cut || end.len() < text.len()))
 }
 
 /// Without colours and other control characters.

@@ -1,12 +1,15 @@
 //! One daemon and the few calls to it that stand for themselves. Knows nothing of workers.
 
 use crate::failure::{Doing, Failed};
+use crate::options::TlsOptions;
+use crate::ssh;
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::TryStreamExt;
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -24,6 +27,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub struct Daemon {
     host: Arc<str>,
     scheme: Scheme,
+    tls: Option<Arc<TlsOptions>>,
     /// Made by the first call that reaches the daemon, when both know which version of the interface to speak.
     client: Arc<OnceCell<Docker>>,
 }
@@ -34,20 +38,38 @@ impl Daemon {
     /// # Errors
     /// Where `DOCKER_HOST` is not an address that is known here.
     pub fn from_environment() -> Result<Self, ProviderError> {
-        let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
-        Self::at(host.as_deref().unwrap_or(DEFAULT_HOST))
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let mut daemon = Self::at(set("DOCKER_HOST").as_deref().unwrap_or(DEFAULT_HOST))?;
+        if let (Scheme::Tcp, Some(_), Some(folder)) =
+            (daemon.scheme, set("DOCKER_TLS_VERIFY"), set("DOCKER_CERT_PATH").map(PathBuf::from))
+        {
+            let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
+            daemon.tls = Some(Arc::new(TlsOptions { ca, cert, key }));
+        }
+        Ok(daemon)
     }
 
-    /// The daemon that answers at an address: `unix:///PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`.
+    /// The daemon that answers at an address: `unix:///PATH`, `tcp://HOST:PORT`, `http://HOST:PORT` or `ssh://USER@HOST`.
     ///
     /// # Errors
     /// Where that is not an address that is known here.
     pub fn at(host: &str) -> Result<Self, ProviderError> {
         let scheme = Scheme::of(host).ok_or_else(|| {
-            let message = "the address must begin with unix://, tcp:// or http://";
+            let message = "the address must begin with unix://, tcp:// or ssh://";
             ProviderError::new(FailureClass::Master, format!("use the Docker daemon {host}"), message)
         })?;
-        Ok(Self { host: host.into(), scheme, client: Arc::new(OnceCell::new()) })
+        Ok(Self { host: host.into(), scheme, tls: None, client: Arc::new(OnceCell::new()) })
+    }
+
+    #[must_use]
+    pub(crate) fn with_tls(mut self, tls: Option<TlsOptions>) -> Self {
+        self.tls = tls.map(Arc::new);
+        self
+    }
+
+    /// Whether it has the master's files, so that a worker can reach the master through a folder.
+    pub(crate) fn is_here(&self) -> bool {
+        self.scheme == Scheme::Unix
     }
 
     /// Its address.
@@ -58,14 +80,20 @@ impl Daemon {
 
     /// The client for a call.
     pub(crate) async fn api(&self) -> Result<&Docker, Failed> {
-        let connect = async {
-            let client = match self.scheme {
-                Scheme::Unix => Docker::connect_with_unix(&self.host, PATIENCE, API_DEFAULT_VERSION),
-                Scheme::Tcp => Docker::connect_with_http(&self.host, PATIENCE, API_DEFAULT_VERSION),
-            };
-            client?.negotiate_version().await
-        };
+        let connect = async { self.client()?.negotiate_version().await };
         soon(async { Ok(self.client.get_or_try_init(|| connect).await?) }).await
+    }
+
+    fn client(&self) -> Result<Docker, Error> {
+        let version = API_DEFAULT_VERSION;
+        match (self.scheme, self.tls.as_deref()) {
+            (Scheme::Unix, _) => Docker::connect_with_unix(&self.host, PATIENCE, version),
+            (Scheme::Tcp, Some(TlsOptions { ca, cert, key })) => {
+                Docker::connect_with_ssl(&self.host, key, cert, ca, PATIENCE, version)
+            }
+            (Scheme::Tcp, None) => Docker::connect_with_http(&self.host, PATIENCE, version),
+            (Scheme::Ssh, _) => ssh::connect(&self.host, PATIENCE, version),
+        }
     }
 
     /// The platform of its own, `linux/amd64`.
@@ -134,24 +162,22 @@ pub(crate) async fn soon<T>(call: impl Future<Output = Result<T, Failed>>) -> Re
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub(crate) enum Scheme {
     Unix,
     Tcp,
+    Ssh,
 }
 
 impl Scheme {
-    fn of(host: &str) -> Option<Self> {
+    /// `None` for what is no address of a daemon.
+    pub(crate) fn of(host: &str) -> Option<Self> {
         match host.split_once("://")? {
             ("unix", path) if path.starts_with('/') => Some(Self::Unix),
             ("tcp" | "http", address) if !address.is_empty() => Some(Self::Tcp),
+            ("ssh", address) if !address.is_empty() => Some(Self::Ssh),
             _ => None,
         }
     }
-}
-
-/// Whether an account can name it.
-pub(crate) fn is_address(host: &str) -> bool {
-    Scheme::of(host).is_some()
 }
 
 #[cfg(test)]
@@ -160,11 +186,10 @@ mod tests {
 
     #[test]
     fn only_known_addresses_are_taken() {
-        for fine in ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:2375", "http://127.0.0.1:2375"] {
+        for fine in ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:2375", "ssh://ci@host"] {
             assert_eq!(Daemon::at(fine).expect(fine).host(), fine);
         }
-        for wrong in ["", "docker.sock", "unix://", "unix://docker.sock", "tcp://", "ssh://host", "npipe://x"]
-        {
+        for wrong in ["", "docker.sock", "unix://", "unix://docker.sock", "tcp://", "ssh://", "npipe://x"] {
             let error = Daemon::at(wrong).expect_err(wrong);
             assert_eq!(error.class, FailureClass::Master, "{wrong}");
         }

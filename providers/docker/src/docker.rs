@@ -1,13 +1,14 @@
 //! The contract, kept by containers.
 
 use crate::agent_volume::AgentVolumes;
+use crate::collect::Marks;
 use crate::console;
 use crate::container::Plan;
 use crate::daemon::Daemon;
 use crate::events::Events;
 use crate::failure::{Doing, Failed};
 use crate::images::Images;
-use crate::labels::Owner;
+use crate::labels::{Owner, is_accompanied};
 use crate::launch::Launch;
 use crate::links::Links;
 use crate::mounts;
@@ -15,14 +16,19 @@ use crate::observe;
 use crate::options::{AccountOptions, PoolOptions};
 use crate::reference::Reference;
 use crate::removal;
+use crate::services::{self, Service, Waits};
+use crate::shelves::DockerShelves;
+use crate::streams::DockerStreams;
 use crate::turns::Turns;
 use async_trait::async_trait;
+use bollard::models::ImageInspect;
 use futures::StreamExt;
 use rouse_contract::kind::read_options;
 use rouse_contract::{
-    Capabilities, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState,
-    Provider, ProviderError, ResolveRequest, Resolved, Tag,
+    Capabilities, Collected, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed,
+    ObservedState, Provider, ProviderError, ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
 };
+use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
 use std::collections::HashSet;
@@ -42,6 +48,9 @@ pub struct DockerProvider {
     images: Images,
     turns: Turns,
     events: Events,
+    shelves: DockerShelves,
+    streams: DockerStreams,
+    waits: Waits,
 }
 
 impl DockerProvider {
@@ -55,18 +64,21 @@ impl DockerProvider {
         installation: Installation,
     ) -> Result<Self, ProviderError> {
         let daemon = match &options.host {
-            Some(host) => Daemon::at(host)?,
+            Some(host) => Daemon::at(host)?.with_tls(options.tls.clone()),
             None => Daemon::from_environment()?,
         };
         let owner = Owner::new(&installation, account);
         Ok(Self {
+            shelves: DockerShelves::new(daemon.clone(), owner.clone()),
+            streams: DockerStreams { daemon: daemon.clone() },
             daemon,
             links: Links::new(&installation, account),
             agents: AgentVolumes::new(&installation, owner.clone()),
+            images: Images::new(options.images.as_ref().map(|images| Marks::new(&owner, images.keep.0))),
             owner,
-            images: Images::default(),
             turns: Turns::default(),
             events: Events::default(),
+            waits: Waits::default(),
         })
     }
 
@@ -83,26 +95,51 @@ impl DockerProvider {
                 "a container needs an image, and none was resolved".into(),
             ));
         };
-        let prepare = async {
-            let found = self.daemon.api().await?.inspect_image(&image.id).await?;
-            let architecture = found.architecture.as_deref().filter(|a| !a.is_empty()).unwrap_or("amd64");
-            let agent = self.agents.ready(&self.daemon, architecture).await?;
-            Ok::<_, Failed>((found, agent))
-        };
-        match prepare.await {
-            Ok((found, agent)) => Ok(Plan::new(spec, options, &found, agent)),
+        let found = self.have(&image.id, &options, spec).await?;
+        let mut services = Vec::new();
+        for (name, service) in &options.services {
+            let Some(image) = spec.beside.get(name) else {
+                let reason = format!("no image was resolved for service `{name}`");
+                return Err(invalid(FailureClass::Master, reason));
+            };
+            self.have(&image.id, &options, spec).await.map_err(|outcome| of_service(name, outcome))?;
+            services.push(Service { name: name.clone(), options: service.clone(), image: image.id.clone() });
+        }
+        let architecture = found.architecture.as_deref().filter(|a| !a.is_empty()).unwrap_or("amd64");
+        match self.agents.ready(&self.daemon, architecture).await {
+            Ok(agent) => Ok(Plan::new(spec, options, &found, agent, services)),
             Err(failed) if failed.is_absent() => Err(invalid(FailureClass::Image, failed.message())),
             Err(Failed::Said { class, message }) => Err(invalid(class, message)),
             Err(failed) => Err(LaunchOutcome::Unknown { reason: failed.message() }),
         }
     }
 
+    /// An image of a launch, pulled where it is not here.
+    async fn have(
+        &self,
+        id: &str,
+        options: &PoolOptions,
+        spec: &LaunchSpec,
+    ) -> Result<ImageInspect, LaunchOutcome> {
+        self.images.here(&self.daemon, id, options, &spec.secrets).await.map_err(|error| {
+            let (class, reason) = (error.class, error.to_string());
+            match error.retry_after {
+                Some(retry_after) if class == FailureClass::Image => {
+                    LaunchOutcome::NoImage { image: id.to_owned(), reason, retry_after }
+                }
+                _ if class.is_transient() => LaunchOutcome::Unknown { reason },
+                _ => LaunchOutcome::Invalid { class, reason: error.message },
+            }
+        })
+    }
+
     async fn launch_one(&self, plan: &Plan, item: &LaunchItem) -> LaunchOutcome {
         let key = item.tag.key();
         let turn = self.turns.of(&key);
         let _turn = turn.lock().await;
-        let link = self.links.of(&key);
-        Launch { daemon: &self.daemon, owner: &self.owner, plan, item, link: &link }.run().await
+        let link = self.daemon.is_here().then(|| self.links.of(&key));
+        let (daemon, owner, waits) = (&self.daemon, &self.owner, &self.waits);
+        Launch { daemon, owner, plan, item, link: link.as_deref(), waits }.run().await
     }
 
     /// What is there; `None` where the reference means nothing of ours.
@@ -125,8 +162,15 @@ impl DockerProvider {
         // Folders first: one that is made meanwhile is not there yet, and one whose container goes meanwhile is left over.
         let folders = self.links.all().map_err(here)?;
         let current = self.agents.current().await.map_err(here)?;
+        // What stands beside workers first, too.
+        let beside = services::all(&self.daemon, &self.owner).await?;
         let (mut all, used) = observe::containers(&self.daemon, &self.owner).await?;
         let keys: HashSet<String> = all.iter().filter_map(|seen| seen.tag.as_ref()).map(Tag::key).collect();
+        all.extend(beside.into_iter().filter(|(key, _)| !keys.contains(key)).map(|(key, tag)| Observed {
+            at: Reference::Beside { key }.to_ref(),
+            tag: Some(tag),
+            state: ObservedState::Resource { kind: "services".into(), keep: false },
+        }));
         all.extend(observe::volumes(&self.daemon, &self.owner, &used, &current).await?);
         all.extend(observe::images(&self.daemon, &self.owner).await?);
         let left = folders.into_iter().filter(|(key, _)| !keys.contains(key) && self.links.is_there(key));
@@ -141,9 +185,15 @@ impl DockerProvider {
     async fn remove(&self, reference: &Reference) -> Result<(), Failed> {
         match reference {
             Reference::Worker { key, container } => {
+                let found = observe::container(&self.daemon, container).await?;
+                let alone = found.is_some_and(|found| !is_accompanied(&observe::labels(&found)));
                 removal::container(&self.daemon, &self.owner, container).await?;
+                if !alone {
+                    services::remove(&self.daemon, &self.owner, key).await?;
+                }
                 self.links.remove(key).map_err(here)
             }
+            Reference::Beside { key } => services::remove(&self.daemon, &self.owner, key).await,
             Reference::Link { key } => self.links.remove(key).map_err(here),
             Reference::Container(id) => removal::container(&self.daemon, &self.owner, id).await,
             Reference::Volume(name) => {
@@ -158,7 +208,8 @@ impl DockerProvider {
 #[async_trait]
 impl Provider for DockerProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: true, host_bound: true, console: true, shares_host_network: true }
+        let here = self.daemon.is_here();
+        Capabilities { images: true, host_bound: here, console: true, shares_host_network: here }
     }
 
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError> {
@@ -174,6 +225,9 @@ impl Provider for DockerProvider {
     }
 
     async fn link_dir(&self, tag: &Tag) -> Result<Option<PathBuf>, ProviderError> {
+        if !self.daemon.is_here() {
+            return Ok(None);
+        }
         let made = self.links.make(tag).map_err(here);
         made.map(Some).doing(|| format!("make the link folder of {}", tag.name))
     }
@@ -224,6 +278,46 @@ impl Provider for DockerProvider {
             Err(failed) if failed.is_absent() => Ok(None),
             answer => answer.doing(|| format!("read the console of {}", at.0)),
         }
+    }
+
+    fn collects(&self) -> bool {
+        self.images.are_collected()
+    }
+
+    async fn collect(&self, wanted: &HashSet<String>) -> Result<Vec<Collected>, ProviderError> {
+        let collected = self.images.collect(&self.daemon, wanted).await;
+        collected.doing(|| format!("collect images of {}", self.daemon.host()))
+    }
+
+    async fn service_logs(
+        &self,
+        at: &ProviderRef,
+        since: Option<Timestamp>,
+        max_bytes: usize,
+    ) -> Result<Vec<ServiceLog>, ProviderError> {
+        let Some(Reference::Worker { key, .. }) = Reference::parse(at) else { return Ok(Vec::new()) };
+        let read = services::logs(&self.daemon, &self.owner, &key, since, max_bytes);
+        read.await.doing(|| format!("read the services' logs of {}", at.0))
+    }
+
+    fn shelves(&self) -> Option<&dyn Shelves> {
+        Some(&self.shelves)
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        Some(&self.streams)
+    }
+}
+
+/// Says whose image it is that cannot be had.
+fn of_service(name: &str, outcome: LaunchOutcome) -> LaunchOutcome {
+    let of = |reason: String| format!("service `{name}`: {reason}");
+    match outcome {
+        LaunchOutcome::NoImage { image, reason, retry_after } => {
+            LaunchOutcome::NoImage { image, reason: of(reason), retry_after }
+        }
+        LaunchOutcome::Invalid { class, reason } => LaunchOutcome::Invalid { class, reason: of(reason) },
+        other => other,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's events, as hints.
 
 use crate::daemon::Daemon;
-use crate::labels::{Labels, Owner};
+use crate::labels::{Labels, Owner, is_beside};
 use crate::reference::Reference;
 use bollard::errors::Error;
 use bollard::models::EventMessage;
@@ -55,7 +55,10 @@ impl Events {
             match stream.next().await {
                 Some(Ok(event)) => {
                     state.last = event.time_nano.and_then(since_1970).or(state.last);
-                    return hint(owner, event);
+                    // A service that ends is its builds' affair.
+                    if let Some(hint) = hint(owner, event) {
+                        return hint;
+                    }
                 }
                 Some(Err(error)) => {
                     tracing::debug!(host = daemon.host(), %error, "the daemon's events broke off");
@@ -87,13 +90,16 @@ fn options(owner: &Owner, since: Duration) -> EventsOptions {
     EventsOptions { since, until: None, filters: Some(filters) }
 }
 
-fn hint(owner: &Owner, event: EventMessage) -> Hint {
+fn hint(owner: &Owner, event: EventMessage) -> Option<Hint> {
     let actor = event.actor.unwrap_or_default();
     let labels: Labels = actor.attributes.unwrap_or_default();
-    match (owner.tag(&labels), actor.id) {
+    if is_beside(&labels) {
+        return None;
+    }
+    Some(match (owner.tag(&labels), actor.id) {
         (Some(tag), Some(container)) => {
             Hint::Instance(Reference::Worker { key: tag.key(), container }.to_ref())
         }
         _ => Hint::Everything,
-    }
+    })
 }

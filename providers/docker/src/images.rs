@@ -1,18 +1,29 @@
 //! What an image means now: asks the daemon, pulls where the pool says so. One pull of an image at a time, which all wait for.
 
+use crate::collect::Marks;
 use crate::daemon::{self, Daemon};
 use crate::failure::{Doing, Failed};
+use crate::helper::Helpers;
 use crate::options::{PoolOptions, Pull};
+use crate::refusal::Refusal;
+use crate::registry::{self, Account};
+use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptions;
 use futures::TryStreamExt;
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
-use rouse_contract::{ProviderError, ResolveRequest, Resolved};
+use rouse_contract::{Collected, Keyring, ProviderError, ResolveRequest, Resolved};
 use rouse_model::failure::FailureClass;
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-/// What the daemon answers for one name: the image's id, or why there is none.
+/// How long a registry may take to say what an image is.
+const UNTIL_AN_ANSWER: Duration = Duration::from_secs(45);
+/// How long nothing may come of it then. A large layer is written to the disk without a word.
+const WITHOUT_A_WORD: Duration = Duration::from_secs(300);
+
+/// What the daemon answers for one name: what the image is known by on every daemon, or why there is none.
 type Answer = Result<String, Missing>;
 
 /// Why a name has no image.
@@ -29,15 +40,47 @@ struct Ask {
     image: String,
     platform: Option<String>,
     pull: Pull,
+    /// Who asks its registry.
+    account: Option<Account>,
+}
+
+impl Ask {
+    fn new(image: &str, options: &PoolOptions, pull: Pull, secrets: &Keyring) -> Self {
+        let account = registry::account(options, image, secrets);
+        Self { image: image.to_owned(), platform: options.platform.clone(), pull, account }
+    }
 }
 
 /// Questions under way.
 #[derive(Debug, Default)]
 pub(crate) struct Images {
+    helpers: Arc<Helpers>,
+    /// Where what we pull is collected.
+    marks: Option<Marks>,
     asked: Mutex<HashMap<Ask, WeakShared<BoxFuture<'static, Answer>>>>,
 }
 
 impl Images {
+    pub(crate) fn new(marks: Option<Marks>) -> Self {
+        Self { marks, ..Self::default() }
+    }
+
+    pub(crate) fn are_collected(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// Ends those that are more than the host is to keep.
+    pub(crate) async fn collect(
+        &self,
+        daemon: &Daemon,
+        wanted: &HashSet<String>,
+    ) -> Result<Vec<Collected>, Failed> {
+        match &self.marks {
+            Some(marks) => marks.collect(daemon, wanted).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     pub(crate) async fn resolve(
         &self,
         daemon: &Daemon,
@@ -46,7 +89,7 @@ impl Images {
     ) -> Result<Resolved, ProviderError> {
         let mut tried = Vec::new();
         for image in &request.images {
-            let ask = Ask { image: image.clone(), platform: options.platform.clone(), pull: options.pull };
+            let ask = Ask::new(image, options, options.pull, &request.secrets);
             match self.ask(daemon, ask).await {
                 Ok(id) => return Ok(Resolved { image: image.clone(), id }),
                 Err(Missing::Absent(words)) => tried.push((image.as_str(), words)),
@@ -66,6 +109,35 @@ impl Images {
         ))
     }
 
+    /// An image that was resolved, on this daemon or another one; pulled where it is not here.
+    pub(crate) async fn here(
+        &self,
+        daemon: &Daemon,
+        id: &str,
+        options: &PoolOptions,
+        secrets: &Keyring,
+    ) -> Result<ImageInspect, ProviderError> {
+        let doing = || format!("find image {id}");
+        let absent = |words: String| ProviderError::new(FailureClass::Image, doing(), words);
+        if let Some(found) = have(daemon, id).await.doing(doing)? {
+            if let Some(marks) = &self.marks {
+                marks.used(daemon, &found, None).await.doing(doing)?;
+            }
+            return Ok(found);
+        }
+        if options.pull == Pull::Never || !id.contains('@') {
+            return Err(absent(format!("{} does not have it, and it is not to be pulled", daemon.host())));
+        }
+        let ask = Ask::new(id, options, Pull::Missing, secrets);
+        match self.ask(daemon, ask).await {
+            Ok(_) => {}
+            Err(Missing::Absent(words)) => return Err(absent(words)),
+            Err(Missing::Failed(error)) => return Err(error),
+        }
+        let found = have(daemon, id).await.doing(doing)?;
+        found.ok_or_else(|| absent("it was pulled, and is gone again".into()))
+    }
+
     async fn ask(&self, daemon: &Daemon, ask: Ask) -> Answer {
         let shared = {
             let mut asked = self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -73,10 +145,15 @@ impl Images {
             let under_way =
                 asked.get(&ask).and_then(WeakShared::upgrade).filter(|shared| shared.peek().is_none());
             under_way.unwrap_or_else(|| {
-                let (daemon, asked_for) = (daemon.clone(), ask.clone());
+                let (daemon, helpers, asked_for) = (daemon.clone(), Arc::clone(&self.helpers), ask.clone());
+                let marks = self.marks.clone();
                 let shared: Shared<BoxFuture<'static, Answer>> =
-                    async move { answer(&daemon, &asked_for).await }.boxed().shared();
+                    async move { answer(&daemon, &helpers, marks.as_ref(), &asked_for).await }
+                        .boxed()
+                        .shared();
                 asked.extend(shared.downgrade().map(|weak| (ask, weak)));
+                // To its end also where nobody waits any more: a launch has less time than a pull may take, and is tried again.
+                tokio::spawn(shared.clone());
                 shared
             })
         };
@@ -84,7 +161,7 @@ impl Images {
     }
 }
 
-async fn answer(daemon: &Daemon, ask: &Ask) -> Answer {
+async fn answer(daemon: &Daemon, helpers: &Helpers, marks: Option<&Marks>, ask: &Ask) -> Answer {
     let image = &ask.image;
     let doing = || format!("find image {image}");
     let fail = |failed: Failed| Missing::Failed(Err::<(), _>(failed).doing(doing).expect_err("it is one"));
@@ -94,32 +171,44 @@ async fn answer(daemon: &Daemon, ask: &Ask) -> Answer {
     };
     let here = have(daemon, image).await.map_err(fail)?;
     let fits = here.as_ref().is_some_and(|found| fits(found, &wanted));
+    let before = match marks {
+        Some(marks) if ask.pull != Pull::Never => Some(marks.before(daemon).await.map_err(fail)?),
+        _ => None,
+    };
     let pulled = match ask.pull {
         Pull::Never => Ok(()),
         Pull::Missing if fits => Ok(()),
-        Pull::Missing | Pull::Always | Pull::Newer => pull(daemon, ask).await,
+        Pull::Missing | Pull::Always | Pull::Newer => pull(daemon, helpers, ask).await,
     };
-    let words = match pulled {
-        Ok(()) => None,
-        Err(_) if ask.pull == Pull::Newer && fits => None,
-        Err(failed) if failed.is_away() => return Err(fail(failed)),
-        Err(failed) => match class_of(&failed) {
-            FailureClass::Image => Some(failed.message()),
-            class => {
-                let error = ProviderError::new(class, format!("pull image {image}"), failed.message());
-                return Err(Missing::Failed(error.caused_by(failed)));
-            }
-        },
-    };
-    if let Some(words) = words {
-        return Err(Missing::Absent(words));
+    match pulled {
+        Ok(()) => {}
+        Err(_) if ask.pull == Pull::Newer && fits => {}
+        Err(PullError::Login(error)) => return Err(Missing::Failed(error)),
+        Err(PullError::Daemon(failed)) if failed.is_away() => return Err(fail(failed)),
+        Err(PullError::Daemon(failed)) => {
+            let of = |class, words: String| ProviderError::new(class, format!("pull image {image}"), words);
+            let error = match Refusal::of(&failed) {
+                Refusal::Absent => return Err(Missing::Absent(failed.message())),
+                Refusal::Login => {
+                    of(FailureClass::Image, registry::refusal(image, ask.account.as_ref(), &failed))
+                }
+                Refusal::Later(wait) => of(FailureClass::Image, failed.message()).retry_after(wait),
+                Refusal::Host => of(FailureClass::Offering, failed.message()),
+            };
+            return Err(Missing::Failed(error));
+        }
     }
     match have(daemon, image).await.map_err(fail)? {
         None => Err(Missing::Absent("the daemon does not have it, and it is not to be pulled".into())),
         Some(found) if !self::fits(&found, &wanted) => {
             Err(Missing::Absent(format!("it is for {}, not for {wanted}", platform_of(&found))))
         }
-        Some(found) => found.id.ok_or_else(|| Missing::Absent("the daemon gives it no id".into())),
+        Some(found) => {
+            if let Some(marks) = marks {
+                marks.used(daemon, &found, before.as_ref()).await.map_err(fail)?;
+            }
+            known_as(&found, image).ok_or_else(|| Missing::Absent("the daemon gives it no id".into()))
+        }
     }
 }
 
@@ -133,45 +222,87 @@ async fn have(daemon: &Daemon, image: &str) -> Result<Option<ImageInspect>, Fail
     }
 }
 
-async fn pull(daemon: &Daemon, ask: &Ask) -> Result<(), Failed> {
+/// Why an image was not pulled.
+enum PullError {
+    /// The pool's login could not be had.
+    Login(ProviderError),
+    Daemon(Failed),
+}
+
+/// A helper's login may have ended since it was given: then the helper is asked once more.
+async fn pull(daemon: &Daemon, helpers: &Helpers, ask: &Ask) -> Result<(), PullError> {
+    let mut fresh = false;
+    loop {
+        let login = match &ask.account {
+            Some(account) => Some(account.login(helpers, fresh).await.map_err(PullError::Login)?),
+            None => None,
+        };
+        let credentials = login.map(|login| login.credentials(registry::registry_of(&ask.image)));
+        match pull_as(daemon, ask, credentials).await {
+            Ok(()) => return Ok(()),
+            Err(failed)
+                if !fresh
+                    && ask.account.as_ref().is_some_and(Account::has_helper)
+                    && Refusal::of(&failed) == Refusal::Login =>
+            {
+                fresh = true;
+            }
+            Err(failed) => return Err(PullError::Daemon(failed)),
+        }
+    }
+}
+
+async fn pull_as(daemon: &Daemon, ask: &Ask, credentials: Option<DockerCredentials>) -> Result<(), Failed> {
     let options = CreateImageOptions {
         from_image: Some(with_tag(&ask.image)),
         platform: ask.platform.clone().unwrap_or_default(),
         ..Default::default()
     };
-    daemon.api().await?.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await?;
-    Ok(())
+    let api = daemon.api().await?;
+    let mut said = std::pin::pin!(api.create_image(Some(options), None, credentials));
+    let mut patience = UNTIL_AN_ANSWER;
+    loop {
+        match tokio::time::timeout(patience, said.try_next()).await {
+            Ok(Ok(Some(_))) => patience = WITHOUT_A_WORD,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                let (registry, waited) = (registry::registry_of(&ask.image), patience.as_secs());
+                let message = format!("registry {registry} has sent nothing for {waited} s");
+                return Err(Failed::said(FailureClass::Image, message));
+            }
+        }
+    }
+}
+
+/// By the registry's digest, with which any other daemon can pull the same; by its id where no registry has it.
+fn known_as(found: &ImageInspect, image: &str) -> Option<String> {
+    let digests = found.repo_digests.iter().flatten();
+    let asked = familiar(repository(image));
+    let mut of_registry =
+        digests.filter(|digest| digest.split_once('@').is_some_and(|(name, _)| familiar(name) == asked));
+    of_registry.next().cloned().or_else(|| found.id.clone())
+}
+
+/// A name without its tag and digest.
+fn repository(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or(image);
+    match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    }
+}
+
+/// As the daemon shows names of the usual registry.
+fn familiar(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// Without a tag the daemon would pull all of them.
 fn with_tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
-}
-
-/// The daemon answers with one status for many things; what decides is whether the registry gave a definite answer.
-fn class_of(failed: &Failed) -> FailureClass {
-    if matches!(failed.status(), Some(400 | 404)) {
-        return FailureClass::Image;
-    }
-    let words = failed.message().to_ascii_lowercase();
-    let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
-    if says(&["toomanyrequests", "too many requests"]) {
-        FailureClass::Throttle
-    } else if says(&[
-        "not found",
-        "manifest unknown",
-        "no matching manifest",
-        "does not exist",
-        "no such host",
-        "invalid reference",
-    ]) {
-        FailureClass::Image
-    } else if says(&["unauthorized", "denied", "authentication required", "no basic auth credentials"]) {
-        FailureClass::Auth
-    } else {
-        FailureClass::Offering
-    }
 }
 
 /// Where the image names no variant any will do.
@@ -205,6 +336,29 @@ mod tests {
             ("app@sha256:12", "app@sha256:12"),
         ] {
             assert_eq!(with_tag(image), pulled);
+        }
+    }
+
+    #[test]
+    fn what_a_registry_has_is_known_by_its_digest_there() {
+        let found = ImageInspect {
+            id: Some("sha256:1d".into()),
+            repo_digests: Some(vec![
+                "other/app@sha256:aa".into(),
+                "r:5000/app@sha256:bb".into(),
+                "debian@sha256:cc".into(),
+            ]),
+            ..Default::default()
+        };
+        for (image, known) in [
+            ("r:5000/app:main", "r:5000/app@sha256:bb"),
+            ("r:5000/app", "r:5000/app@sha256:bb"),
+            ("docker.io/library/debian:12", "debian@sha256:cc"),
+            ("debian@sha256:cc", "debian@sha256:cc"),
+            ("made-here:1", "sha256:1d"),
+            ("sha256:1d", "sha256:1d"),
+        ] {
+            assert_eq!(known_as(&found, image).as_deref(), Some(known), "{image}");
         }
     }
 

@@ -1,15 +1,18 @@
 //! What Docker tells the configuration.
 
 use crate::container::INSIDE;
-use crate::daemon;
+use crate::daemon::Scheme;
 use crate::docker::DockerProvider;
 use crate::mounts;
-use crate::options::{self, AccountOptions, PoolOptions};
+use crate::options::{self, AccountOptions, LoginOptions, PoolOptions, TlsOptions};
+use crate::{helper, registry, services};
 use rouse_contract::kind::{is_template, read_options};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
+use rouse_model::placement::Room;
 use schemars::Schema;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The kind `docker`.
@@ -34,14 +37,7 @@ impl ProviderKind for DockerKind {
             Ok(options) => options,
             Err(fault) => return vec![fault],
         };
-        match options.host {
-            Some(host) if !daemon::is_address(&host) => vec![OptionFault {
-                path: vec!["host".into()],
-                message: format!("`{host}` is not the address of a daemon"),
-                help: Some("write `unix:///PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`".into()),
-            }],
-            _ => Vec::new(),
-        }
+        account_faults(&options)
     }
 
     fn check_pool(&self, options: &Value) -> Vec<OptionFault> {
@@ -53,9 +49,11 @@ impl ProviderKind for DockerKind {
 
     fn leaf(&self, path: &[&str]) -> Leaf {
         match path {
-            ["image"] | ["image", _] => Leaf::Image,
+            ["image"] | ["image", _] | ["services", _, "image"] => Leaf::Image,
             ["mounts", _, "source"] => Leaf::Allowed,
+            ["registry", _, "password"] => Leaf::Secret,
             ["user" | "platform"] | ["env" | "labels" | "entrypoint" | "command", _] => Leaf::Text,
+            ["services", _, "env" | "command", _] => Leaf::Text,
             _ => Leaf::Literal,
         }
     }
@@ -64,8 +62,34 @@ impl ProviderKind for DockerKind {
         read_options::<PoolOptions>(options).map(|options| options.image.list()).unwrap_or_default()
     }
 
+    fn images_beside(&self, options: &Value) -> BTreeMap<String, String> {
+        let services =
+            read_options::<PoolOptions>(options).map(|options| options.services).unwrap_or_default();
+        services.into_iter().map(|(name, service)| (name, service.image)).collect()
+    }
+
     fn resolve_keys(&self) -> &'static [&'static str] {
-        &["platform", "pull"]
+        &["platform", "pull", "registry"]
+    }
+
+    fn capacity(&self, account: &Value) -> Room {
+        let options: AccountOptions = read_options(account).unwrap_or_default();
+        Room {
+            workers: options.workers.map(u64::from),
+            memory: options.memory.map(|bytes| bytes.0),
+            millicpus: options.cpus.map(millis),
+        }
+    }
+
+    fn takes(&self, pool: &Value) -> Room {
+        let options: PoolOptions = read_options(pool).unwrap_or_default();
+        let beside = || options.services.values();
+        let memory = beside().map(|service| service.memory).chain([options.memory]).flatten();
+        let cpus = beside().map(|service| service.cpus).chain([options.cpus]).flatten();
+        // None where nobody says anything.
+        let memory = memory.map(|bytes| bytes.0).reduce(u64::saturating_add);
+        let millicpus = cpus.map(millis).reduce(u64::saturating_add);
+        Room { memory, millicpus, ..Room::ONE }
     }
 
     fn default_account(&self) -> Value {
@@ -93,6 +117,34 @@ fn fault(path: &[&str], message: impl Into<String>, help: Option<&str>) -> Optio
     }
 }
 
+/// Of processors. Saturates, and nobody has so many.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn millis(cpus: f64) -> u64 {
+    (cpus * 1000.0).round() as u64
+}
+
+fn account_faults(options: &AccountOptions) -> Vec<OptionFault> {
+    let mut faults = Vec::new();
+    let scheme = options.host.as_deref().map(Scheme::of);
+    if let (Some(host), Some(None)) = (&options.host, scheme) {
+        let help = "write `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`";
+        faults.push(fault(&["host"], format!("`{host}` is not the address of a daemon"), Some(help)));
+    }
+    if options.tls.is_some() && scheme != Some(Some(Scheme::Tcp)) {
+        let help = Some("write `host: tcp://HOST:2376` beside it, or leave `tls` out");
+        faults.push(fault(&["tls"], "only a daemon at `tcp://` is spoken to by TLS", help));
+    }
+    for (key, file) in options.tls.iter().flat_map(TlsOptions::files) {
+        if !file.is_absolute() {
+            faults.push(fault(&["tls", key], "the path of a file of the master is absolute", None));
+        }
+    }
+    if options.cpus.is_some_and(|cpus| !cpus.is_finite() || cpus <= 0.0) {
+        faults.push(fault(&["cpus"], "an amount of processors is more than 0", None));
+    }
+    faults
+}
+
 fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
     let mut faults = Vec::new();
     let images = options.image.list();
@@ -118,10 +170,18 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
             faults.push(fault(&["mounts", &index, "target"], message, None));
         }
     }
-    if options.network.as_deref().is_some_and(|name| name.is_empty() || is_template(name)) {
-        let message = "the network decides what builds can reach, so it is written out, without a template";
-        faults.push(fault(&["network"], message, None));
+    for (key, network) in [("network", &options.network), ("untrusted_network", &options.untrusted_network)] {
+        if network.as_deref().is_some_and(|name| name.is_empty() || is_template(name)) {
+            let message =
+                "the network decides what builds can reach, so it is written out, without a template";
+            faults.push(fault(&[key], message, None));
+        }
     }
+    faults.extend(services::faults(options).into_iter().map(|(name, key, message)| {
+        let path: Vec<&str> = ["services", &name].into_iter().chain(key).collect();
+        fault(&path, message, None)
+    }));
+    faults.extend(options.registry.iter().filter_map(|(name, login)| login_fault(name, login)));
     if options.cpus.is_some_and(|cpus| !cpus.is_finite() || cpus <= 0.0) {
         faults.push(fault(&["cpus"], "an amount of processors is more than 0", None));
     }
@@ -130,6 +190,34 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
         faults.push(fault(&["platform"], "this is not a platform", help));
     }
     faults
+}
+
+fn login_fault(registry: &str, login: &LoginOptions) -> Option<OptionFault> {
+    let at = |key: Option<&str>, message: &str, help| {
+        let path: Vec<&str> = ["registry", registry].into_iter().chain(key).collect();
+        Some(fault(&path, message, help))
+    };
+    if registry.is_empty()
+        || registry.contains(['/', '@', '{', '}'])
+        || registry.contains(char::is_whitespace)
+    {
+        return at(
+            None,
+            "a registry is named as images begin",
+            Some("for example `registry.example.com` or `10.0.0.5:5000`"),
+        );
+    }
+    match (registry::Way::of(login), login.helper.as_deref()) {
+        (None, _) => {
+            let help = "write `{user: NAME, password: secret:NAME}` or `{helper: NAME}`";
+            at(None, "a login is a user with a password, or a helper", Some(help))
+        }
+        (Some(_), Some(helper)) if !helper::is_fine(helper) => {
+            let help = "write `ecr-login` for the program `docker-credential-ecr-login`, or an absolute path";
+            at(Some("helper"), "this is not the name of a credential helper", Some(help))
+        }
+        _ => None,
+    }
 }
 
 fn target_fault(target: &str) -> Option<&'static str> {
@@ -160,16 +248,28 @@ mod tests {
     fn faults_name_their_place() {
         let kind = DockerKind;
         assert_eq!(kind.check_account(&Value::Null), vec![]);
-        assert_eq!(paths(&kind.check_account(&json!({"host": "ssh://x"}))), ["host"]);
+        let tls = json!({"ca": "/ca.pem", "cert": "/cert.pem", "key": "/key.pem"});
+        for fine in [json!({"host": "ssh://ci@b1"}), json!({"host": "tcp://b1:2376", "tls": tls})] {
+            assert_eq!(kind.check_account(&fine), vec![], "{fine}");
+        }
+        assert_eq!(paths(&kind.check_account(&json!({"host": "b1:2376", "cpus": 0}))), ["host", "cpus"]);
+        assert_eq!(paths(&kind.check_account(&json!({"host": "ssh://b1", "tls": tls}))), ["tls"]);
+        assert_eq!(paths(&kind.check_account(&json!({"tls": tls}))), ["tls"]);
+        let relative =
+            json!({"host": "tcp://b1:2376", "tls": {"ca": "ca.pem", "cert": "/cert.pem", "key": "/key.pem"}});
+        assert_eq!(paths(&kind.check_account(&relative)), ["tls.ca"]);
         let fine = json!({
             "image": ["app:{{ branch | tag }}", "app:latest"], "user": "1000", "network": "none", "cpus": 0.5, "memory": "1 GiB",
+            "registry": {"r.example.com:5000": {"user": "ci", "password": "secret:r"}, "docker.io": {"helper": "pass"}},
             "mounts": [{"source": "/srv/cache", "target": "/cache", "readonly": true}], "platform": "linux/arm64/v8", "pull": "newer",
         });
         assert_eq!(kind.check_pool(&fine), vec![]);
         assert_eq!(kind.images(&fine), ["app:{{ branch | tag }}", "app:latest"]);
         let faulty = json!({
-            "image": [], "env": {"ROUSE_X": "1"}, "labels": {"rouse.token": "x"}, "network": "{{ net }}", "cpus": 0,
+            "image": [], "env": {"ROUSE_X": "1"}, "labels": {"rouse.token": "x"}, "network": "{{ net }}", "untrusted_network": "", "cpus": 0,
             "mounts": [{"source": "{{ p }}", "target": "/.rouse/bin"}, {"source": "/", "target": "here"}], "platform": "amd64",
+            "services": {"DB": {"image": "db:1", "ready": "{{ x }}"}},
+            "registry": {"a.org/x": {}, "b.org": {"user": "ci"}, "c.org": {"helper": "x/y"}, "d.org": {"user": "ci", "password": "secret:r", "helper": "x"}},
         });
         let expected = [
             "image",
@@ -179,6 +279,13 @@ mod tests {
             "mounts.0.target",
             "mounts.1.target",
             "network",
+            "untrusted_network",
+            "services.DB",
+            "services.DB.ready",
+            "registry.a.org/x",
+            "registry.b.org",
+            "registry.c.org.helper",
+            "registry.d.org",
             "cpus",
             "platform",
         ];
@@ -192,6 +299,7 @@ mod tests {
         assert_eq!(kind.leaf(&["image"]), Leaf::Image);
         assert_eq!(kind.leaf(&["image", "*"]), Leaf::Image);
         assert_eq!(kind.leaf(&["env", "*"]), Leaf::Text);
+        assert_eq!(kind.leaf(&["registry", "r.example.com", "password"]), Leaf::Secret);
         assert_eq!(kind.leaf(&["mounts", "*", "source"]), Leaf::Allowed);
         for literal in [
             &["mounts", "*", "allow", "*"][..],
@@ -199,9 +307,25 @@ mod tests {
             &["network"],
             &["memory"],
             &["pull"],
+            &["registry", "r.example.com", "helper"],
         ] {
             assert_eq!(kind.leaf(literal), Leaf::Literal, "{literal:?}");
         }
+    }
+
+    #[test]
+    fn services_count_with_their_worker() {
+        let pool = json!({"image": "a", "memory": "1 GiB", "services": {
+            "db": {"image": "db:1", "memory": "512 MiB", "cpus": 0.5}, "cache": {"image": "cache:1"},
+        }});
+        let room = DockerKind.takes(&pool);
+        assert_eq!((room.memory, room.millicpus), (Some(1536 << 20), Some(500)));
+        let images: Vec<_> = DockerKind.images_beside(&pool).into_iter().collect();
+        assert_eq!(images, [("cache".into(), "cache:1".into()), ("db".into(), "db:1".into())]);
+        assert_eq!(DockerKind.leaf(&["services", "*", "image"]), Leaf::Image);
+        assert_eq!(DockerKind.leaf(&["services", "*", "ready"]), Leaf::Literal);
+        let shared = json!({"image": "a", "network": "host", "services": {"db": {"image": "db:1"}}});
+        assert_eq!(paths(&DockerKind.check_pool(&shared)), ["services.db"]);
     }
 
     #[test]

@@ -17,6 +17,13 @@ const EXPIRES: &str = "rouse.expires";
 /// What something serves that belongs to no worker.
 const PART: &str = "rouse.part";
 
+/// On what stands beside a worker, its services and their network: the key of the worker's tag.
+const BESIDE: &str = "rouse.beside";
+/// Which service a container is.
+const SERVICE: &str = "rouse.service";
+/// On a worker's container: that something stands beside it.
+const ACCOMPANIED: &str = "rouse.accompanied";
+
 pub(crate) type Labels = HashMap<String, String>;
 
 /// Something that belongs to no worker.
@@ -26,6 +33,8 @@ pub(crate) enum Part {
     AgentVolume,
     /// The image and the container that fill it: gone after a moment.
     Installer,
+    /// A volume with files that workers read: stays.
+    Shelf,
 }
 
 impl Part {
@@ -33,6 +42,7 @@ impl Part {
         match self {
             Self::AgentVolume => "agent",
             Self::Installer => "installer",
+            Self::Shelf => "shelf",
         }
     }
 }
@@ -80,6 +90,27 @@ impl Owner {
         labels
     }
 
+    /// Of a service beside a worker, or with none of what all of them share.
+    pub(crate) fn beside(&self, tag: &Tag, expires: Timestamp, service: Option<&str>) -> Labels {
+        let mut labels = self.of_worker(tag, Some(expires));
+        labels.insert(BESIDE.to_owned(), tag.key());
+        labels.extend(service.map(|name| (SERVICE.to_owned(), name.to_owned())));
+        labels
+    }
+
+    /// What the daemon is asked for to find all that stands beside one worker.
+    pub(crate) fn filter_beside(&self, key: &str) -> HashMap<String, Vec<String>> {
+        let mut filter = self.filter();
+        filter.entry("label".to_owned()).or_default().push(format!("{BESIDE}={key}"));
+        filter
+    }
+
+    /// Beside which worker something of ours stands; `None` where it is no such thing.
+    pub(crate) fn tag_beside(&self, labels: &Labels) -> Option<Tag> {
+        labels.get(BESIDE)?;
+        self.whole_tag(labels)
+    }
+
     /// What the daemon is asked for to find only our own.
     pub(crate) fn filter(&self) -> HashMap<String, Vec<String>> {
         let wanted =
@@ -91,8 +122,15 @@ impl Owner {
         labels.get(INSTALLATION) == Some(&self.installation) && labels.get(ACCOUNT) == Some(&self.account)
     }
 
-    /// The worker's tag on something of ours; `None` where it belongs to no worker.
+    /// The worker's tag on something of ours; `None` where it belongs to no worker, or only stands beside one.
     pub(crate) fn tag(&self, labels: &Labels) -> Option<Tag> {
+        if is_beside(labels) {
+            return None;
+        }
+        self.whole_tag(labels)
+    }
+
+    fn whole_tag(&self, labels: &Labels) -> Option<Tag> {
         if !self.owns(labels) {
             return None;
         }
@@ -109,6 +147,24 @@ impl Owner {
 
 pub(crate) fn is_part(labels: &Labels, part: Part) -> bool {
     labels.get(PART).is_some_and(|found| found == part.as_str())
+}
+
+pub(crate) fn is_beside(labels: &Labels) -> bool {
+    labels.contains_key(BESIDE)
+}
+
+/// The service's name, on a service's container.
+pub(crate) fn service(labels: &Labels) -> Option<&String> {
+    labels.get(SERVICE)
+}
+
+/// Notes on a worker's container that something stands beside it.
+pub(crate) fn accompany(labels: &mut Labels) {
+    labels.insert(ACCOMPANIED.to_owned(), "yes".to_owned());
+}
+
+pub(crate) fn is_accompanied(labels: &Labels) -> bool {
+    labels.contains_key(ACCOMPANIED)
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use crate::console;
 use crate::container::{self, INSIDE, Plan};
 use crate::daemon::Daemon;
 use crate::failure::Failed;
-use crate::labels::Owner;
+use crate::labels::{Labels, Owner};
 use crate::observe::{self, Life};
 use crate::reference::Reference;
-use bollard::models::ContainerInspectResponse;
+use crate::services::{Beside, Waits};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions, UploadToContainerOptions};
 use rouse_contract::{LaunchItem, LaunchOutcome};
 use rouse_model::failure::FailureClass;
@@ -25,7 +26,9 @@ pub(crate) struct Launch<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) plan: &'a Plan,
     pub(crate) item: &'a LaunchItem,
-    pub(crate) link: &'a Path,
+    /// Where the daemon has the master's files. Else the join document goes along with the container.
+    pub(crate) link: Option<&'a Path>,
+    pub(crate) waits: &'a Waits,
 }
 
 impl Launch<'_> {
@@ -38,7 +41,11 @@ impl Launch<'_> {
     }
 
     async fn attempt(&self) -> Result<LaunchOutcome, Failed> {
-        let (id, life) = match self.create().await {
+        let network = match self.beside().run().await? {
+            Ok(network) => network,
+            Err(outcome) => return Ok(outcome),
+        };
+        let (id, life) = match self.create(network.as_deref()).await {
             Ok(made) => made,
             Err(failed) if matches!(failed.status(), Some(400 | 404)) => {
                 return Ok(LaunchOutcome::Invalid { class: FailureClass::Image, reason: failed.message() });
@@ -46,10 +53,20 @@ impl Launch<'_> {
             Err(failed) => return Err(failed),
         };
         match life {
-            Life::Created => self.start(&id).await,
+            Life::Created => {
+                if let Some(network) = &network {
+                    self.beside().join(network, &id).await?;
+                }
+                self.start(&id).await
+            }
             Life::Running => Ok(LaunchOutcome::Accepted { at: self.reference(&id) }),
             Life::Ended { detail, .. } => self.died(&id, detail).await,
         }
+    }
+
+    fn beside(&self) -> Beside<'_> {
+        let Self { daemon, owner, plan, item, waits, .. } = *self;
+        Beside { daemon, owner, plan, item, alone: plan.is_alone(item.needs_network), waits }
     }
 
     fn reference(&self, id: &str) -> rouse_model::worker::ProviderRef {
@@ -57,47 +74,16 @@ impl Launch<'_> {
     }
 
     /// Makes the container, or finds the one that has its name.
-    async fn create(&self) -> Result<(String, Life), Failed> {
+    async fn create(&self, network: Option<&str>) -> Result<(String, Life), Failed> {
         let name = container::name(self.owner, &self.item.tag);
-        let mut attempts = 0;
-        loop {
-            let options = CreateContainerOptions {
-                name: Some(name.clone()),
-                platform: self.plan.options.platform.clone().unwrap_or_default(),
-            };
-            let body = self.plan.body(self.owner, self.item, self.link);
-            let created = self.daemon.api().await?.create_container(Some(options), body).await;
-            match created.map_err(Failed::from) {
-                Ok(made) => return Ok((made.id, Life::Created)),
-                Err(failed) if !failed.is_conflict() => return Err(failed),
-                Err(failed) => {
-                    if let Some(found) = observe::container(self.daemon, &name).await? {
-                        return self.taken(found);
-                    }
-                    attempts += 1;
-                    if attempts == ATTEMPTS {
-                        return Err(failed);
-                    }
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn taken(&self, found: ContainerInspectResponse) -> Result<(String, Life), Failed> {
-        let tag = self.owner.tag(&observe::labels(&found));
-        if tag.as_ref() != Some(&self.item.tag) {
-            let message = "a container that is not this worker's has its name";
-            return Err(Failed::said(FailureClass::Offering, message));
-        }
-        let life = observe::life(&found);
-        let id = found.id.ok_or_else(|| Failed::said(FailureClass::Offering, "a container without an id"))?;
-        Ok((id, life))
+        let body = self.plan.body(self.owner, self.item, self.link, network);
+        let is_ours = |labels: &Labels| self.owner.tag(labels).as_ref() == Some(&self.item.tag);
+        make(self.daemon, &name, self.plan.options.platform.as_deref(), body, is_ours).await
     }
 
     async fn start(&self, id: &str) -> Result<LaunchOutcome, Failed> {
-        if self.plan.other_than_root() {
-            self.open_work_folder(id).await?;
+        if self.plan.other_than_root() || self.link.is_none() {
+            self.furnish(id).await?;
         }
         let started = self.daemon.api().await?.start_container(id, None).await.map_err(Failed::from);
         if let Err(failed) = started {
@@ -109,8 +95,9 @@ impl Launch<'_> {
         }
     }
 
-    async fn open_work_folder(&self, id: &str) -> Result<(), Failed> {
-        let tar = container::open_work_folder()
+    async fn furnish(&self, id: &str) -> Result<(), Failed> {
+        let join = self.link.is_none().then_some(self.item.join.as_slice());
+        let tar = container::furniture(join)
             .map_err(|error| Failed::said(FailureClass::Master, error.to_string()))?;
         let options = UploadToContainerOptions { path: INSIDE.into(), ..Default::default() };
         let body = bollard::body_full(tar.into());
@@ -136,8 +123,51 @@ impl Launch<'_> {
     }
 }
 
+/// Makes a container, or finds the one that has its name.
+pub(crate) async fn make(
+    daemon: &Daemon,
+    name: &str,
+    platform: Option<&str>,
+    body: ContainerCreateBody,
+    is_ours: impl Fn(&Labels) -> bool,
+) -> Result<(String, Life), Failed> {
+    let mut attempts = 0;
+    loop {
+        let platform = platform.unwrap_or_default().to_owned();
+        let options = CreateContainerOptions { name: Some(name.to_owned()), platform };
+        let created = daemon.api().await?.create_container(Some(options), body.clone()).await;
+        match created.map_err(Failed::from) {
+            Ok(made) => return Ok((made.id, Life::Created)),
+            Err(failed) if !failed.is_conflict() => return Err(failed),
+            Err(failed) => {
+                if let Some(found) = observe::container(daemon, name).await? {
+                    return taken(found, is_ours);
+                }
+                attempts += 1;
+                if attempts == ATTEMPTS {
+                    return Err(failed);
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn taken(
+    found: ContainerInspectResponse,
+    is_ours: impl Fn(&Labels) -> bool,
+) -> Result<(String, Life), Failed> {
+    if !is_ours(&observe::labels(&found)) {
+        let message = "a container that is not this worker's has its name";
+        return Err(Failed::said(FailureClass::Offering, message));
+    }
+    let life = observe::life(&found);
+    let id = found.id.ok_or_else(|| Failed::said(FailureClass::Offering, "a container without an id"))?;
+    Ok((id, life))
+}
+
 /// 400 is against the inputs, and so is a user that the image does not know, for which daemons differ in their status.
-fn is_final(failed: &Failed) -> bool {
+pub(crate) fn is_final(failed: &Failed) -> bool {
     failed.status() == Some(400)
         || (failed.status().is_some() && failed.message().contains("unable to find user"))
 }

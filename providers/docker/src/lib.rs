@@ -5,16 +5,18 @@
 //!
 //! In reading order: [`options`] is what the configuration may say, `kind` tells it to the configuration; `daemon` is the daemon itself and
 //! `failure` what it can answer; `labels` and `reference` say whose a thing is and how it is called; `links` are the folders on this host, `agent_volume` the
-//! agent's volume, `images` what an image means now; `container` is what a worker's container is made of, `launch` makes it, `observe` sees it, `removal` ends it,
+//! agent's volume, `images` what an image means now, `collect` which images end, `refusal` why it cannot be had, `registry` and `helper` who the pool is where it is pulled from; `container` is what a worker's container is made of, `launch` makes it, `observe` sees it, `removal` ends it,
 //! `console` reads what it printed, `events` tells of its end; `docker` is the contract over all that. State: the daemon's and the link folders alone.
 
 mod agent_volume;
+mod collect;
 mod console;
 mod container;
 mod daemon;
 mod docker;
 mod events;
 mod failure;
+mod helper;
 mod images;
 mod kind;
 mod labels;
@@ -24,7 +26,13 @@ mod mounts;
 mod observe;
 pub mod options;
 mod reference;
+mod refusal;
+mod registry;
 mod removal;
+mod services;
+mod shelves;
+mod ssh;
+mod streams;
 mod turns;
 
 pub use daemon::Daemon;

@@ -2,14 +2,17 @@
 
 use crate::daemon::Daemon;
 use crate::failure::Failed;
-use crate::labels::{Labels, Owner, Part, is_part};
+use crate::labels::{Labels, Owner, Part, is_beside, is_part};
 use crate::reference::Reference;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListVolumesOptions};
 use futures::{StreamExt, TryStreamExt};
 use rouse_contract::{Observed, ObservedState, Tag};
 use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 
+/// How long it may take to fill a volume.
+const FILLING: Duration = Duration::from_secs(3700);
 /// Calls at once.
 const AT_ONCE: usize = 8;
 
@@ -104,8 +107,18 @@ async fn observed(
 ) -> Result<Option<Observed>, Failed> {
     let Some(id) = summary.id else { return Ok(None) };
     let labels = summary.labels.unwrap_or_default();
+    if is_beside(&labels) {
+        return Ok(None);
+    }
     let Some(tag) = owner.tag(&labels) else {
-        let state = ObservedState::Resource { kind: "container that installs the agent".into(), keep: false };
+        let state = if is_part(&labels, Part::Shelf) {
+            // A large one takes its time; one that takes longer was left by a crash.
+            let made = summary.created.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs);
+            let keep = made.is_some_and(|made| SystemTime::now() < SystemTime::UNIX_EPOCH + made + FILLING);
+            ObservedState::Resource { kind: "container that takes git mirrors".into(), keep }
+        } else {
+            ObservedState::Resource { kind: "container that installs the agent".into(), keep: false }
+        };
         return Ok(Some(Observed { at: Reference::Container(id).to_ref(), tag: None, state }));
     };
     // The list says neither how one ended nor, for a moment after its event, that it did. Gone meanwhile is gone.
@@ -133,6 +146,10 @@ pub(crate) async fn volumes(
         if is_part(&volume.labels, Part::AgentVolume) {
             let keep = current.contains(&volume.name) || used.contains(&volume.name);
             let state = ObservedState::Resource { kind: "volume with the agent".into(), keep };
+            return Some(Observed { at, tag: None, state });
+        }
+        if is_part(&volume.labels, Part::Shelf) {
+            let state = ObservedState::Resource { kind: "volume with git mirrors".into(), keep: true };
             return Some(Observed { at, tag: None, state });
         }
         let state = ObservedState::Resource { kind: "volume".into(), keep: false };

@@ -1,18 +1,59 @@
 //! What the configuration may say of Docker.
 
 use rouse_contract::kind::schema_of;
-use rouse_contract::units::Bytes;
+use rouse_contract::units::{Bytes, Span};
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// A Docker daemon: workers are containers on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountOptions {
-    /// Where the daemon answers: `unix:///run/docker.sock`, `tcp://HOST:2375`. It must see this host's files, since a worker reaches the
-    /// master through a folder of it. Default: `DOCKER_HOST` of the master's environment, else `unix:///var/run/docker.sock`.
+    /// Where the daemon answers: `unix:///run/docker.sock` on the master's host, `tcp://HOST:2376` or `ssh://USER@HOST` on another. Default:
+    /// `DOCKER_HOST` of the master's environment, else `unix:///var/run/docker.sock`.
     pub host: Option<String>,
+    /// For `tcp://`: what proves the daemon to the master, and the master to the daemon. Without it anybody on the network is root there.
+    pub tls: Option<TlsOptions>,
+    /// The most memory that all workers on it may take together, `60 GiB`, counted by their pools' `memory`. Default: not counted.
+    pub memory: Option<Bytes>,
+    /// The most processor time that all workers on it may take together, in processors, counted by their pools' `cpus`. Default: not
+    /// counted.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub cpus: Option<f64>,
+    /// The most workers on it, of all pools together. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub workers: Option<u32>,
+    /// How much of what was pulled for builds stays there. Default: all.
+    pub images: Option<ImagesOptions>,
+}
+
+/// Images that were pulled for builds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesOptions {
+    /// Once they are more than this, `40 GiB`, those go that were not used for longest. Images that were there before, that somebody has named, that
+    /// a container has or a build waits for stay.
+    pub keep: Bytes,
+}
+
+/// Files in PEM on the master.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsOptions {
+    /// Certificates of authorities, one of which has signed the daemon's.
+    pub ca: PathBuf,
+    /// The master's own certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl TlsOptions {
+    pub(crate) fn files(&self) -> [(&'static str, &Path); 3] {
+        [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)]
+    }
 }
 
 /// A pool of containers.
@@ -31,11 +72,14 @@ pub struct PoolOptions {
     pub user: Option<String>,
     /// Environment of the worker, beside the image's own.
     pub env: BTreeMap<String, String>,
-    /// Files, folders and volumes of the host that builds can see.
+    /// Files, folders and volumes of the host that builds can see. Those of untrusted origin cannot write to them.
     pub mounts: Vec<MountOptions>,
     /// The daemon's network: `bridge`, `none`, `host`, or the name of one that you made. Builds need none to reach the master. Default: the
     /// daemon's.
     pub network: Option<String>,
+    /// The same for builds of untrusted origin. Default: `none`; where the daemon is on another machine, whose agents come by the network, as
+    /// `network`.
+    pub untrusted_network: Option<String>,
     /// The most memory that a worker may use, `4 GiB`; there is no swap beyond it. Default: no limit.
     pub memory: Option<Bytes>,
     /// The most processor time, in processors: `2`, `0.5`. Default: no limit.
@@ -50,10 +94,68 @@ pub struct PoolOptions {
     pub platform: Option<String>,
     /// When an image is pulled.
     pub pull: Pull,
+    /// Logins to registries, each under what names of its images begin with: `registry.example.com`, `10.0.0.5:5000`, and `docker.io` for names
+    /// that begin with no registry. They are used to see what an image means and to pull it, by the master and the daemon; builds do not see them.
+    pub registry: BTreeMap<String, LoginOptions>,
     /// Labels on the container, beside Rouse's own.
     pub labels: BTreeMap<String, String>,
     /// The image's files cannot be changed; builds can write to their work folder and to `/tmp`.
     pub read_only: bool,
+    /// Containers beside each worker, such as a database, each under the name by which builds reach it. They are ready before the first step
+    /// and go with the worker.
+    pub services: BTreeMap<String, ServiceOptions>,
+}
+
+/// A container beside each worker of a pool.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceOptions {
+    /// Its image. Entrypoint, user and volumes are the image's own.
+    pub image: String,
+    /// A command that succeeds in it once it is ready: a line for its shell, `pg_isready`, or a program with its arguments. Default: the
+    /// image's own health check; where there is none, that it runs.
+    pub ready: Option<Ready>,
+    /// How long that may take. Default: `1m`.
+    pub ready_within: Option<Span>,
+    /// Its environment, beside the image's own.
+    pub env: BTreeMap<String, String>,
+    /// What it runs. Default: the image's own command.
+    pub command: Vec<String>,
+    /// The most memory that it may use, `512 MiB`; it counts together with the worker's. Default: no limit.
+    pub memory: Option<Bytes>,
+    /// The most processor time, in processors; it counts together with the worker's. Default: no limit.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub cpus: Option<f64>,
+    /// The most processes and threads. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub pids: Option<u32>,
+    /// Size of `/dev/shm`. Default: the daemon's, 64 MiB.
+    pub shm: Option<Bytes>,
+}
+
+/// What is run in a service to see whether it is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Ready {
+    Line(String),
+    Program(#[schemars(length(min = 1))] Vec<String>),
+}
+
+impl Ready {
+    pub(crate) fn argv(&self) -> Vec<String> {
+        match self {
+            Self::Line(line) => vec!["sh".into(), "-c".into(), line.clone()],
+            Self::Program(argv) => argv.clone(),
+        }
+    }
+
+    /// As it is written, for a person.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Line(line) => line.clone(),
+            Self::Program(argv) => argv.join(" "),
+        }
+    }
 }
 
 /// One image, or several in order.
@@ -97,6 +199,22 @@ pub struct MountOptions {
     pub allow: Vec<String>,
 }
 
+/// Who a pool is at a registry: `user` and `password`, or a `helper`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginOptions {
+    /// The name to log in with.
+    #[schemars(length(min = 1))]
+    pub user: Option<String>,
+    /// `secret:NAME`. The secret is fetched each time that it is used, so a new value needs no restart.
+    #[schemars(extend("format" = "secret-ref"))]
+    pub password: Option<String>,
+    /// A credential helper on the master's host, for logins that end soon: `ecr-login` is the program `docker-credential-ecr-login` in the
+    /// master's `PATH`, and a path that begins with `/` is the program itself.
+    #[schemars(length(min = 1))]
+    pub helper: Option<String>,
+}
+
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -122,6 +240,10 @@ pub(crate) fn pool_schema() -> Schema {
     schema.insert("required".into(), serde_json::json!(["image"]));
     if let Some(image) = schema.pointer_mut("/properties/image").and_then(serde_json::Value::as_object_mut) {
         image.remove("default");
+    }
+    let service = "/properties/services/additionalProperties";
+    if let Some(service) = schema.pointer_mut(service).and_then(serde_json::Value::as_object_mut) {
+        service.insert("required".into(), serde_json::json!(["image"]));
     }
     schema
 }

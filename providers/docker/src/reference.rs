@@ -9,6 +9,8 @@ pub(crate) enum Reference {
     Worker { key: String, container: String },
     /// A link folder whose container is not there: `link:KEY`.
     Link { key: String },
+    /// What stands beside a worker, by the worker's key: `beside:KEY`.
+    Beside { key: String },
     /// `volume:NAME`
     Volume(String),
     /// `image:ID`
@@ -22,6 +24,7 @@ impl Reference {
         ProviderRef(match self {
             Self::Worker { key, container } => format!("{key}:{container}"),
             Self::Link { key } => format!("link:{key}"),
+            Self::Beside { key } => format!("beside:{key}"),
             Self::Volume(name) => format!("volume:{name}"),
             Self::Image(id) => format!("image:{id}"),
             Self::Container(id) => format!("container:{id}"),
@@ -38,6 +41,7 @@ impl Reference {
         let name = name.to_owned();
         match kind {
             "link" => is_key(&name).then_some(Self::Link { key: name }),
+            "beside" => is_key(&name).then_some(Self::Beside { key: name }),
             "volume" => Some(Self::Volume(name)),
             "image" => Some(Self::Image(name)),
             "container" => Some(Self::Container(name)),
@@ -60,6 +64,7 @@ mod tests {
         for text in [
             "0123456789ab:c0ffee",
             "link:0123456789ab",
+            "beside:0123456789ab",
             "volume:rouse-agent-1",
             "image:sha256:12",
             "container:c0",

@@ -7,6 +7,7 @@ use crate::options::{AccountOptions, PoolOptions};
 use crate::places::{Places, ROOM, WorkerPlace, remove_tree};
 use crate::processes;
 use crate::record::{Record, Reference, Stage};
+use crate::shelves::LocalShelves;
 use crate::spawn::{self, Order};
 use crate::tagging::{tag_of, worker_environment};
 use crate::uids::{self, Holder, HostUids};
@@ -37,6 +38,7 @@ pub(crate) struct Account {
     places: Places,
     /// Where the master is root and workers have users of their own.
     uids: Option<HostUids>,
+    pub(crate) shelves: LocalShelves,
 }
 
 impl Account {
@@ -49,7 +51,8 @@ impl Account {
             None => folder::choose(&installation, name, reach, ROOM),
         };
         let uids = own_users.then(|| HostUids::new(PathBuf::from(uids::HOST_FOLDER), options.uids));
-        Self { name: name.to_owned(), installation, places: Places::new(base, reach), uids }
+        let shelves = LocalShelves::new(&installation.state);
+        Self { name: name.to_owned(), installation, places: Places::new(base, reach), uids, shelves }
     }
 
     pub(crate) fn link_dir(&self, tag: &Tag) -> io::Result<PathBuf> {
@@ -94,11 +97,17 @@ impl Account {
         };
         let mut environment: Vec<(String, String)> = spec.env.clone().into_iter().collect();
         environment.extend(options.env);
-        let launched = |tag| self.launch(tag, &environment).unwrap_or_else(|error| not_launched(&error));
+        let launched =
+            |tag| self.launch(tag, spec, &environment).unwrap_or_else(|error| not_launched(&error));
         tags.iter().map(launched).collect()
     }
 
-    fn launch(&self, tag: &Tag, environment: &[(String, String)]) -> io::Result<LaunchOutcome> {
+    fn launch(
+        &self,
+        tag: &Tag,
+        spec: &LaunchSpec,
+        environment: &[(String, String)],
+    ) -> io::Result<LaunchOutcome> {
         let lock = self.places.lock()?;
         let mut record = self.prepare(tag, &lock)?;
         let place = self.places.worker(&tag.key());
@@ -110,7 +119,12 @@ impl Account {
                 reason: detail.clone(),
                 console: console(&place, CONSOLE_WITH_DEATH)?,
             }),
-            Stage::Prepared | Stage::Spawning { .. } => self.start(record, &place, environment),
+            Stage::Prepared | Stage::Spawning { .. } => {
+                for shelf in &spec.shelves {
+                    self.shelves.give(shelf, &place.folder)?;
+                }
+                self.start(record, &place, environment)
+            }
         }
     }
 

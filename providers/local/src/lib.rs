@@ -18,6 +18,7 @@ mod places;
 mod processes;
 mod provider;
 mod record;
+mod shelves;
 mod spawn;
 mod tagging;
 mod uids;

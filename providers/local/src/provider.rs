@@ -8,12 +8,12 @@ use crate::record::{Reference, reap};
 use async_trait::async_trait;
 use rouse_contract::{
     Capabilities, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState,
-    Provider, ProviderError, ResolveRequest, Resolved, Tag,
+    Provider, ProviderError, ResolveRequest, Resolved, Shelves, Tag,
 };
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -135,6 +135,35 @@ impl Provider for Local {
         let Some(reference) = Reference::parse(&at.0) else { return Ok(None) };
         let doing = format!("read the console of {}", at.0);
         self.off(doing, move |account| account.console(&reference, max_bytes)).await
+    }
+
+    fn shelves(&self) -> Option<&dyn Shelves> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Shelves for Local {
+    async fn there(&self, shelf: &str) -> Result<Option<String>, ProviderError> {
+        let name = shelf.to_owned();
+        self.off(format!("look for the shelf {shelf}"), move |account| account.shelves.there(&name)).await
+    }
+
+    async fn put(&self, shelf: &str, layer: &str, folder: &Path) -> Result<String, ProviderError> {
+        let doing = format!("put files on the shelf {shelf}");
+        let (shelf, layer, folder) = (shelf.to_owned(), layer.to_owned(), folder.to_owned());
+        self.off(doing, move |account| {
+            account.shelves.put(&shelf, &layer, &folder).map(|()| "here".to_owned())
+        })
+        .await
+    }
+
+    async fn keep(&self, prefix: &str, shelves: &[String]) -> Result<(), ProviderError> {
+        let (prefix, shelves) = (prefix.to_owned(), shelves.to_vec());
+        self.off("remove shelves that nobody needs any more", move |account| {
+            account.shelves.keep(&prefix, &shelves)
+        })
+        .await
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn start(
 ) -> Result<(StatusCode, Json<MadeView>), ApiError> {
     let active = state.ctx.config();
     let builder = active.config.builders.get(name.as_str()).filter(|b| caller.sees(b.project.as_str()));
-    let builder = builder.ok_or_else(|| ApiError::not_found(format_args!("builder `{name}`")))?;
+    let builder = builder.ok_or_else(|| super::unknown(&active.config, &name))?;
     let built: Vec<String> = builder.codebases.iter().map(ToString::to_string).collect();
     for property in wanted.properties.keys() {
         property.parse::<PropertyName>().map_err(|fault| {

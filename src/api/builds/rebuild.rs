@@ -25,7 +25,7 @@ pub(super) struct Rebuild {
     priority: Option<i64>,
 }
 
-/// Build once more what a build has built: the same sources and properties, under the configuration in force
+/// Build once more what a build has built: the same sources, merges, properties and images, under the configuration in force
 #[utoipa::path(post, path = "/builds/{id}/rebuild", tag = "builds", params(("id" = i64, Path)), request_body = Rebuild,
     security(("token" = ["operate"])), responses((status = CREATED, body = MadeView), (status = OK, body = MadeView, description = "Made before, under the same key")))]
 pub(super) async fn rebuild(
@@ -46,6 +46,8 @@ pub(super) async fn rebuild(
     let what = format!("the buildset of build {id}");
     let buildset = store.buildset(build.buildset).await?.ok_or_else(|| ApiError::not_found(&what))?;
     let request = store.request(build.request).await?;
+    let first = store.requests_of(build.buildset).await?.into_iter().next();
+    let merges = first.map(|first| first.provision.merges).unwrap_or_default();
     let stamps = store.stamps(build.buildset).await?;
     let stamps = stamps.into_iter().map(|stamp| Stamp {
         codebase: stamp.codebase,
@@ -65,7 +67,9 @@ pub(super) async fn rebuild(
         stamps: stamps.collect(),
         parent: buildset.parent,
         trust: buildset.trust,
-        priority: wanted.priority.unwrap_or(request.map_or(0, |r| r.priority)),
+        priority: wanted.priority.unwrap_or(request.as_ref().map_or(0, |r| r.priority)),
+        merges,
+        images: request.map(|r| r.provision.images).unwrap_or_default(),
     };
     let active = state.ctx.config();
     let done =

@@ -1,12 +1,12 @@
 //! What is answered, word for word: a change here is a change of the API.
 
 use super::seed::{LOG, LOG_TEXT};
-use super::world::{READ, SHOP, World, request};
+use super::world::{OPERATE, OPERATE_SHOP, READ, SHOP, World, request};
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
 
 /// All plain reads, with one of each kind.
-const READS: [(&str, &str); 33] = [
+const READS: [(&str, &str); 37] = [
     ("master", "/master"),
     ("projects", "/projects"),
     ("codebases", "/codebases"),
@@ -24,15 +24,19 @@ const READS: [(&str, &str); 33] = [
     ("requests", "/requests?state=queued"),
     ("request", "/requests/1"),
     ("explain", "/requests/3/explain"),
+    ("locks", "/locks"),
     ("builds", "/builds"),
     ("build", "/builds/1"),
     ("build_steps", "/builds/1/steps"),
     ("build_logs", "/builds/1/logs"),
     ("build_artifacts", "/builds/1/artifacts"),
+    ("build_tests", "/builds/1/tests"),
+    ("builder_tests", "/builders/unit/tests?suite=words&test=counts"),
     ("step", "/steps/2"),
     ("log", "/logs/2"),
     ("lines", "/logs/2/lines?from=1&limit=2"),
     ("artifact", "/artifacts/1"),
+    ("caches", "/caches"),
     ("workers", "/workers?live=true"),
     ("worker", "/workers/here-7f3k1"),
     ("pools", "/pools"),
@@ -74,7 +78,8 @@ async fn every_read_of_the_document_is_among_them() {
     ];
     for (path, item) in &document.paths.paths {
         let Some(path) = path.strip_prefix(crate::api::BASE) else { continue };
-        let elsewhere = ["/openapi.json", "/tokens", "/config", "/config/revisions/{id}"].contains(&path)
+        let elsewhere = ["/openapi.json", "/tokens", "/secrets", "/config", "/config/revisions/{id}"]
+            .contains(&path)
             || streams.contains(&path);
         if item.get.is_none() || elsewhere {
             continue;
@@ -145,6 +150,33 @@ async fn a_token_of_one_project_sees_no_other() {
     for path in ["/config", "/config/revisions", "/config/revisions/1", "/config/diff?from=1"] {
         assert_eq!(get(path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_the_master_keeps_for_itself_is_shown_to_nobody() {
+    let world = World::seeded().await;
+    for path in ["/artifacts/2", "/artifacts/2/content"] {
+        let (status, body) = world.call(OPERATE, Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn that_a_secret_exists_is_seen_by_those_who_may_start_what_it_is_for() {
+    let world = World::seeded().await;
+    let (status, body) = world.call(SHOP, Method::GET, "/secrets", None).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::FORBIDDEN, &"forbidden".into()));
+    let secret = |name: &str, source: &str, builders: &[&str], projects: &[&str], used_by: &[&str]| serde_json::json!({"name": name, "source": source, "builders": builders, "projects": projects, "used_by": used_by});
+    let all = world.call(OPERATE, Method::GET, "/secrets", None).await.1;
+    let expected = [
+        secret("deploy", "file", &[], &[], &[]),
+        secret("signing", "env", &["unit", "docs"], &[], &[]),
+        secret("site", "credential", &[], &["default"], &["docs"]),
+    ];
+    assert_eq!(all["items"], serde_json::json!(expected));
+    let of_shop = world.call(OPERATE_SHOP, Method::GET, "/secrets", None).await.1;
+    let expected = [secret("deploy", "file", &[], &[], &[]), secret("signing", "env", &["unit"], &[], &[])];
+    assert_eq!(of_shop["items"], serde_json::json!(expected));
 }
 
 #[tokio::test]

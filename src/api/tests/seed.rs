@@ -5,6 +5,7 @@ use rouse_agent_protocol::masking::Masks;
 use rouse_agent_protocol::{Channel, StreamFrame, StreamId};
 use rouse_model::build::{Build, BuildProperty, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState};
+use rouse_model::cache::Cache;
 use rouse_model::config_revision::PlanRow;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
@@ -12,6 +13,7 @@ use rouse_model::logs::{Artifact, Log};
 use rouse_model::plan::{Action, Plan, PlannedStep, Program, Rules, Run};
 use rouse_model::property::{Properties, Property};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
+use rouse_model::test_report::{TestOutcome, TestReport, TestResult};
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker};
 use rouse_model::*;
 use rouse_store::Batch;
@@ -32,6 +34,7 @@ pub(crate) async fn seed(world: &World) {
     buildsets(&mut batch);
     workers(&mut batch);
     builds(&mut batch);
+    tests(&mut batch);
     world.commit(batch).await;
     print_log(world).await;
 }
@@ -141,6 +144,7 @@ fn buildsets(batch: &mut Batch) {
         done: (state == RequestState::Done).then(|| ago(40)),
         config: ConfigRevisionId(1),
         provision: Provision::default(),
+        locks: None,
         generation: 0,
     };
     let mut waiting = request(3, RequestState::Queued, None);
@@ -253,6 +257,34 @@ fn plan() -> Plan {
     Plan { steps: vec![step("checkout"), step("test"), step("upload")], ..Plan::default() }
 }
 
+fn tests(batch: &mut Batch) {
+    batch.insert(&TestReport {
+        build: BuildId(1),
+        step: StepId(3),
+        builder: "unit".into(),
+        branch: "main".into(),
+        trust: Trust::Trusted,
+        total: 14,
+        failed: 1,
+        skipped: 1,
+        duration_us: 2_500_000,
+        created: ago(42),
+    });
+    let result = |seq, name: &str, outcome: TestOutcome, message: &str| TestResult {
+        build: BuildId(1),
+        step: StepId(3),
+        seq,
+        suite: "words".into(),
+        name: name.into(),
+        outcome,
+        duration_us: outcome.is_failure().then_some(20_000),
+        message: message.into(),
+        since: outcome.is_failure().then_some(BuildId(1)),
+    };
+    batch.insert(&result(0, "counts", TestOutcome::Failed, "expected 3, got 4"));
+    batch.insert(&result(1, "later", TestOutcome::Skipped, ""));
+}
+
 fn builds(batch: &mut Batch) {
     let (hash, body) = plan().address();
     batch.insert(&PlanRow { hash: hash.clone(), body });
@@ -323,17 +355,34 @@ fn builds(batch: &mut Batch) {
         generation: 0,
     };
     batch.insert(&log(1, 1)).insert(&log(2, 2)).insert(&log(3, 4));
-    batch.insert(&Artifact {
-        id: ArtifactId(1),
+    let file = |id: i64, set: &str| Artifact {
+        id: ArtifactId(id),
         build: BuildId(1),
         step: StepId(3),
-        set: "debs".into(),
+        set: set.into(),
         path: "dist/app.deb".into(),
         bytes: 11,
         sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9".into(),
-        key: "1/artifacts/1".into(),
+        key: format!("1/artifacts/{id}"),
         created: ago(41),
-    });
+    };
+    // The second is for the master alone.
+    batch.insert(&file(1, "debs")).insert(&file(2, ".properties"));
+    let cache = |id: i64, key: &str, project: &str| Cache {
+        id: CacheId(id),
+        project: project.into(),
+        name: "cargo".into(),
+        key: key.into(),
+        build: BuildId(1),
+        bytes: 52_428_800,
+        sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9".into(),
+        object: format!("1/artifacts/{id}"),
+        created: ago(7200),
+        used: ago(3600),
+        replaced: None,
+        generation: 0,
+    };
+    batch.insert(&cache(1, "gcc12", "shop")).insert(&cache(2, "", "default"));
 }
 
 /// As an agent would have sent it.

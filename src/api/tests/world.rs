@@ -34,6 +34,10 @@ impl Clock for Still {
 }
 
 pub(crate) const CONFIG: &str = r#"version: 1
+secrets:
+  deploy: {file: /etc/rouse/deploy.key}
+  signing: {env: SIGNING, builders: [unit, docs]}
+  site: {credential: site, projects: default}
 projects:
   shop: {share: 2}
 codebases:
@@ -52,6 +56,7 @@ builders:
       - run: make test
         name: test
   docs:
+    env: {TOKEN: secret:site}
     steps:
       - checkout: site
       - run: make
@@ -76,6 +81,8 @@ pub(crate) const OPERATE: &str = "operate-token";
 pub(crate) const READ: &str = "read-token";
 /// Reads project `shop` alone.
 pub(crate) const SHOP: &str = "shop-token";
+/// The same, and may start builds there.
+pub(crate) const OPERATE_SHOP: &str = "operate-shop-token";
 
 pub(crate) struct World {
     pub ctx: Arc<Ctx>,
@@ -105,9 +112,13 @@ impl World {
         let stopping = CancellationToken::new();
         let state = AppState { ctx: Arc::clone(&ctx), hosts: Hosts::Loopback, stopping: stopping.clone() };
         let world = Self { ctx, router: assemble(state), stopping, folder, _logs: logs };
-        for (name, role, project) in
-            [(ADMIN, "admin", ""), (OPERATE, "operate", ""), (READ, "read", ""), (SHOP, "read", "shop")]
-        {
+        for (name, role, project) in [
+            (ADMIN, "admin", ""),
+            (OPERATE, "operate", ""),
+            (READ, "read", ""),
+            (SHOP, "read", "shop"),
+            (OPERATE_SHOP, "operate", "shop"),
+        ] {
             world.token(name, role, project).await;
         }
         world
@@ -208,7 +219,15 @@ pub(crate) fn context(
     let stop = CancellationToken::new();
     let (running, token) = (logs.clone(), stop.clone());
     tokio::spawn(async move { running.run(token).await });
+    let installation = rouse_contract::Installation {
+        id: "i".into(),
+        store_epoch: 1,
+        agents: state.join("agents"),
+        state: state.join("providers"),
+        many_masters: false,
+    };
     let ctx = Ctx {
+        accounts: Arc::new(crate::accounts::Accounts::new(Vec::new(), installation)),
         roles: Roles::new(store.clone(), me, Duration::from_secs(15)),
         sources,
         logs,
@@ -224,6 +243,7 @@ pub(crate) fn context(
         revisions,
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
+        mirrors: crate::ctx::MirrorsWanted::default(),
         turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         away: std::sync::OnceLock::new(),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The number of the build to repeat: the same sources and properties, under the configuration in force
+    /// The number of the build to repeat: the same sources, properties and images, under the configuration in force
     build: i64,
     #[command(flatten)]
     wait: WaitArgs,

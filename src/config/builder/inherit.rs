@@ -82,8 +82,16 @@ fn fold(line: &[(&BuilderName, &RawBuilder)]) -> (RawBuilder, Origins) {
         for (key, value) in &builder.properties {
             whole.properties.entry(key.clone()).or_insert_with(|| value.clone());
         }
+        for (key, share) in &builder.locks {
+            whole.locks.entry(key.clone()).or_insert(*share);
+        }
+        for (key, cache) in &builder.caches {
+            whole.caches.entry(key.clone()).or_insert_with(|| cache.clone());
+        }
+        whole.matrix = whole.matrix.or_else(|| builder.matrix.clone());
         whole.project = whole.project.or_else(|| builder.project.clone());
         whole.pool = whole.pool.or_else(|| builder.pool.clone());
+        whole.supersede = whole.supersede.or(builder.supersede);
         whole.on_lost = whole.on_lost.or(builder.on_lost);
         whole.retries = whole.retries.or(builder.retries);
         whole.timeout = whole.timeout.or(builder.timeout);

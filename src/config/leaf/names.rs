@@ -56,6 +56,22 @@ names! {
     SecretName,
     /// A set of files kept from a build.
     ArtifactName,
+    /// Something that builds share and that is no worker.
+    LockName,
+    /// A folder that is kept from build to build.
+    CacheName,
+}
+
+impl BuilderName {
+    /// One of the builders that an entry with a `matrix` becomes: `unit (gcc12)`. No entry itself can have such a name.
+    pub(crate) fn of_matrix(&self, labels: &[String]) -> Self {
+        Self(format!("{self} ({})", labels.join(", ")))
+    }
+}
+
+/// The entry that a builder comes from, by its name.
+pub(crate) fn family(builder: &str) -> &str {
+    builder.split_once(" (").map_or(builder, |(family, _)| family)
 }
 
 super::text_leaf!(

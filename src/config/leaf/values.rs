@@ -110,6 +110,26 @@ text_leaf!(
     RelativePath, "relative-path", check_relative, { "minLength": 1, "examples": ["app/build"] }
 );
 
+fn check_cache_path(text: &str) -> Result<(), LeafFault> {
+    let below = text.strip_prefix('/').unwrap_or(text).trim_end_matches('/');
+    let fault = |why: &str| Err(LeafFault::new(Code::BadPath, format!("`{text}` {why}")));
+    if below.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return fault("is no folder of its own: without `.`, `..` and empty parts");
+    }
+    if render::is_template(text) {
+        return fault("is to be written out: what varies belongs into `key`");
+    }
+    if text.starts_with('~') || text.chars().any(char::is_control) {
+        return fault("is no path that is the same everywhere");
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// A folder that is kept: below the build's folder, or absolute.
+    CachePath, "cache-path", check_cache_path, { "minLength": 1, "examples": ["target", "/root/.cache/ccache"] }
+);
+
 fn check_web_url(text: &str) -> Result<(), LeafFault> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
@@ -125,6 +145,56 @@ text_leaf!(
     /// The address that people and workers open.
     WebUrl, "web-url", check_web_url, { "pattern": "^https?://[^/\\s]\\S*$", "examples": ["https://ci.example.org"] }
 );
+
+fn check_bucket_url(text: &str) -> Result<(), LeafFault> {
+    let fault = |why: &str| {
+        Err(LeafFault::new(Code::BadAddress, format!("`{text}` is no bucket of an object store: {why}"))
+            .help("such as `s3://rouse-objects` or `s3://objects/ci/rouse`"))
+    };
+    let Some(rest) = text.strip_prefix("s3://") else { return fault("it does not begin with `s3://`") };
+    let (bucket, prefix) =
+        rest.split_once('/').map_or((rest, None), |(bucket, prefix)| (bucket, Some(prefix)));
+    let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = bucket.as_bytes();
+    if !(3..=63).contains(&bytes.len())
+        || !edge(bytes.first())
+        || !edge(bytes.last())
+        || !bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    {
+        return fault("a bucket's name has 3 to 63 lower-case letters, digits, `-` and `.`");
+    }
+    let plain = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    if prefix.is_some_and(|prefix| prefix.len() > 200 || !prefix.split('/').all(plain)) {
+        return fault(
+            "what follows the bucket is names of letters, digits, `-`, `_` and `.`, with `/` between them",
+        );
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// A bucket of an object store, and where in it.
+    BucketUrl, "bucket-url", check_bucket_url, { "pattern": "^s3://[a-z0-9]", "examples": ["s3://rouse-objects"] }
+);
+
+impl BucketUrl {
+    /// The bucket's own name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        let rest = self.as_str().trim_start_matches("s3://");
+        rest.split_once('/').map_or(rest, |(bucket, _)| bucket)
+    }
+
+    /// Where in it, without slashes around; often empty.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        let rest = self.as_str().trim_start_matches("s3://");
+        rest.split_once('/').map_or("", |(_, prefix)| prefix)
+    }
+}
 
 fn check_host_port(text: &str) -> Result<(), LeafFault> {
     let fault = |why: &str| {
@@ -147,18 +217,35 @@ fn check_host_port(text: &str) -> Result<(), LeafFault> {
     if host.contains(':') {
         return fault("an address of version 6 stands in brackets");
     }
-    let label = |label: &str| {
-        (1..64).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if host.len() > 253
-        || !host.split('.').all(label)
-        || host.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    {
+    if !is_name(host) || host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return fault("that is no host's name or address");
     }
     Ok(())
 }
+
+fn is_name(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..64).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    host.len() <= 253 && host.split('.').all(label)
+}
+
+fn check_host_name(text: &str) -> Result<(), LeafFault> {
+    match is_name(text) || text.parse::<std::net::Ipv6Addr>().is_ok() {
+        true => Ok(()),
+        false => {
+            let message = format!("`{text}` is no host's name or address");
+            Err(LeafFault::new(Code::BadAddress, message)
+                .help("such as `git.example.org`, without a port or a path"))
+        }
+    }
+}
+
+text_leaf!(
+    /// A host's name or address, alone.
+    HostName, "host-name", check_host_name, { "minLength": 1, "examples": ["git.example.org"] }
+);
 
 text_leaf!(
     /// A host's name or address, and a port.
@@ -264,6 +351,16 @@ mod tests {
     }
 
     #[test]
+    fn a_host_stands_alone() {
+        for good in ["git.example.org", "localhost", "10.0.0.1", "fd00::1"] {
+            assert!(good.parse::<HostName>().is_ok(), "{good:?}");
+        }
+        for bad in ["", "git.example.org:22", "https://h", "h/x", "*.example.org", "a b", "me@h"] {
+            assert_eq!(bad.parse::<HostName>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_masters_address_is_a_host_and_a_port() {
         for (good, host) in [
             ("ci.example.org:9443", "ci.example.org"),
@@ -276,6 +373,30 @@ mod tests {
             ["", "ci", "ci:", "ci:0", "ci:70000", "wss://ci:1", "ci:1/x", "fd00::1:443", ":1", "10.0.0:1"]
         {
             assert_eq!(bad.parse::<HostPort>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_and_perhaps_a_place_in_it() {
+        for (good, bucket, prefix) in
+            [("s3://rouse-objects", "rouse-objects", ""), ("s3://b.1/ci/rouse", "b.1", "ci/rouse")]
+        {
+            let url: BucketUrl = good.parse().expect(good);
+            assert_eq!((url.bucket(), url.prefix()), (bucket, prefix));
+        }
+        for bad in [
+            "",
+            "rouse",
+            "s3:/rouse",
+            "s3://ab",
+            "s3://Rouse",
+            "s3://-abc",
+            "s3://abc/",
+            "s3://abc/a//b",
+            "s3://abc/../b",
+            "s3://abc/a b",
+        ] {
+            assert_eq!(bad.parse::<BucketUrl>().expect_err(bad).code, Code::BadAddress, "{bad:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::leaf::{
 };
 use crate::config::tree::Path;
 use indexmap::IndexMap;
-use rouse_model::plan::{Action, Checkout, CheckoutBy, CheckoutMode, DownloadFrom};
+use rouse_model::plan::{Action, Checkout, CheckoutBy, CheckoutMode, DownloadFrom, Submodules};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -38,6 +38,33 @@ pub(super) struct RawCheckout {
     depth: Option<u32>,
     /// Who fetches. Default: `auto`.
     by: Option<RawBy>,
+    /// Whether its submodules are checked out too: `true` for its own, `recursive` for theirs as well. They come from hosts that the codebase's
+    /// `submodule_hosts` allows. Default: `false`.
+    submodules: Option<RawSubmodules>,
+    /// These folders alone, with the files beside and above them. Default: all of it.
+    sparse: Option<OneOrMany<RelativePath>>,
+    /// The branch that the revision is merged into first; what is built is the merge. A build of that branch itself merges nothing, nor is
+    /// anything merged where a template comes to an empty text. Default: none.
+    merge: Option<Template>,
+    /// Fetches the large files of Git LFS too, from the codebase's own server; the worker does, and needs `git-lfs`. Without it their pointers
+    /// stay. Default: `false`.
+    lfs: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Submodules")]
+enum RawSubmodules {
+    Plain(bool),
+    Named(RawRecursive),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Recursive")]
+enum RawRecursive {
+    /// Submodules of submodules too.
+    Recursive,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -120,6 +147,11 @@ impl RawCheckout {
                 Fault::new(Code::Together, cx.key(&path.join("depth")), "`depth` is for `mode: shallow`");
             cx.push(fault);
         }
+        let lfs = self.lfs.unwrap_or(false);
+        if lfs && matches!(self.by, Some(RawBy::Master)) {
+            let message = "`lfs` is for the worker's own git, and here the master ships the tree";
+            cx.push(Fault::new(Code::Together, cx.key(&path.join("lfs")), message));
+        }
         Checkout {
             codebase: codebase.into(),
             dir: self.dir.map(String::from).or(dir).filter(|dir| dir != "."),
@@ -134,6 +166,20 @@ impl RawCheckout {
                 Some(RawBy::Master) => CheckoutBy::Master,
                 Some(RawBy::Auto) | None => CheckoutBy::Auto,
             },
+            submodules: match self.submodules {
+                Some(RawSubmodules::Plain(true)) => Submodules::Own,
+                Some(RawSubmodules::Named(RawRecursive::Recursive)) => Submodules::Recursive,
+                Some(RawSubmodules::Plain(false)) | None => Submodules::None,
+            },
+            folders: self
+                .sparse
+                .map(OneOrMany::into_vec)
+                .unwrap_or_default()
+                .into_iter()
+                .map(String::from)
+                .collect(),
+            merge: self.merge.map(String::from),
+            lfs,
         }
     }
 }
@@ -209,7 +255,7 @@ impl RawProperties {
 pub(super) struct RawUpload {
     /// Files and folders, as paths or globs below the build's folder.
     paths: OneOrMany<RelativePath>,
-    /// The name under which they are kept.
+    /// The name under which they are kept. Files kept as `junit` are test reports: what failed, and since when, is told by `rouse build tests`.
     #[serde(rename = "as")]
     set: ArtifactName,
 }

@@ -246,3 +246,30 @@ fn aliases_repeat_and_bombs_do_not_go_off() {
         assert_eq!(check(&deep).expect_err("too deep").list[0].code, Code::TooLarge, "{depth}");
     }
 }
+
+#[test]
+fn one_entry_with_a_matrix_is_several_builders() {
+    let config = good(
+        r#"version: 1
+secrets: {key: {env: KEY, builders: [unit]}}
+pools: {a: {local: {}}}
+builders:
+  base: {template: true, matrix: {cc: [gcc12, gcc13], bits: [32, 64]}}
+  unit: {like: base, env: {CC: "{{ matrix.cc }}", KEY: "secret:key"}, steps: [{run: "true"}]}
+  plain: {steps: [{run: "true"}]}
+schedulers: {often: {every: 1h, builders: [unit, plain]}}
+"#,
+    )
+    .config;
+    let names: Vec<&str> = config.builders.keys().map(|name| name.as_str()).collect();
+    let of_unit = ["unit (gcc12, 32)", "unit (gcc12, 64)", "unit (gcc13, 32)", "unit (gcc13, 64)"];
+    assert_eq!(names, [&of_unit[..], &["plain"]].concat());
+    assert_eq!(config.of_matrix("unit"), of_unit);
+    assert!(config.of_matrix("plain").is_empty());
+    let last = &config.builders["unit (gcc13, 64)"];
+    assert_eq!(serde_json::to_value(&last.matrix).unwrap(), serde_json::json!({"cc": "gcc13", "bits": 64}));
+    let scheduled: Vec<&str> = config.schedulers["often"].builders.iter().map(|name| name.as_str()).collect();
+    assert_eq!(scheduled, names);
+    assert!(config.secrets["key"].reach.covers("default", Some("unit (gcc13, 64)")));
+    assert!(!config.secrets["key"].reach.covers("default", Some("plain")));
+}

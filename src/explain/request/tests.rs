@@ -31,6 +31,7 @@ fn request(id: i64) -> Request {
             digests: [("box".to_owned(), "d1".to_owned())].into(),
             ..Provision::default()
         },
+        locks: None,
         generation: 1,
     }
 }
@@ -41,6 +42,8 @@ fn pool(name: &str, max: usize) -> PoolFacts {
         accepts: Trust::Trusted,
         max,
         slots: 1,
+        hosts: vec![Host { name: "docker".into(), ..Host::default() }],
+        takes: Room::ONE,
         boot: Some(Duration::from_secs(48)),
     }
 }
@@ -96,6 +99,8 @@ fn snapshot(request: Request, pools: Vec<PoolFacts>, workers: Vec<Worker>) -> Sn
         leases: vec![],
         queue: vec![request.clone()],
         builders: [("unit".to_owned(), vec![])].into(),
+        needs: BTreeMap::new(),
+        holders: vec![],
         now: NOW,
         request,
     }
@@ -164,6 +169,27 @@ fn a_pool_full_of_idle_workers_of_another_class_says_so() {
 }
 
 #[test]
+fn providers_without_room_are_named_each_with_why() {
+    let full = Host {
+        name: "b1".into(),
+        has: Room { workers: Some(2), ..Room::default() },
+        taken: Room { workers: Some(2), ..Room::default() },
+        ..Host::default()
+    };
+    let drained = Host { name: "b2".into(), drained: true, ..Host::default() };
+    let on = |hosts| snapshot(request(1), vec![PoolFacts { hosts, ..pool("box", 4) }], vec![]);
+    assert_eq!(
+        said(&on(vec![full.clone(), drained])),
+        (
+            ReasonCode::ProvidersFull,
+            "no provider has room for a worker: `b1`: 2 of 2 workers are there; `b2`: drained".into()
+        )
+    );
+    let roomy = Host { name: "b3".into(), ..Host::default() };
+    assert_eq!(said(&on(vec![full, roomy])).0, ReasonCode::LaunchDue);
+}
+
+#[test]
 fn a_free_worker_of_its_class_is_about_to_take_it() {
     let world =
         snapshot(request(1), vec![pool("box", 1)], vec![worker(7, Phase::Up { at: at() }, attached())]);
@@ -209,6 +235,13 @@ fn failed_launches_come_first_and_say_whether_waiting_helps() {
     assert_eq!(judge(&world).secondary[0].code, ReasonCode::LaunchDue);
     asked.provision.failures = vec![failure(FailureClass::Image)];
     assert_eq!(said(&snapshot(asked.clone(), vec![pool("box", 1)], vec![])).0, ReasonCode::ImageMissing);
+    asked.provision.imageless_since = Some(ago(3));
+    let told = "pool `box` cannot have its image now (no such image: nope:1); the next try is in 5 s";
+    assert_eq!(
+        said(&snapshot(asked.clone(), vec![pool("box", 1)], vec![])),
+        (ReasonCode::ImageBackingOff, told.into())
+    );
+    asked.provision.imageless_since = None;
     asked.provision.failures = vec![failure(FailureClass::Auth)];
     assert_eq!(said(&snapshot(asked.clone(), vec![pool("box", 1)], vec![])).0, ReasonCode::LaunchFailed);
     asked.provision.failures.clear();

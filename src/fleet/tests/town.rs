@@ -289,6 +289,8 @@ fn wish(number: usize, builder: &str) -> Wish {
         parent: None,
         trust: Trust::Trusted,
         priority: 0,
+        images: [].into(),
+        merges: [].into(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! holes from there on: a refused template has a way round, a wrongly quoted one is a hole in the wall.
 //! A script without holes never comes here.
 
+mod arithmetic;
 mod heredoc;
 mod quotes;
 
@@ -87,8 +88,13 @@ impl Command {
     fn indexes(&self) -> bool {
         match &self.word {
             Some(word) => readers::at_command(&self.words) && readers::is_name(&word.text),
-            None => self.parentheses.last() == Some(&true),
+            None => self.in_list(),
         }
+    }
+
+    /// Within `name=(…)`.
+    fn in_list(&self) -> bool {
+        self.parentheses.last() == Some(&true)
     }
 }
 
@@ -99,6 +105,8 @@ struct Lexer {
     bash: bool,
     stack: Vec<Frame>,
     places: Vec<Place>,
+    /// The first hole that the shell reads.
+    hole: Option<(usize, usize)>,
     doubt: Option<(usize, &'static str)>,
 }
 
@@ -117,7 +125,7 @@ pub(super) fn places(pieces: &[Piece], bash: bool) -> Result<Vec<Place>, Templat
     }
     let limit = items.len();
     let stack = vec![Frame::Command(Command::default())];
-    let mut lexer = Lexer { items, at: 0, limit, bash, stack, places: Vec::new(), doubt: None };
+    let mut lexer = Lexer { items, at: 0, limit, bash, stack, places: Vec::new(), hole: None, doubt: None };
     lexer.run()?;
     lexer.finish()?;
     Ok(lexer.places)
@@ -198,6 +206,8 @@ impl Lexer {
     fn literal(&mut self, c: char) {
         if let Some(word) = self.word() {
             word.text.push(c);
+        } else if let Some(word) = self.command().and_then(|command| command.word.as_mut()) {
+            word.inside.push(c);
         }
     }
 
@@ -215,6 +225,7 @@ impl Lexer {
                 _ => {}
             }
         }
+        self.hole.get_or_insert((offset, length));
         self.places.push(match self.stack.last() {
             Some(Frame::Command(_)) => Place::Unquoted,
             _ => Place::Quoted,
@@ -231,6 +242,9 @@ impl Lexer {
     }
 
     fn in_command(&mut self, offset: usize, c: char) -> Step {
+        if ";&|<>(".contains(c) && self.command().is_some_and(|c| c.in_list()) {
+            self.doubt(offset, "bash breaks off a list at such a sign and goes on with the next line");
+        }
         match c {
             '\\' => return self.backslash(true),
             '\'' => {
@@ -381,6 +395,11 @@ impl Lexer {
         let hole = words.iter().chain(&fed).find_map(|w| w.hole).map(|(offset, length, _)| (offset, length));
         command.piped = if pipes { command.piped.or(hole) } else { None };
         if readers::makes_integers(&words) {
+            // in a loop or a function, what comes before is run after it too
+            if let Some((offset, length)) = self.hole {
+                let message = "this script declares an integer, and bash evaluates what is assigned to it";
+                return Err(TemplateFault::new(offset, length, message).help(WAY_ROUND));
+            }
             self.doubt(offset, "what is assigned to an integer is evaluated, and one was declared before");
         }
         Ok(())
@@ -417,59 +436,10 @@ impl Lexer {
             '}' => {
                 self.stack.pop();
             }
-            _ => {}
+            c => self.literal(c),
         }
         self.at += 1;
         Ok(())
-    }
-
-    fn in_arithmetic(&mut self, offset: usize, c: char, close: char) -> Step {
-        let open = if close == ')' { '(' } else { '[' };
-        match c {
-            '\\' => return self.backslash(false),
-            '"' => self.stack.push(Frame::Double { opened: offset }),
-            '\'' | '#' if c == '\'' || close == ')' && self.after_space() => {
-                self.doubt(offset, "shells differ on quotes and `#` within arithmetic");
-            }
-            '$' => return self.dollar(offset),
-            '`' => return self.backticks(offset),
-            ' ' | '\t' | '\n' | ';' | '&' | '|' | '(' | ')' | '<' | '>' if close == ']' => {
-                self.doubt(offset, "only some shells know `[…]` as an array's index or as arithmetic");
-            }
-            c if c == open => self.deepen(1),
-            c if c == close => {
-                let depth = self.deepen_down();
-                if depth == 1 && close == ')' && self.peek(1) != Some(')') {
-                    self.doubt(offset, "`((` that is not closed by `))` is no arithmetic");
-                }
-                if depth == 0 {
-                    self.stack.pop();
-                }
-            }
-            _ => {}
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn after_space(&self) -> bool {
-        self.at > 0 && matches!(self.items[self.at - 1].1, Item::Char(c) if c.is_whitespace())
-    }
-
-    fn deepen(&mut self, by: usize) {
-        if let Some(Frame::Arithmetic { depth, .. }) = self.stack.last_mut() {
-            *depth += by;
-        }
-    }
-
-    fn deepen_down(&mut self) -> usize {
-        match self.stack.last_mut() {
-            Some(Frame::Arithmetic { depth, .. }) => {
-                *depth = depth.saturating_sub(1);
-                *depth
-            }
-            _ => 0,
-        }
     }
 
     fn in_body(&mut self, offset: usize, c: char) -> Step {

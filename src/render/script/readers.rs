@@ -8,6 +8,10 @@ pub(super) struct Word {
     pub text: String,
     /// The first hole in it: offset and length in the template, and how much of `text` came before it.
     pub hole: Option<(usize, usize, usize)>,
+    /// The shell puts something of its own into it, without quotes: it may come to nothing, and then the next word stands in its place.
+    pub expands: bool,
+    /// The literal characters within a `${…}` in it.
+    pub inside: String,
 }
 
 /// A hole that a command would read as code.
@@ -71,18 +75,18 @@ pub(super) fn opens_list(word: &Word) -> bool {
 /// Whether bash takes a list among the arguments of this command as values and nothing more. `eval x=(…)` reads them as code, `declare -i x=(…)` as
 /// arithmetic; for a command of which neither is known, it is not known.
 pub(super) fn takes_list(words: &[Word]) -> bool {
-    match command(words) {
-        [] => true,
-        [name, rest @ ..] => DECLARERS.contains(&name.text.as_str()) && !declares_integers(rest),
-    }
+    at_command(words) || declared_by(words).is_some_and(|rest| !declares_integers(rest))
 }
 
 /// Whether a command makes variables to which bash assigns only what it has evaluated.
 pub(super) fn makes_integers(words: &[Word]) -> bool {
-    match command(words) {
-        [name, rest @ ..] => DECLARERS.contains(&name.text.as_str()) && declares_integers(rest),
-        [] => false,
-    }
+    declared_by(words).is_some_and(declares_integers)
+}
+
+/// What is given to a command that declares variables.
+fn declared_by(words: &[Word]) -> Option<&[Word]> {
+    let (name, rest) = command(words).split_first()?;
+    DECLARERS.contains(&name.text.as_str()).then_some(rest)
 }
 
 fn declares_integers(rest: &[Word]) -> bool {
@@ -93,11 +97,11 @@ fn is_assignment(text: &str) -> bool {
     text.contains('=') && is_name(text.split(['=', '[', '+']).next().unwrap_or_default())
 }
 
-/// The words from the command's name on.
+/// The words from the command's name on: the first that is certain to be one.
 fn command(words: &[Word]) -> &[Word] {
     let start = words
         .iter()
-        .position(|w| !LEADERS.contains(&w.text.as_str()) && !(is_assignment(&w.text)))
+        .position(|w| !LEADERS.contains(&w.text.as_str()) && !is_assignment(&w.text) && !w.expands)
         .unwrap_or(words.len());
     &words[start..]
 }
@@ -141,7 +145,22 @@ pub(super) fn judge(words: &[Word], fed: Option<&Word>) -> Option<Reading> {
         return None;
     }
     let fed = fed.filter(|_| reads_input_as_code(words)).and_then(|w| found(w, "input that is code"));
-    fed.or_else(|| code_argument(words)).or_else(|| by_name(command(words)))
+    let read = |words: &[Word]| code_argument(words).or_else(|| by_name(command(words)));
+    fed.or_else(|| read(words)).or_else(|| read(&by_default(words)?))
+}
+
+/// The words of a command whose name comes of `${name:-word word}`, where those words are taken.
+fn by_default(words: &[Word]) -> Option<Vec<Word>> {
+    let start = words.len() - command(words).len();
+    let at = words[..start].iter().position(|w| w.expands && !w.inside.is_empty())?;
+    let (_, default) = words[at].inside.split_once(['-', '+', '='])?;
+    let plain = |text: &str| Word { text: text.to_owned(), ..Word::default() };
+    let mut taken: Vec<Word> = default.split_whitespace().map(plain).collect();
+    // what is glued to it is a word of its own where the default ends with a blank
+    let rest = Word { expands: false, inside: String::new(), ..words[at].clone() };
+    taken.extend((rest.hole.is_some() || !rest.text.is_empty()).then_some(rest));
+    taken.extend_from_slice(&words[at + 1..]);
+    Some(taken)
 }
 
 /// `sh -c CODE`, `python3 -c CODE`, wherever in the command they stand (`docker run image sh -c …`).

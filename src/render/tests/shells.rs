@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use rouse_testkit::chance;
 
 use super::super::{RenderedScript, Shell, script};
 use super::scope;
@@ -208,14 +210,27 @@ const HARMS: [&str; 8] = [
     "x}$(touch canary)",
 ];
 
-proptest! {
-    // `PROPTEST_CASES` makes it longer
-    #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases * 12,
+const SEARCH: &str = "whatever_passes_the_check_runs_no_value";
+
+/// The same piles in every run, so that a run that fails says something of what has changed; a soak looks for new ones.
+fn search() -> ProptestConfig {
+    let (asked, soak) = (chance::seed_asked_for(), chance::soak());
+    let seed = asked.unwrap_or_else(|| if soak { chance::fresh_seed() } else { 1 });
+    let long = soak || asked.is_some();
+    if long {
+        eprintln!("again: {}", chance::again(seed, SEARCH));
+    }
+    ProptestConfig {
+        cases: ProptestConfig::default().cases * if long { 600 } else { 12 },
         max_global_rejects: u32::MAX,
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(search())]
 
     #[test]
     fn whatever_passes_the_check_runs_no_value(

@@ -143,7 +143,7 @@ async fn a_master_may_be_started_anywhere_and_its_folder_be_called_anything() {
     let tip = remote.commit("a", "1", "first");
     let addresses = std::sync::Arc::new(super::Addresses::default());
     let sources = Sources::open(odd.join("state"), addresses.clone(), Limits::default()).unwrap();
-    let repository = super::Repository { url: remote.dir.display().to_string(), key: None };
+    let repository = super::Repository::new(remote.dir.display().to_string(), None, Vec::new());
     addresses.0.lock().unwrap().insert("app".into(), repository);
     assert!(!packed(&sources, &tip, 0).await.unwrap().is_empty());
 }
@@ -158,6 +158,6 @@ fn calls_can_be_made_from_any_task() {
     sendable(fixture.sources.tip("app", None));
     sendable(fixture.sources.history("app", "", None, &[]));
     sendable(fixture.sources.read_file("app", "", "", 0));
-    sendable(fixture.sources.tree("app", "", 0));
+    sendable(fixture.sources.tree("app", "", &super::Selection::default(), 0));
     sendable(fixture.sources.tidy(&[]));
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::any;
 
-use super::super::{Class, Limits};
+use super::super::{Class, Limits, Selection};
 use super::Fixture;
 
 /// Serves one answer to everything; the address of a repository there.
@@ -21,10 +21,10 @@ async fn serve(router: Router) -> String {
 #[tokio::test]
 async fn trouble_has_a_class_and_git_s_own_words() {
     let (fixture, _) = Fixture::new();
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    // Bound and not listening: nobody else is given the port meanwhile.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     let wants_name = Router::new().fallback(any(|| async {
         (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=x")], "no")
     }));
@@ -52,7 +52,7 @@ async fn trouble_has_a_class_and_git_s_own_words() {
         let error = fixture.sources.look("app").await.unwrap_err();
         assert_eq!(error.class(), class, "{url}: {error}");
         assert!(error.to_string().contains("git said: "), "{error}");
-        let tree = fixture.sources.tree("app", &"0".repeat(40), 0).await.unwrap_err();
+        let tree = fixture.sources.tree("app", &"0".repeat(40), &Selection::default(), 0).await.unwrap_err();
         assert_eq!(tree.class(), class, "{url}: {tree}");
     }
 }

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::super::{Class, Limits, TreeFile};
+use super::super::{Class, Limits, Selection, TreeFile};
 use super::{Fixture, packed};
 
-fn unpacked(tar: &[u8]) -> BTreeMap<String, String> {
+pub(super) fn unpacked(tar: &[u8]) -> BTreeMap<String, String> {
     let mut archive = tar::Archive::new(tar);
     let mut files = BTreeMap::new();
     for entry in archive.entries().unwrap() {
@@ -54,7 +54,7 @@ async fn the_same_revision_gives_the_same_bytes_from_any_place_on() {
 async fn a_revision_that_is_not_there_is_an_error_of_the_call() {
     let (fixture, remote) = Fixture::new();
     remote.commit("a", "1", "first");
-    let error = fixture.sources.tree("app", &"a".repeat(40), 0).await.unwrap_err();
+    let error = fixture.sources.tree("app", &"a".repeat(40), &Selection::default(), 0).await.unwrap_err();
     assert_eq!(error.class(), Class::Missing, "{error}");
 }
 
@@ -90,7 +90,7 @@ async fn files_are_read_by_their_path() {
 async fn a_reader_who_leaves_takes_git_with_him() {
     let (fixture, remote) = Fixture::new();
     let tip = remote.commit("a", &"some text\n".repeat(2_000_000), "first");
-    drop(fixture.sources.tree("app", &tip, 0).await.unwrap());
+    drop(fixture.sources.tree("app", &tip, &Selection::default(), 0).await.unwrap());
     // the mirror is free for others at once
     let (second, files) = (remote.commit("b", "2", "second"), fixture.look_and_fetch().await);
     assert_eq!(files["main"], second);

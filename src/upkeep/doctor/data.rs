@@ -61,7 +61,7 @@ fn unsound(patient: &Patient, error: &BackupError) -> Finding {
 
 /// Objects can be written, read and removed, and those that rows name are there.
 pub(super) async fn objects(patient: &Patient) -> Vec<Finding> {
-    let folder = &patient.objects;
+    let folder = &patient.objects.clone().unwrap_or_else(|| patient.state.join(crate::objects::FOLDER));
     if !folder.is_dir() {
         return vec![Finding::ok("objects", "none yet; the first start of a master makes the folder")];
     }

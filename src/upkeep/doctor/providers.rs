@@ -142,9 +142,12 @@ async fn probe(account: &Account, tag: &Tag, now: i64) -> Result<String, String>
         image: None,
         options: json!({}),
         env: std::collections::BTreeMap::new(),
+        secrets: rouse_contract::Keyring::default(),
+        shelves: Vec::new(),
+        beside: [].into(),
     };
     let expires = Timestamp(now + (EXPIRY_S * 1e6) as i64);
-    let item = LaunchItem { tag: tag.clone(), join, expires };
+    let item = LaunchItem { tag: tag.clone(), join, needs_network: false, expires };
     match account.provider.launch(&spec, &[item]).await.pop() {
         Some(LaunchOutcome::Accepted { .. } | LaunchOutcome::Pending) => {}
         Some(LaunchOutcome::Died { reason, console, .. }) => {

@@ -152,6 +152,20 @@ pub struct Upload {
     /// Matching nothing is then no failure.
     #[serde(default)]
     pub optional: bool,
+    /// Large files may be put into the master's object store itself, where it gives leave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
+    /// All that is in `base_dir` as one archive, under the one name that `paths` has. For agents with the feature `archives`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
+}
+
+/// An archive of a directory. Where the directory is not there, no file is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// Hex: an archive with this SHA-256 is told of and not sent, as the master has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
 }
 
 /// Fetch one file or archive from the master.
@@ -169,6 +183,9 @@ pub struct Download {
     /// Remove what is at `to` first.
     #[serde(default)]
     pub clean: bool,
+    /// The master may send to its object store instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,4 +195,6 @@ pub enum Unpack {
     None,
     /// A tar of files, directories, symbolic and hard links that stay within. Anything else in it is refused.
     Tar,
+    /// What [`Pack`] has made: a tar within zstd, whose symbolic links may lead anywhere. For agents with the feature `archives`.
+    Archive,
 }

@@ -35,4 +35,7 @@ pub enum Endpoint {
     Unix { path: String },
     /// `host:port`, where the host is an address or a name, verified against the installation's own CA (PEM).
     Tls { address: String, ca: String },
+    /// The master opens streams to the agent, where the other way round there is none: the agent waits for them at a Unix socket of this name in the
+    /// abstract namespace, and speaks TLS over each as with a listener, whose certificate is for `name`.
+    Opened { socket: String, name: String, ca: String },
 }

@@ -18,7 +18,7 @@ mod signing;
 
 pub use caps::*;
 pub use command::{
-    Action, Command, CommandId, Download, Kill, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
+    Action, Command, CommandId, Download, Kill, Pack, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
 };
 pub use frame::{
     Channel, FRAME_HEADER_BYTES, Frame, FrameError, PACKED_HEADER_BYTES, PackedFrame, StreamFrame,
@@ -48,11 +48,29 @@ pub const JOIN_VERSION: u32 = 1;
 /// Where the WebSocket is, on every listener for agents.
 pub const LINK_PATH: &str = "/agent/v1";
 
+/// What the certificate is for that a master shows over a stream that it has opened.
+pub const OPENED_NAME: &str = "rouse-master";
+
+/// The feature of an agent that packs and unpacks archives.
+pub const ARCHIVES: &str = "archives";
+
 /// Header of a `PUT` that carries the SHA-256 (hex) of the whole file, also where the request carries only its tail.
 pub const SHA256_HEADER: &str = "rouse-sha256";
 
 /// Header of the answer to a `HEAD`: how many bytes the master holds of a `PUT` that broke.
 pub const RECEIVED_HEADER: &str = "rouse-received";
+
+/// Header of a `POST` that asks for leave to put a file into the master's object store: its size in bytes.
+pub const SIZE_HEADER: &str = "rouse-size";
+
+/// Header of a `POST` that says that the file is there: the leave's id.
+pub const KEPT_HEADER: &str = "rouse-kept";
+
+/// Header of a `GET` by which an agent says that it would go to the object store itself.
+pub const DIRECT_HEADER: &str = "rouse-direct";
+
+/// Smaller files go by the master: one request is quicker than three.
+pub const DIRECT_LEAST_BYTES: u64 = 1 << 20;
 
 /// Environment variable that every process of a worker carries: the worker's name.
 pub const ENV_WORKER: &str = "ROUSE_WORKER";

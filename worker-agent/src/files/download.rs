@@ -8,12 +8,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
-use rouse_agent_protocol::{Download, FailureClass, OutcomeKind, TransferredFile, Unpack};
+use rouse_agent_protocol::{DIRECT_HEADER, Download, FailureClass, OutcomeKind, TransferredFile, Unpack};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 use sha2::{Digest, Sha256};
 
+use super::direct;
 use super::http::{Client, HttpError};
-use super::unpack::{UnpackError, unpack};
+use super::unpack::{Links, UnpackError, unpack};
 use crate::control::Control;
 use crate::host::Host;
 use crate::paths::{Root, components};
@@ -45,9 +46,15 @@ fn try_download(host: &Host, control: &Control, download: &Download) -> Result<T
     let written = match download.unpack {
         Unpack::None => write_file(&root, &parts, &mut body, download),
         Unpack::Tar => root.make_dirs(&parts).map_err(UnpackError::Disk).and_then(|dir| {
-            unpack(&mut body, dir)?;
-            // To the very end, for the checksum.
-            io::copy(&mut body, &mut io::sink()).map(drop).map_err(UnpackError::Read)
+            unpack(&mut body, dir, Links::Within)?;
+            to_the_end(&mut body)
+        }),
+        Unpack::Archive => root.make_dirs(&parts).map_err(UnpackError::Disk).and_then(|dir| {
+            let mut archive = zstd::Decoder::new(&mut body).map_err(UnpackError::Read)?;
+            unpack(&mut archive, dir, Links::Any)?;
+            to_the_end(&mut archive)?;
+            drop(archive);
+            to_the_end(&mut body)
         }),
     };
     if let Err(error) = written {
@@ -60,6 +67,11 @@ fn try_download(host: &Host, control: &Control, download: &Download) -> Result<T
     }
     let sha256 = body.sha256();
     Ok(TransferredFile { path: to.clone(), size: body.offset, sha256 })
+}
+
+/// For the checksum.
+fn to_the_end(rest: &mut impl Read) -> Result<(), UnpackError> {
+    io::copy(rest, &mut io::sink()).map(drop).map_err(UnpackError::Read)
 }
 
 /// Under another name until it is whole and checked.
@@ -144,6 +156,10 @@ impl<'a> Fetch<'a> {
         if offset > 0 {
             request = request.header("range", format!("bytes={offset}-"));
         }
+        let may_leave = download.direct && !client.avoids_store;
+        if may_leave {
+            request = request.header(DIRECT_HEADER, "1");
+        }
         let body = client.file_body(None, 0);
         let request = request.body(body).map_err(|error| {
             HttpError::Final(
@@ -151,7 +167,18 @@ impl<'a> Fetch<'a> {
                 FailureClass::Infrastructure,
             )
         })?;
-        let response = client.exchange(request)?;
+        let mut response = client.exchange(request)?;
+        if response.status() == StatusCode::TEMPORARY_REDIRECT {
+            response = match direct::follow(client, download, &response, offset)? {
+                Some(found) => found,
+                // Once more, without the header.
+                None if may_leave => return Self::ask(client, download, offset),
+                None => {
+                    let why = "the master sends this agent elsewhere, which has not asked for it";
+                    return Err(HttpError::Final(why.into(), FailureClass::Infrastructure));
+                }
+            };
+        }
         // A master that does not do ranges sends it all again.
         let skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { offset };
         Ok((response.into_body(), skip))

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, Response, StatusCode};
+use hyper::http::request::Builder;
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rouse_agent_protocol::{FailureClass, OutcomeKind};
 use thiserror::Error;
@@ -20,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use crate::control::Control;
 use crate::host::Host;
-use crate::link::{ConnectError, connect};
+use crate::link::{ConnectError, connect, connect_plain};
 use crate::random;
 
 /// A connection on which nothing moves for so long is given up.
@@ -57,6 +58,13 @@ pub enum HttpError {
     Stopped,
 }
 
+impl HttpError {
+    /// Whether there is no way at all to whom was asked, rather than an answer of his.
+    pub fn is_no_way(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Broken(_) | Self::Stalled)
+    }
+}
+
 pub struct Client<'a> {
     host: &'a Host,
     control: &'a Control,
@@ -64,6 +72,8 @@ pub struct Client<'a> {
     sender: Option<SendRequest<Piecewise>>,
     /// Bytes moved, either way.
     moved: Arc<AtomicU64>,
+    /// Nothing more is tried past the master.
+    pub avoids_store: bool,
 }
 
 impl<'a> Client<'a> {
@@ -73,7 +83,7 @@ impl<'a> Client<'a> {
                 let message = format!("the agent could not prepare a transfer: {error}");
                 OutcomeKind::Failed { message, class: FailureClass::Infrastructure }
             })?;
-        Ok(Self { host, control, runtime, sender: None, moved: Arc::default() })
+        Ok(Self { host, control, runtime, sender: None, moved: Arc::default(), avoids_store: false })
     }
 
     /// A body that sends the rest of a file from where it stands, exactly so many bytes.
@@ -101,8 +111,40 @@ impl<'a> Client<'a> {
             sender.send_request(request).await
         })??;
         self.sender = Some(sender);
+        self.judged(response)
+    }
+
+    /// The same with whom a URL names, over a connection of its own.
+    pub fn exchange_at(
+        &mut self,
+        url: &str,
+        request: Builder,
+        body: Piecewise,
+    ) -> Result<Response<Incoming>, HttpError> {
+        let odd = |why: String| {
+            HttpError::Final(format!("{url} leads nowhere: {why}"), FailureClass::Infrastructure)
+        };
+        let to: Uri = url.parse().map_err(|error: hyper::http::uri::InvalidUri| odd(error.to_string()))?;
+        let (Some("http"), Some(host), Some(authority)) = (to.scheme_str(), to.host(), to.authority()) else {
+            return Err(odd("it is no address by http".into()));
+        };
+        let path = to.path_and_query().map_or("/", |path| path.as_str());
+        let request = request.uri(path).header("host", authority.as_str());
+        let request = request.body(body).map_err(|error| odd(error.to_string()))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let response = self.wait(async {
+            let stream = connect_plain(host, to.port_u16().unwrap_or(80)).await?;
+            let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            Ok::<_, HttpError>(sender.send_request(request).await?)
+        })??;
+        self.judged(response)
+    }
+
+    /// An answer that is one; a redirection is, too.
+    fn judged(&mut self, response: Response<Incoming>) -> Result<Response<Incoming>, HttpError> {
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::TEMPORARY_REDIRECT {
             return Ok(response);
         }
         let mut body = response.into_body();
@@ -135,6 +177,13 @@ impl<'a> Client<'a> {
 
     /// Wait for something, unless the command is stopped or nothing moves any more.
     fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, HttpError> {
+        let mut done = None;
+        self.wait_for(std::pin::pin!(async { done = Some(what.await) }))?;
+        done.ok_or(HttpError::Stopped)
+    }
+
+    /// The same for any future: the agent is to be small.
+    fn wait_for(&self, what: Pin<&mut dyn Future<Output = ()>>) -> Result<(), HttpError> {
         let stalled = async {
             let mut last = None;
             loop {
@@ -148,7 +197,7 @@ impl<'a> Client<'a> {
         };
         self.runtime.block_on(async {
             tokio::select! {
-                done = what => Ok(done),
+                () = what => Ok(()),
                 () = self.control.until_stopped() => Err(HttpError::Stopped),
                 () = stalled => Err(HttpError::Stalled),
             }

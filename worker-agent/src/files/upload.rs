@@ -8,15 +8,18 @@ use std::path::Path;
 
 use hyper::{Method, Request};
 use rouse_agent_protocol::{
-    FailureClass, MAX_NAME_BYTES, MAX_UPLOAD_FILES, OutcomeKind, RECEIVED_HEADER, SHA256_HEADER,
+    FailureClass, MAX_NAME_BYTES, MAX_UPLOAD_FILES, OutcomeKind, Pack, RECEIVED_HEADER, SHA256_HEADER,
     TransferredFile, Upload,
 };
 use sha2::{Digest, Sha256};
 
+use super::direct;
 use super::http::{Client, HttpError, escape_path};
+use super::pack::pack;
 use crate::control::Control;
 use crate::host::Host;
 use crate::paths::{Glob, Kind, Root, components};
+use crate::random;
 
 /// The relative paths that the master will see, each with where the file really is: its parts below the work directory.
 type Files = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
@@ -37,6 +40,9 @@ fn try_upload(host: &Host, control: &Control, upload: &Upload) -> Result<Vec<Tra
         message: format!("the work directory cannot be opened: {error}"),
         class: FailureClass::Infrastructure,
     })?;
+    if let Some(pack) = &upload.pack {
+        return upload_archive(host, control, upload, &root, pack);
+    }
     let files = collect(&root, &host.work_dir, upload).map_err(user)?;
     if files.len() > MAX_UPLOAD_FILES {
         return Err(user(format!(
@@ -64,10 +70,56 @@ fn try_upload(host: &Host, control: &Control, upload: &Upload) -> Result<Vec<Tra
                 upload.max_bytes
             )));
         }
-        put(&mut client, upload, name, &mut file, size, &sha256)?;
+        send(&mut client, upload, name, &mut file, size, &sha256)?;
         done.push(TransferredFile { path: shown, size, sha256 });
     }
     Ok(done)
+}
+
+fn send(
+    client: &mut Client<'_>,
+    upload: &Upload,
+    name: &[u8],
+    file: &mut File,
+    size: u64,
+    sha256: &str,
+) -> Result<(), OutcomeKind> {
+    let url = format!("{}/{}", upload.url_path.trim_end_matches('/'), escape_path(name));
+    if direct::put(client, upload, &url, file, size, sha256)? {
+        return Ok(());
+    }
+    put(client, upload, &url, file, size, sha256)
+}
+
+/// A directory as one file, which is nowhere but here.
+fn upload_archive(
+    host: &Host,
+    control: &Control,
+    upload: &Upload,
+    root: &Root,
+    how: &Pack,
+) -> Result<Vec<TransferredFile>, OutcomeKind> {
+    let base = &upload.base_dir;
+    let parts = components(base.as_bytes()).map_err(|e| user(format!("directory `{base}`: {e}")))?;
+    let name = upload.paths.first().ok_or_else(|| user("the archive has no name".to_owned()))?;
+    let unpackable = |error: io::Error| match control.stop_reason() {
+        Some(reason) => OutcomeKind::Stopped { reason },
+        None => user(format!("`{base}` cannot be packed: {error}")),
+    };
+    let go_on = || control.stop_reason().is_none();
+    let word = format!("archive-{}", hex::encode(random::bytes::<8>()));
+    let mut archive = host.private.nameless_file(&word).map_err(|error| OutcomeKind::Failed {
+        message: format!("there is no place for an archive: {error}"),
+        class: FailureClass::Infrastructure,
+    })?;
+    if !pack(root, &parts, &mut archive, upload.max_bytes, &go_on).map_err(unpackable)? {
+        return Ok(Vec::new());
+    }
+    let (mut archive, size, sha256) = hash(archive, u64::MAX).map_err(unpackable)?;
+    if how.known.as_deref() != Some(sha256.as_str()) {
+        send(&mut Client::new(host, control)?, upload, name.as_bytes(), &mut archive, size, &sha256)?;
+    }
+    Ok(vec![TransferredFile { path: name.clone(), size, sha256 }])
 }
 
 /// Stops one byte past `most`: that is enough to know.
@@ -91,21 +143,20 @@ fn hash(mut file: File, most: u64) -> io::Result<(File, u64, String)> {
 fn put(
     client: &mut Client<'_>,
     upload: &Upload,
-    name: &[u8],
+    url: &str,
     file: &mut File,
     size: u64,
     sha256: &str,
 ) -> Result<(), OutcomeKind> {
-    let url = format!("{}/{}", upload.url_path.trim_end_matches('/'), escape_path(name));
     let mut first = true;
     client.persist(|client| {
-        let from = if std::mem::take(&mut first) { 0 } else { received(client, upload, &url)?.min(size) };
+        let from = if std::mem::take(&mut first) { 0 } else { received(client, upload, url)?.min(size) };
         let local = |error: io::Error| {
             HttpError::Final(format!("read the file again: {error}"), FailureClass::Infrastructure)
         };
         file.seek(SeekFrom::Start(from)).map_err(local)?;
         let body = client.file_body(Some(file.try_clone().map_err(local)?), size - from);
-        let mut request = request(Method::PUT, upload, &url)
+        let mut request = request(Method::PUT, upload, url)
             .header(SHA256_HEADER, sha256)
             .header("content-length", size - from);
         if from > 0 {
@@ -131,7 +182,7 @@ fn received(client: &mut Client<'_>, upload: &Upload, url: &str) -> Result<u64, 
     }
 }
 
-fn request(method: Method, upload: &Upload, url: &str) -> hyper::http::request::Builder {
+pub(super) fn request(method: Method, upload: &Upload, url: &str) -> hyper::http::request::Builder {
     Request::builder()
         .method(method)
         .uri(url)
@@ -140,7 +191,7 @@ fn request(method: Method, upload: &Upload, url: &str) -> hyper::http::request::
 }
 
 /// A URL or token that no request can hold.
-fn odd(error: hyper::http::Error) -> HttpError {
+pub(super) fn odd(error: hyper::http::Error) -> HttpError {
     HttpError::Final(format!("the transfer cannot be asked for: {error}"), FailureClass::Infrastructure)
 }
 
@@ -248,6 +299,8 @@ mod tests {
             token: "".into(),
             max_bytes: 0,
             optional: false,
+            direct: false,
+            pack: None,
         };
         let dir = fs::canonicalize(dir).unwrap();
         let files = collect(&Root::open(&dir).unwrap(), &dir, &upload)?;

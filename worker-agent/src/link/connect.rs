@@ -24,6 +24,8 @@ pub enum ConnectError {
     Unix { path: String, source: io::Error },
     #[error("connect to {address}: {source}")]
     Tls { address: String, source: TlsError },
+    #[error("a stream of the master's at {socket}: {source}")]
+    Opened { socket: String, source: TlsError },
     #[error("{place} did not answer within {} s", PATIENCE.as_secs())]
     Timeout { place: String },
 }
@@ -47,6 +49,23 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
             };
             (address, tokio::time::timeout(PATIENCE, connecting).await)
         }
+        Endpoint::Opened { socket, name, ca } => {
+            let failed = |source| ConnectError::Opened { socket: socket.clone(), source };
+            let connecting = async {
+                let stream = tls::accept(socket, name, ca).await.map_err(failed)?;
+                Ok::<Stream, _>(Box::new(stream))
+            };
+            (socket, tokio::time::timeout(PATIENCE, connecting).await)
+        }
     };
     connected.unwrap_or_else(|_| Err(ConnectError::Timeout { place: place.clone() }))
+}
+
+/// Connect to a host that is no master of ours, within a bounded time, in the clear.
+pub async fn connect_plain(host: &str, port: u16) -> Result<Stream, ConnectError> {
+    let address = format!("{host}:{port}");
+    let failed = |source| ConnectError::Tls { address: address.clone(), source };
+    let connected = tokio::time::timeout(PATIENCE, tls::dial(host, port)).await;
+    let connected = connected.map_err(|_| ConnectError::Timeout { place: address.clone() })?;
+    Ok(Box::new(connected.map_err(failed)?))
 }

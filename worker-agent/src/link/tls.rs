@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::resolve;
+use super::connect::{Io, Stream};
+use super::{opened, resolve};
 use crate::random;
 
 #[derive(Debug, Error)]
@@ -42,20 +43,44 @@ pub enum TlsError {
     Time(rustls::Error),
 }
 
-pub async fn connect(address: &str, ca: &str) -> Result<TlsStream<TcpStream>, TlsError> {
+pub async fn connect(address: &str, ca: &str) -> Result<TlsStream<Stream>, TlsError> {
     let (host, port) = address.rsplit_once(':').ok_or(TlsError::Address)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port: u16 = port.parse().map_err(|_| TlsError::Address)?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Address)?;
-    let config = config(ca).map_err(|error| TlsError::Authority(error.to_string()))?;
+    let (name, connector) = (name_of(host)?, connector(ca)?);
     let stream = dial(host, port).await?;
     // Heartbeats and commands are small, and wait for nothing.
     let _ = stream.set_nodelay(true);
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(explain)
+    connector.connect(name, boxed(stream)).await.map_err(explain)
+}
+
+/// The next stream that the master opens. One that comes from somebody else, or has ended while it waited here, is passed over.
+pub async fn accept(socket: &str, name: &str, ca: &str) -> Result<TlsStream<Stream>, TlsError> {
+    let (name, connector) = (name_of(name)?, connector(ca)?);
+    loop {
+        let stream = opened::accept(socket).await.map_err(TlsError::Tcp)?;
+        if let Ok(stream) = connector.connect(name.clone(), boxed(stream)).await {
+            return Ok(stream);
+        }
+    }
+}
+
+/// Of one type, so that there is one TLS in the agent.
+fn boxed(stream: impl Io + 'static) -> Stream {
+    Box::new(stream)
+}
+
+fn name_of(host: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Address)
+}
+
+fn connector(ca: &str) -> Result<TlsConnector, TlsError> {
+    let config = config(ca).map_err(|error| TlsError::Authority(error.to_string()))?;
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// The first of the host's addresses that answers.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, TlsError> {
+pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, TlsError> {
     let addresses = match host.parse::<IpAddr>() {
         Ok(address) => vec![address],
         Err(_) => resolve::addresses(host)

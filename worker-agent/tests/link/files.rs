@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use rouse_agent_protocol::{
-    Action, Command, CommandId, Download, EntryKind, FailureClass, OutcomeKind, PathOp, Paths, ToAgent,
-    Unpack, Upload,
+    ARCHIVES, Action, Command, CommandId, Download, EntryKind, FailureClass, OutcomeKind, Pack, PathOp,
+    Paths, ToAgent, Unpack, Upload,
 };
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,8 @@ fn upload(id: i64, base_dir: &str, paths: &[&str]) -> Command {
             token: TOKEN.into(),
             max_bytes: 1 << 30,
             optional: false,
+            direct: false,
+            pack: None,
         }),
     )
 }
@@ -35,6 +37,7 @@ fn download(id: i64, from: &str, to: &str, adjust: impl FnOnce(&mut Download)) -
         unpack: Unpack::None,
         sha256: None,
         clean: false,
+        direct: false,
     };
     adjust(&mut download);
     command(id, Action::Download(download))
@@ -238,6 +241,56 @@ pub async fn archives_that_lead_out_are_refused(agent: Agent) {
         assert!(message.contains(named), "{message}");
     }
     assert!(!rig.work("x").exists() && !rig.dir.path().join("x").exists());
+}
+
+pub async fn a_folder_travels_as_one_archive(agent: Agent) {
+    let (rig, mut link) = Rig::attached(agent).await;
+    // Those that do not know archives do not say so, and are asked for none.
+    assert_eq!(link.hello.features.iter().any(|feature| feature == ARCHIVES), agent.is_ours());
+    if !agent.is_ours() {
+        return;
+    }
+    fs::create_dir_all(rig.work("cache/deep/empty")).unwrap();
+    fs::write(rig.work("cache/deep/file"), noise(300_000)).unwrap();
+    symlink("/usr/bin/true", rig.work("cache/tool")).unwrap();
+    let packed = |id, dir: &str, known: Option<&str>| {
+        let mut command = upload(id, dir, &["archive"]);
+        if let Action::Upload(upload) = &mut command.action {
+            upload.pack = Some(Pack { known: known.map(str::to_owned) });
+        }
+        command
+    };
+    let OutcomeKind::Transferred { files } = link.outcome(packed(1, "cache", None)).await.kind else {
+        panic!()
+    };
+    let bytes = rig.files.lock().unwrap().got.remove("/files/up/archive").unwrap();
+    assert_eq!((files.len(), files[0].size, &files[0].sha256), (1, bytes.len() as u64, &digest(&bytes)));
+    // What the master has is not sent again, and what is not there is no failure.
+    let again = link.outcome(packed(2, "cache", Some(&files[0].sha256))).await.kind;
+    assert_eq!(again, OutcomeKind::Transferred { files: files.clone() });
+    let none = link.outcome(packed(3, "cache/none", None)).await.kind;
+    assert_eq!(none, OutcomeKind::Transferred { files: vec![] });
+    assert!(rig.files.lock().unwrap().got.is_empty());
+    let mut small = packed(4, "cache", None);
+    if let Action::Upload(upload) = &mut small.action {
+        upload.max_bytes = 1000;
+    }
+    assert!(failed(&link.outcome(small).await.kind, FailureClass::User).contains("more than may be kept"));
+
+    rig.files.lock().unwrap().offered.insert("/files/x".into(), bytes.clone());
+    fs::create_dir(rig.work("back")).unwrap();
+    fs::write(rig.work("back/old"), "").unwrap();
+    let fetched = download(5, "x", "back", |d| {
+        (d.unpack, d.clean, d.sha256) = (Unpack::Archive, true, Some(digest(&bytes)));
+    });
+    let outcome = link.outcome(fetched).await;
+    assert!(matches!(outcome.kind, OutcomeKind::Transferred { .. }), "{:?}", outcome.kind);
+    assert!(fs::read(rig.work("back/deep/file")).unwrap() == noise(300_000));
+    assert!(rig.work("back/deep/empty").is_dir() && !rig.work("back/old").exists());
+    assert_eq!(fs::read_link(rig.work("back/tool")).unwrap().to_str(), Some("/usr/bin/true"));
+    rig.files.lock().unwrap().offered.insert("/files/x".into(), bytes[..bytes.len() / 2].to_vec());
+    let half = link.outcome(download(6, "x", "half", |d| d.unpack = Unpack::Archive)).await;
+    failed(&half.kind, FailureClass::Infrastructure);
 }
 
 pub async fn a_transfer_can_be_stopped(agent: Agent) {

@@ -71,6 +71,7 @@ for_both_by_tls! {
     tls: [
         who_cannot_show_the_right_certificate_is_refused,
         a_master_is_found_by_its_name,
+        streams_that_the_master_opens_are_taken,
     ]
 }
 
@@ -115,6 +116,7 @@ for_both! {
         downloads_that_must_not_be_are_refused,
         archives_are_unpacked_and_clean_leaves_nothing_old,
         archives_that_lead_out_are_refused,
+        a_folder_travels_as_one_archive,
         a_transfer_can_be_stopped,
         a_transfer_outlives_a_restart_of_the_master,
         paths_are_listed_made_and_removed_within,

@@ -1,6 +1,9 @@
 //! The link by TLS: an authority, certificates of its making, and whom an agent must not believe.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use rcgen::{
@@ -121,4 +124,42 @@ pub async fn a_master_is_found_by_its_name(agent: Agent) {
     rig.start();
     let mut link = rig.attach().await;
     link.succeed(argv(1, &["true"])).await;
+}
+
+/// A relay beside the agent, as a master has it run: what the master says is its input, and what it prints is what the master hears.
+fn relay(agent: Agent, socket: &str, address: SocketAddr) -> std::process::Child {
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    let (input, output) = (OwnedFd::from(stream.try_clone().unwrap()), OwnedFd::from(stream));
+    let mut command = std::process::Command::new(&agent.command()[0]);
+    command.args(["relay", socket]).stdin(Stdio::from(input)).stdout(Stdio::from(output)).spawn().unwrap()
+}
+
+/// Whoever else comes to the agent's socket is nobody to it.
+pub async fn streams_that_the_master_opens_are_taken(agent: Agent) {
+    if !agent.is_ours() {
+        return;
+    }
+    let mut rig = Rig::new(agent).await;
+    let Endpoint::Tls { address, ca } = rig.join.endpoints[0].clone() else { unreachable!("a rig by TLS") };
+    let socket = format!("rouse-test-{}", std::process::id());
+    rig.join.endpoints = vec![Endpoint::Opened { socket: socket.clone(), name: "127.0.0.1".into(), ca }];
+    rig.start();
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(&socket).unwrap();
+    until("the agent to listen", || std::os::unix::net::UnixStream::connect_addr(&name).is_ok()).await;
+    let mut rogue = std::os::unix::net::UnixStream::connect_addr(&name).unwrap();
+    std::io::Write::write_all(&mut rogue, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
+    let address = address.parse().unwrap();
+    let mut relays: Vec<_> = (0..2).map(|_| relay(agent, &socket, address)).collect();
+    let mut link = rig.attach().await;
+    link.succeed(argv(1, &["true"])).await;
+    // Each stream ends with its relay, and the next one is taken.
+    for relay in &mut relays {
+        relay.kill().unwrap();
+        relay.wait().unwrap();
+    }
+    let mut next = relay(agent, &socket, address);
+    let mut link = rig.attach().await;
+    link.succeed(argv(2, &["true"])).await;
+    next.kill().unwrap();
+    next.wait().unwrap();
 }

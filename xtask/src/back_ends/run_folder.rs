@@ -29,9 +29,11 @@ impl RunFolder {
             .create(&path)
             .with_context(|| format!("the run folder {} cannot be made", path.display()))?;
         let folder = Self { path, removed: false };
-        fs::create_dir(folder.temporary()).context("the folder for temporary files cannot be made")?;
-        fs::set_permissions(folder.temporary(), fs::Permissions::from_mode(0o1777))
-            .context("the folder for temporary files cannot be opened to all")?;
+        for temporary in [folder.temporary(), folder.of_unit_tests()] {
+            fs::create_dir(&temporary).context("the folder for temporary files cannot be made")?;
+            fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777))
+                .context("the folder for temporary files cannot be opened to all")?;
+        }
         fs::write(folder.skips(), "").context("the list of skips cannot be made")?;
         Ok(folder)
     }
@@ -43,6 +45,12 @@ impl RunFolder {
 
     pub fn temporary(&self) -> PathBuf {
         self.path.join("t")
+    }
+
+    /// Temporary files of parts that a test holds in its own process. A blocking write that the test no
+    /// longer waits for may put a file back while its folder is removed, so what stays here says nothing.
+    pub fn of_unit_tests(&self) -> PathBuf {
+        self.path.join("u")
     }
 
     pub fn skips(&self) -> PathBuf {

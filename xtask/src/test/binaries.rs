@@ -47,6 +47,8 @@ pub struct Binary {
     file: PathBuf,
     /// Tests expect to run in their package's folder.
     dir: PathBuf,
+    /// Its tests hold the product's parts in their own process.
+    unit: bool,
 }
 
 /// Compiles every test; `None` where that fails (cargo has said why).
@@ -87,7 +89,7 @@ fn read_artifact(line: &str) -> Option<Binary> {
         "lib" => package,
         kind => format!("{package} ({kind} {target})"),
     };
-    Some(Binary { name, file, dir })
+    Some(Binary { name, file, dir, unit: kind != "test" })
 }
 
 /// Runs them one after the other: each uses all cores by itself.
@@ -128,6 +130,9 @@ fn doc_tests(
 fn command(binary: &Binary, surroundings: &Surroundings) -> Command {
     let mut command = Command::new(&binary.file);
     command.current_dir(&binary.dir).env("CARGO_MANIFEST_DIR", &binary.dir).envs(surroundings.environment());
+    if binary.unit {
+        command.env("TMPDIR", surroundings.back_ends.temporary_of_unit_tests());
+    }
     // A snapshot that differs is a failure, never a new file.
     command.env("INSTA_UPDATE", "no");
     command

@@ -27,6 +27,7 @@ const SERVICES: &[&str] = &[
     "accounts",
     "ctx",
     "objects",
+    "placing",
     "revisions",
     "specs",
     "transfers",
@@ -51,7 +52,7 @@ const LOOPS: &[&str] = &[
 const READERS: &[&str] = &["explain", "simulate", "api", "cli"];
 
 /// Small parts that belong to no room: they import nothing of the master, and anyone may use them.
-const TOOLS: &[&str] = &["authority", "keys", "memory", "supervisor"];
+const TOOLS: &[&str] = &["authority", "junit", "keys", "memory", "supervisor", "tls_client"];
 
 /// Puts everything together. Called by the CLI's verbs that run a master.
 const ROOT: &str = "boot";

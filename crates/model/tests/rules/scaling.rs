@@ -52,7 +52,10 @@ fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
     let demand = prop::collection::vec((0..4usize, 0..9usize), 0..6);
     let workers = prop::collection::vec((0..4usize, doing(), 0..6usize), 0..10);
     (limits(), demand, workers).prop_map(|(limits, demand, workers)| {
-        let demand = demand.into_iter().map(|(n, waiting)| Demand { class: class(n), waiting }).collect();
+        let demand = demand
+            .into_iter()
+            .map(|(n, waiting)| Demand { class: class(n), waiting, at_once: None })
+            .collect();
         let capacity = workers
             .into_iter()
             .zip(1..)
@@ -69,6 +72,7 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
         worker: WorkerId(id),
         class: class(n),
         free: limits.slots - busy,
+        locked: 0,
         slots: limits.slots,
         leaving: doing == Doing::Leaving,
         idle_since: if let Doing::Idle(s) = doing {
@@ -214,7 +218,10 @@ fn plain(max: usize) -> Limits {
 
 #[test]
 fn who_waits_first_is_served_first() {
-    let demand = [Demand { class: class(2), waiting: 3 }, Demand { class: class(1), waiting: 3 }];
+    let demand = [
+        Demand { class: class(2), waiting: 3, at_once: None },
+        Demand { class: class(1), waiting: 3, at_once: None },
+    ];
     let decision = decide(&plain(4), &demand, &[], NOW);
     assert_eq!(decision.launch, [(class(2), 3), (class(1), 1)]);
     assert_eq!(decision.held_back, [(class(1), 2)]);
@@ -228,7 +235,7 @@ fn at_the_maximum_the_longest_idle_of_another_class_makes_room() {
         capacity(&limits, 2, 0, Doing::Idle(9), 5),
         capacity(&limits, 3, 0, Doing::Busy(1), 5),
     ];
-    let demand = [Demand { class: class(1), waiting: 1 }];
+    let demand = [Demand { class: class(1), waiting: 1, at_once: None }];
     let decision = decide(&limits, &demand, &fleet, NOW);
     assert_eq!(decision.end, [(WorkerId(2), Reason::Displaced)]);
     assert_eq!(decision.held_back, [(class(1), 1)]);
@@ -238,6 +245,20 @@ fn at_the_maximum_the_longest_idle_of_another_class_makes_room() {
 #[test]
 fn a_worker_that_serves_one_build_counts_for_one() {
     let limits = Limits { slots: 4, builds: 1, ..plain(10) };
-    let decision = decide(&limits, &[Demand { class: class(1), waiting: 4 }], &[], NOW);
+    let decision = decide(&limits, &[Demand { class: class(1), waiting: 4, at_once: None }], &[], NOW);
     assert_eq!(decision.launch, [(class(1), 4)]);
+}
+
+#[test]
+fn what_a_worker_may_run_once_asks_for_a_worker_each() {
+    let limits = Limits { min: 0, max: 4, slots: 3, builds: 9, idle: Duration::from_secs(60) };
+    let wish = |waiting| [Demand { class: class(0), waiting, at_once: Some(1) }];
+    let decided = decide(&limits, &wish(3), &[], NOW);
+    assert_eq!(decided.launch, [(class(0), 3)]);
+    let mut one = capacity(&limits, 1, 0, Doing::Busy(1), 9);
+    assert_eq!(launched(&decide(&limits, &wish(1), &[one.clone()], NOW)), 0, "it is free there");
+    one.locked = 1;
+    assert_eq!(launched(&decide(&limits, &wish(1), &[one.clone()], NOW)), 1);
+    let anybody = [Demand { class: class(0), waiting: 2, at_once: None }];
+    assert_eq!(launched(&decide(&limits, &anybody, &[one], NOW)), 0, "its other slots are for others");
 }

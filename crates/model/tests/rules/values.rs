@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rouse_model::plan::{
-    Action, Checkout, CheckoutBy, CheckoutMode, OnLost, Plan, PlannedStep, Program, Rules, Run,
+    Action, Checkout, CheckoutBy, CheckoutMode, OnLost, Plan, PlannedStep, Program, Rules, Run, Submodules,
 };
 use rouse_model::property::{Properties, Property};
 use rouse_model::source::SourceStamp;
@@ -67,6 +67,10 @@ fn actions() -> impl Strategy<Value = Action> {
                 mode: CheckoutMode::Incremental,
                 depth,
                 by: CheckoutBy::Master,
+                submodules: Submodules::Own,
+                folders: vec!["a/b".into()],
+                merge: Some("main".into()),
+                lfs: true,
             }],
         }),
         any::<String>().prop_map(|path| Action::PropertiesFromFile { path }),

@@ -105,6 +105,11 @@ impl Store {
             .await
     }
 
+    /// Those that have locks, oldest first.
+    pub async fn requests_with_locks(&self) -> Result<Vec<Request>, ReadError> {
+        self.select_few("WHERE locks IS NOT NULL ORDER BY id", vec![]).await
+    }
+
     pub async fn queue_length(&self) -> Result<i64, ReadError> {
         let rows = self.query("SELECT count(*) FROM requests WHERE state = 'queued'", vec![]).await?;
         Ok(rows

@@ -22,7 +22,7 @@ impl Memory {
     /// # Errors
     /// Where SQLite has no room for it.
     pub fn new() -> Result<Self, OpenError> {
-        let connection = open::writer(Path::new(":memory:"))?;
+        let connection = open::writer(Path::new(open::IN_MEMORY))?;
         Ok(Self(Arc::new(Mutex::new(Writer::new(connection, Arc::default())))))
     }
 

@@ -4,17 +4,24 @@ use super::BUSY;
 use crate::dialect::SQLITE;
 use crate::{OpenError, migrate};
 use rusqlite::{Connection, ErrorCode};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Between looks whether another process has finished making the database.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// SQLite's word for a database without a file.
+pub(super) const IN_MEMORY: &str = ":memory:";
+
 pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let opened = |source: rusqlite::Error| OpenError::Open {
         location: path.display().to_string(),
         source: source.into(),
     };
+    if path != Path::new(IN_MEMORY) {
+        keep_private(path);
+    }
     let connection = Connection::open(path).map_err(opened)?;
     connection.busy_timeout(BUSY).map_err(opened)?;
     use_wal(&connection).map_err(opened)?;
@@ -28,6 +35,24 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     connection.set_prepared_statement_cache_capacity(256);
     bring_up_to_date(&connection)?;
     Ok(connection)
+}
+
+/// The file is its owner's alone, as are those that SQLite makes beside it, which have the file's own mode: what a worker on this machine runs must not
+/// read it. One that is there already keeps what its group may. What does not work here shows when the file is opened.
+fn keep_private(path: &Path) {
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    for beside in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(beside);
+        let Ok(found) = std::fs::metadata(&file) else { continue };
+        let mode = found.permissions().mode();
+        if mode & 0o007 != 0 {
+            let private = std::fs::Permissions::from_mode(mode & 0o770);
+            if let Err(error) = std::fs::set_permissions(&file, private) {
+                tracing::warn!(%error, file = %path.display(), "others can read the database");
+            }
+        }
+    }
 }
 
 fn bring_up_to_date(connection: &Connection) -> Result<(), OpenError> {

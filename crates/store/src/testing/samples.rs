@@ -4,6 +4,7 @@ use super::NOW;
 use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState, SettledImage};
 use rouse_model::failure::FailureClass;
+use rouse_model::locks::{Hold, Share};
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::property::Properties;
 use rouse_model::source::Head;
@@ -52,6 +53,7 @@ pub fn request(id: i64) -> Request {
         done: None,
         config: ConfigRevisionId(1),
         provision: Provision::default(),
+        locks: None,
         generation: 0,
     }
 }
@@ -100,6 +102,7 @@ pub(crate) fn full_request() -> Request {
         provision: Provision {
             digests: [("big".to_owned(), HARD.to_owned())].into(),
             images: [(HARD.to_owned(), SettledImage { image: HARD.into(), id: "sha256:00".into() })].into(),
+            merges: [(HARD.to_owned(), [(HARD.to_owned(), HARD.to_owned())].into())].into(),
             failures: vec![LaunchFailure {
                 worker: Some(WorkerId(3)),
                 pool: "big".into(),
@@ -107,7 +110,12 @@ pub(crate) fn full_request() -> Request {
                 message: HARD.into(),
                 at: NOW,
             }],
+            imageless_since: Some(NOW),
         },
+        locks: Some(vec![
+            Hold { lock: HARD.into(), share: Share::Exclusive, worker: None },
+            Hold { lock: "rig".into(), share: Share::Count(2), worker: Some(WorkerId(3)) },
+        ]),
         ..request(i64::MAX)
     }
 }

@@ -72,7 +72,12 @@ impl<'a> Hand<'a> {
                 Err(error) => panic!("{} cannot be listened on: {error}", path.display()),
             }
         }
-        LaunchItem { tag: tag.clone(), join, expires: Timestamp::from_secs(4_000_000_000) }
+        LaunchItem {
+            tag: tag.clone(),
+            join,
+            needs_network: false,
+            expires: Timestamp::from_secs(4_000_000_000),
+        }
     }
 
     pub async fn launch(&self, item: &LaunchItem) -> LaunchOutcome {

@@ -1,12 +1,14 @@
 //! A deadline on every call, so that a daemon that hangs never blocks the master.
 
 use crate::{
-    Capabilities, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, Tag,
+    Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
 };
 use async_trait::async_trait;
+use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,5 +120,31 @@ impl Provider for Deadlined {
     ) -> Result<Option<String>, ProviderError> {
         let call = self.inner.console_tail(at, max_bytes);
         within(self.deadlines.console, || format!("read the console of {}", at.0), call).await
+    }
+
+    fn collects(&self) -> bool {
+        self.inner.collects()
+    }
+
+    async fn collect(&self, wanted: &HashSet<String>) -> Result<Vec<Collected>, ProviderError> {
+        within(self.deadlines.terminate, || "collect images".into(), self.inner.collect(wanted)).await
+    }
+
+    async fn service_logs(
+        &self,
+        at: &ProviderRef,
+        since: Option<Timestamp>,
+        max_bytes: usize,
+    ) -> Result<Vec<ServiceLog>, ProviderError> {
+        let call = self.inner.service_logs(at, since, max_bytes);
+        within(self.deadlines.console, || format!("read the services' logs of {}", at.0), call).await
+    }
+
+    fn shelves(&self) -> Option<&dyn Shelves> {
+        self.inner.shelves()
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        self.inner.streams()
     }
 }

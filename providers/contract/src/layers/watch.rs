@@ -1,12 +1,14 @@
 //! A record of every call: a tracing span while it runs, and a line to a sink (the metrics) when it has ended.
 
 use crate::{
-    Capabilities, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, Tag,
+    Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
 };
 use async_trait::async_trait;
+use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ pub enum CallKind {
     Inspect,
     Terminate,
     Console,
+    Collect,
 }
 
 impl CallKind {
@@ -37,6 +40,7 @@ impl CallKind {
             Self::Inspect => "inspect",
             Self::Terminate => "terminate",
             Self::Console => "console",
+            Self::Collect => "collect",
         }
     }
 }
@@ -170,5 +174,30 @@ impl Provider for Watched {
         max_bytes: usize,
     ) -> Result<Option<String>, ProviderError> {
         self.watch(CallKind::Console, &at.0, self.inner.console_tail(at, max_bytes)).await
+    }
+
+    fn collects(&self) -> bool {
+        self.inner.collects()
+    }
+
+    async fn collect(&self, wanted: &HashSet<String>) -> Result<Vec<Collected>, ProviderError> {
+        self.watch(CallKind::Collect, "", self.inner.collect(wanted)).await
+    }
+
+    async fn service_logs(
+        &self,
+        at: &ProviderRef,
+        since: Option<Timestamp>,
+        max_bytes: usize,
+    ) -> Result<Vec<ServiceLog>, ProviderError> {
+        self.watch(CallKind::Console, &at.0, self.inner.service_logs(at, since, max_bytes)).await
+    }
+
+    fn shelves(&self) -> Option<&dyn Shelves> {
+        self.inner.shelves()
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        self.inner.streams()
     }
 }

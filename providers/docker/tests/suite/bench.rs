@@ -8,7 +8,9 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::TryStreamExt;
 use rouse_contract::conformance::{Bench, Joins, Of};
-use rouse_contract::{Installation, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag};
+use rouse_contract::{
+    Installation, Keyring, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag,
+};
 use rouse_model::Trust;
 use rouse_provider_docker::DockerKind;
 use serde_json::{Value, json};
@@ -95,6 +97,9 @@ impl Host {
             image,
             options,
             env,
+            secrets: Keyring::default(),
+            shelves: Vec::new(),
+            beside: [].into(),
         }
     }
 
@@ -167,7 +172,11 @@ impl Bench for Host {
 
     fn missing_image(&self) -> Option<(ResolveRequest, String)> {
         let name = "rouse-test-provider:there-is-none".to_owned();
-        let request = ResolveRequest { images: vec![name.clone()], options: json!({"pull": "never"}) };
+        let request = ResolveRequest {
+            images: vec![name.clone()],
+            options: json!({"pull": "never"}),
+            secrets: Keyring::default(),
+        };
         Some((request, name))
     }
 

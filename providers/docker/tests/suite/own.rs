@@ -2,7 +2,7 @@
 
 use crate::bench::{self, BUSYBOX, EMPTY, Host};
 use rouse_contract::conformance::{Bench, Hand, Joins, Of};
-use rouse_contract::{LaunchOutcome, ObservedState, ResolveRequest};
+use rouse_contract::{Keyring, LaunchOutcome, ObservedState, ResolveRequest};
 use rouse_model::failure::FailureClass;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -114,7 +114,7 @@ async fn the_first_image_that_exists_is_taken() {
     let provider = host.provider(Of::Ours);
     let ask = async |images: &[&str], options: Value| {
         let images = images.iter().map(|&image| image.to_owned()).collect();
-        provider.resolve(&ResolveRequest { images, options }).await
+        provider.resolve(&ResolveRequest { images, options, secrets: Keyring::default() }).await
     };
     let wanted = host.image(EMPTY).await;
     let found = ask(&["rouse-test-provider:none", EMPTY, BUSYBOX], json!({"pull": "never"})).await;
@@ -139,4 +139,12 @@ async fn a_daemon_that_is_away_is_no_ones_build_failure() {
     let error = daemon.version().await.expect_err("nobody is there");
     assert_eq!(error.class, FailureClass::Offering);
     assert!(error.retry_after.is_some() && error.to_string().contains("/nowhere/docker.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn its_shelves_hold_what_was_put_there() {
+    let Some(host) = bench::bench().await else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let provider = host.provider(Of::Ours);
+    rouse_contract::conformance::shelves(&*provider, scratch.path()).await;
 }

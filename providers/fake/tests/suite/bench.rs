@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use rouse_contract::conformance::{Bench, Joins, Of};
-use rouse_contract::{Installation, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag};
+use rouse_contract::{
+    Installation, Keyring, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag,
+};
 use rouse_model::{Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind};
 use rouse_testkit::clock::SimClock;
@@ -43,6 +45,9 @@ impl Bench for Air {
             image: Some(Resolved { image: "debian:12".into(), id: "id of debian:12".into() }),
             options: json!({"boot": "20ms"}),
             env: [].into(),
+            secrets: Keyring::default(),
+            shelves: Vec::new(),
+            beside: [].into(),
         }
     }
 
@@ -58,7 +63,11 @@ impl Bench for Air {
     }
 
     fn missing_image(&self) -> Option<(ResolveRequest, String)> {
-        let request = ResolveRequest { images: vec!["debian:0".into()], options: json!({}) };
+        let request = ResolveRequest {
+            images: vec!["debian:0".into()],
+            options: json!({}),
+            secrets: Keyring::default(),
+        };
         Some((request, "debian:0".into()))
     }
 

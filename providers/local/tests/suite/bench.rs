@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use rouse_contract::conformance::{Bench, Joins, Of};
-use rouse_contract::{Installation, LaunchSpec, Provider, ProviderKind, ResolveRequest, Tag};
+use rouse_contract::{Installation, Keyring, LaunchSpec, Provider, ProviderKind, ResolveRequest, Tag};
 use rouse_model::Trust;
 use rouse_provider_local::LocalKind;
 use rustix::process::{Pid, Signal, kill_process};
@@ -118,6 +118,9 @@ impl Bench for Host {
             image: None,
             options: json!({}),
             env: [("FROM_SPEC".to_owned(), "yes".to_owned())].into(),
+            secrets: Keyring::default(),
+            shelves: Vec::new(),
+            beside: [].into(),
         }
     }
 

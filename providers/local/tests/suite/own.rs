@@ -331,3 +331,11 @@ fn rewind(record: &Path) {
     json["stage"] = json!({"spawning": {"boot": boot[..8]}});
     std::fs::write(record, json.to_string()).expect("written");
 }
+
+#[tokio::test]
+async fn its_shelves_hold_what_was_put_there() {
+    let Some(host) = Host::new(json!({})) else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let provider = host.provider(Of::Ours);
+    rouse_contract::conformance::shelves(&*provider, scratch.path()).await;
+}

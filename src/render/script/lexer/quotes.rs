@@ -34,7 +34,7 @@ impl Lexer {
             Some(Frame::Parameter { quoted, .. }) => *quoted,
             _ => false,
         };
-        self.word();
+        self.expansion(in_command);
         match self.peek(1) {
             Some('(') if self.peek(2) == Some('(') => {
                 self.stack.push(Frame::Arithmetic { opened: offset, depth: 2, close: ')' });
@@ -67,6 +67,12 @@ impl Lexer {
             }
         }
         Ok(())
+    }
+
+    fn expansion(&mut self, bare: bool) {
+        if let Some(word) = self.word() {
+            word.expands |= bare;
+        }
     }
 
     pub(super) fn single_quotes(&mut self, opened: usize) -> Step {
@@ -125,7 +131,7 @@ impl Lexer {
 
     /// Shells look for the closing backtick first and read what is inside afterwards.
     pub(super) fn backticks(&mut self, opened: usize) -> Step {
-        self.word();
+        self.expansion(matches!(self.stack.last(), Some(Frame::Command(_))));
         self.at += 1;
         while self.at < self.limit {
             match self.items[self.at] {

@@ -1,0 +1,176 @@
+//! A breaker for each image on each account: where a registry is down, slow or has enough of us, one question at a time finds out whether it
+//! is so still, and whoever else wants that image is told what the last one was told. Other images of the same pool and account go on.
+//!
+//! Kept in memory: another process finds out by one question of its own.
+
+use rouse_contract::ProviderError;
+use rouse_model::failure::FailureClass;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many are remembered.
+const REMEMBERED: usize = 4_096;
+/// The pause is doubled with each failure up to this.
+const LONGEST: Duration = Duration::from_secs(300);
+/// Nobody is believed who asks for a longer one.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+/// Who was to find out and has not been heard of since has ended otherwise.
+const PROBE: Duration = Duration::from_secs(600);
+
+/// Images that could not be had lately, by account and image.
+#[derive(Debug, Default)]
+pub(super) struct Breakers(Mutex<HashMap<(String, String), Tripped>>);
+
+#[derive(Debug)]
+struct Tripped {
+    error: ProviderError,
+    failures: u32,
+    until: Instant,
+    /// Since when somebody finds out.
+    probed: Option<Instant>,
+}
+
+/// Whether an image may be asked for.
+#[derive(Debug)]
+pub(super) enum May {
+    Ask,
+    /// Somebody asks already, for all.
+    Wait,
+    /// Not now; why, and for how long.
+    Not(ProviderError),
+}
+
+/// Whether the image is to blame, and may be had later.
+fn trips(error: &ProviderError) -> bool {
+    error.class == FailureClass::Image && error.retry_after.is_some()
+}
+
+impl Breakers {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Tripped>> {
+        self.0.lock().expect("nothing panics while it is held")
+    }
+
+    pub(super) fn may(&self, account: &str, image: &str) -> May {
+        let now = Instant::now();
+        match self.map().get(&(account.to_owned(), image.to_owned())) {
+            None => May::Ask,
+            Some(tripped) if now < tripped.until => {
+                May::Not(tripped.error.clone().retry_after(tripped.until.duration_since(now)))
+            }
+            Some(Tripped { probed: Some(since), .. }) if now.duration_since(*since) < PROBE => May::Wait,
+            Some(_) => May::Ask,
+        }
+    }
+
+    /// Somebody asks.
+    pub(super) fn asks(&self, account: &str, image: &str) {
+        if let Some(tripped) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
+            tripped.probed = Some(Instant::now());
+        }
+    }
+
+    /// Who asked has ended without an answer.
+    pub(super) fn asks_no_more(&self, account: &str, image: &str) {
+        if let Some(tripped) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
+            tripped.probed = None;
+        }
+    }
+
+    /// What came of a question or a launch that failed; the failure with how long to wait.
+    pub(super) fn failed(&self, account: &str, image: &str, error: ProviderError) -> ProviderError {
+        if !trips(&error) {
+            // An answer all the same, if not a good one.
+            self.good(account, image);
+            return error;
+        }
+        let now = Instant::now();
+        let mut map = self.map();
+        if map.len() >= REMEMBERED {
+            map.retain(|_, tripped| now < tripped.until);
+        }
+        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let key = (account.to_owned(), image.to_owned());
+        let tripped = map.entry(key).or_insert_with(|| Tripped {
+            error: error.clone(),
+            failures: 0,
+            until: now,
+            probed: None,
+        });
+        // Those that were asked at the same time count once.
+        if now >= tripped.until {
+            let pause = Duration::from_secs(2 << tripped.failures.min(8)).min(LONGEST);
+            tripped.failures += 1;
+            tripped.until = now + pause.max(asked);
+            tripped.probed = None;
+            tripped.error = error.clone();
+        }
+        error.retry_after(tripped.until.duration_since(now))
+    }
+
+    pub(super) fn good(&self, account: &str, image: &str) {
+        self.map().remove(&(account.to_owned(), image.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(retry_after: Option<u64>) -> ProviderError {
+        let error = ProviderError::new(FailureClass::Image, "pull image a:1", "connection refused");
+        retry_after.map_or(error.clone(), |wait| error.retry_after(Duration::from_secs(wait)))
+    }
+
+    fn waits(breakers: &Breakers, account: &str, image: &str) -> Option<u64> {
+        match breakers.may(account, image) {
+            May::Not(error) => error.retry_after.map(|wait| wait.as_secs()),
+            May::Ask => None,
+            May::Wait => Some(0),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_image_on_one_account_is_asked_for_by_one() {
+        let breakers = Breakers::default();
+        assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
+        breakers.asks("b1", "a:1");
+        // Two that were under way together count once, and the registry's wish holds.
+        for _ in 0..2 {
+            assert_eq!(
+                breakers.failed("b1", "a:1", error(Some(7))).retry_after,
+                Some(Duration::from_secs(7))
+            );
+        }
+        assert_eq!(waits(&breakers, "b1", "a:1"), Some(7));
+        assert_eq!((waits(&breakers, "b1", "b:1"), waits(&breakers, "b2", "a:1")), (None, None));
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
+        breakers.asks("b1", "a:1");
+        assert!(matches!(breakers.may("b1", "a:1"), May::Wait));
+        // Longer with each failure.
+        breakers.failed("b1", "a:1", error(Some(1)));
+        assert_eq!(waits(&breakers, "b1", "a:1"), Some(4));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        breakers.asks("b1", "a:1");
+        breakers.failed("b1", "a:1", error(Some(1)));
+        assert_eq!(waits(&breakers, "b1", "a:1"), Some(8));
+        tokio::time::advance(Duration::from_secs(8)).await;
+        breakers.asks("b1", "a:1");
+        // One that is never heard of again holds up nobody for ever.
+        tokio::time::advance(PROBE).await;
+        assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
+        breakers.good("b1", "a:1");
+        assert_eq!(breakers.failed("b1", "a:1", error(Some(1))).retry_after, Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_time_does_not_mend_trips_nothing() {
+        let breakers = Breakers::default();
+        assert_eq!(breakers.failed("b1", "a:1", error(None)).retry_after, None);
+        let away = ProviderError::new(FailureClass::Offering, "ask the daemon", "away").retry_after(PROBE);
+        breakers.failed("b1", "a:1", away);
+        assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
+    }
+}
