@@ -339,7 +339,6 @@ pub(crate) async fn logs(
     since: Option<Timestamp>,
     max_bytes: usize,
 ) -> Result<Vec<ServiceLog>, Failed> {
-    let since = since.and_then(|at| i32::try_from(at.0 / 1_000_000).ok()).unwrap_or(0);
     let mut logs = Vec::new();
     for (id, labels) in containers(daemon, owner.filter_beside(key)).await? {
         let Some(service) = labels::service(&labels).cloned() else { continue };
