@@ -1,4 +1,4 @@
-//! The real back ends of the tests: an own Docker daemon, an own image registry, an own PostgreSQL server, an own
+//! The real back ends of the tests: an own Docker daemon, an own Podman, an own image registry, an own PostgreSQL server, an own
 //! object store.
 //!
 //! All of them live in one run folder under the temporary directory and die with this process, however it
@@ -7,6 +7,7 @@
 //! environment variables (`rouse_testkit::back_ends`).
 
 mod docker;
+mod podman;
 mod postgres;
 mod registry;
 mod run_folder;
@@ -25,6 +26,7 @@ use run_folder::RunFolder;
 /// What runs. Stopped when dropped; `stop` also tells what was left.
 pub struct BackEnds {
     docker: Option<docker::Docker>,
+    podman: Option<podman::Podman>,
     registry: Option<registry::Registry>,
     postgres: Option<postgres::Postgres>,
     s3: Option<s3::S3>,
@@ -51,8 +53,15 @@ impl BackEnds {
             missing.push(Missing { what, why: format!("{why:#}") });
             Ok(())
         };
-        let mut back_ends =
-            Self { docker: None, registry: None, postgres: None, s3: None, missing: Vec::new(), folder };
+        let mut back_ends = Self {
+            docker: None,
+            podman: None,
+            registry: None,
+            postgres: None,
+            s3: None,
+            missing: Vec::new(),
+            folder,
+        };
         if !lent("ROUSE_TEST_POSTGRES_URL") {
             match postgres::Postgres::start(&back_ends.folder, interrupt) {
                 Ok(postgres) => back_ends.postgres = Some(postgres),
@@ -77,6 +86,12 @@ impl BackEnds {
                 Err(why) => keep("Docker", why)?,
             }
         }
+        if !lent("ROUSE_TEST_PODMAN_HOST") {
+            match podman::Podman::start(&back_ends.folder, interrupt) {
+                Ok(podman) => back_ends.podman = Some(podman),
+                Err(why) => keep("Podman", why)?,
+            }
+        }
         back_ends.missing = missing;
         Ok(back_ends)
     }
@@ -90,6 +105,9 @@ impl BackEnds {
         ];
         if let Some(docker) = &self.docker {
             variables.push(("ROUSE_TEST_DOCKER_HOST", docker.host().into()));
+        }
+        if let Some(podman) = &self.podman {
+            variables.push(("ROUSE_TEST_PODMAN_HOST", podman.host().into()));
         }
         // A test that forgets to say which daemon it means must not find the machine's own.
         let host =
@@ -117,6 +135,9 @@ impl BackEnds {
         let mut lines = Vec::new();
         if let Some(docker) = &self.docker {
             lines.push(format!("Docker      {}", docker.host()));
+        }
+        if let Some(podman) = &self.podman {
+            lines.push(format!("Podman      {}", podman.host()));
         }
         if let Some(registry) = &self.registry {
             lines.push(format!("registry    {}", registry.open()));

@@ -43,6 +43,7 @@ pub const TEST: &[Need] = &[
     Need { program: "dockerd", packages: &["docker.io"] },
     Need { program: "containerd", packages: &["containerd"] },
     Need { program: "runc", packages: &["runc"] },
+    Need { program: "podman", packages: &["podman"] },
     Need { program: "ip", packages: &["iproute2"] },
     Need { program: "docker-registry", packages: &["docker-registry"] },
     Need { program: "initdb", packages: &["postgresql"] },

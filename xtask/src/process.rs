@@ -235,10 +235,11 @@ impl Drop for Daemon {
     }
 }
 
-/// The same program and arguments under another user, and with a signal for when our main thread is gone. One
+/// The same program, arguments and variables under another user, and with a signal for when our main thread is gone. One
 /// call sets both: a later change of user would clear the signal.
 pub fn set_privileges(command: &Command, user: Option<&User>, death_signal: Option<Signal>) -> Command {
     let mut wrapped = Command::new("setpriv");
+    wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(user) = user {
         wrapped.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--init-groups"]);
     }

@@ -14,6 +14,11 @@ pub fn docker_host() -> Option<String> {
     wanted("Docker", "ROUSE_TEST_DOCKER_HOST")
 }
 
+/// An own Podman, as [`docker_host`] gives a Docker daemon.
+pub fn podman_host() -> Option<String> {
+    wanted("Podman", "ROUSE_TEST_PODMAN_HOST")
+}
+
 /// An own image registry on a loopback port, as `HOST:PORT`, which lets anybody push and pull.
 pub fn registry() -> Option<String> {
     wanted("an image registry", "ROUSE_TEST_REGISTRY")

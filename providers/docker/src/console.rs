@@ -37,8 +37,13 @@ pub(crate) async fn since(
 ) -> Result<(String, bool), Failed> {
     let asked = Timestamp(chrono::Utc::now().timestamp_micros());
     let second = since.and_then(|at| i32::try_from(at.0 / 1_000_000).ok()).unwrap_or(0);
-    let options =
-        LogsOptions { tail: "all".into(), since: second, follow: true, timestamps: true, ..Default::default() };
+    let options = LogsOptions {
+        tail: "all".into(),
+        since: second,
+        follow: true,
+        timestamps: true,
+        ..Default::default()
+    };
     let mut lines = daemon.api().await?.logs(container, Some(of_both(options)));
     let (mut end, until) = (End::of(max_bytes), Instant::now() + LISTENED);
     while let Ok(line) = timeout_at(until.min(Instant::now() + QUIET), lines.try_next()).await {

@@ -123,11 +123,10 @@ impl Daemon {
 
     /// As [`Self::import_image`]; `changes` are lines as in a Dockerfile.
     pub(crate) async fn import(&self, name: &str, tar: Vec<u8>, changes: Vec<String>) -> Result<(), Failed> {
-        let (repo, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
         let options = CreateImageOptions {
             from_src: Some("-".into()),
-            repo: Some(repo.into()),
-            tag: Some(tag.into()),
+            // With its tag: one that is said by itself Podman does not hear.
+            repo: Some(name.into()),
             changes,
             ..Default::default()
         };

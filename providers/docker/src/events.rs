@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Between attempts to reach a daemon that is away.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The events of a container's end: as Docker calls them, and as Podman does where it is asked for them.
+const NAMES: [&str; 4] = ["die", "destroy", "died", "remove"];
 
 /// The stream of one connection, kept between calls so that a call may be cancelled.
 #[derive(Default)]
@@ -83,9 +85,9 @@ fn since_1970(nanos: i64) -> Option<Duration> {
 }
 
 fn options(owner: &Owner, since: Duration) -> EventsOptions {
-    let mut filters = owner.filter();
+    let mut filters = owner.filter().asked();
     filters.insert("type".into(), vec!["container".into()]);
-    filters.insert("event".into(), vec!["die".into(), "destroy".into()]);
+    filters.insert("event".into(), NAMES.map(str::to_owned).into());
     let since = Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
     EventsOptions { since, until: None, filters: Some(filters) }
 }
@@ -93,7 +95,7 @@ fn options(owner: &Owner, since: Duration) -> EventsOptions {
 fn hint(owner: &Owner, event: EventMessage) -> Option<Hint> {
     let actor = event.actor.unwrap_or_default();
     let labels: Labels = actor.attributes.unwrap_or_default();
-    if is_beside(&labels) {
+    if !owner.owns(&labels) || is_beside(&labels) {
         return None;
     }
     Some(match (owner.tag(&labels), actor.id) {

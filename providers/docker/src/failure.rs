@@ -35,8 +35,10 @@ impl Failed {
         self.status() == Some(404)
     }
 
+    /// Podman has no status of its own for a name that is taken.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status() == Some(409)
+            || (self.status() == Some(500) && self.message().contains("is already in use"))
     }
 
     /// What the daemon said, for a person.

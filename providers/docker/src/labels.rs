@@ -3,6 +3,7 @@
 use rouse_contract::{Installation, Tag};
 use rouse_model::worker::LaunchToken;
 use rouse_model::{Timestamp, WorkerId};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
 const INSTALLATION: &str = "rouse.installation";
@@ -56,6 +57,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// The installation in names of images, which take no long ones.
+    pub(crate) fn mark(&self) -> String {
+        hex::encode(&Sha256::digest(self.installation.as_bytes())[..8])
+    }
+
     pub(crate) fn new(installation: &Installation, account: &str) -> Self {
         Self {
             installation: installation.id.clone(),
@@ -99,10 +105,10 @@ impl Owner {
     }
 
     /// What the daemon is asked for to find all that stands beside one worker.
-    pub(crate) fn filter_beside(&self, key: &str) -> HashMap<String, Vec<String>> {
-        let mut filter = self.filter();
-        filter.entry("label".to_owned()).or_default().push(format!("{BESIDE}={key}"));
-        filter
+    pub(crate) fn filter_beside(&self, key: &str) -> Filter {
+        let mut labels = self.own();
+        labels.insert(BESIDE.to_owned(), key.to_owned());
+        Filter(labels)
     }
 
     /// Beside which worker something of ours stands; `None` where it is no such thing.
@@ -112,10 +118,8 @@ impl Owner {
     }
 
     /// What the daemon is asked for to find only our own.
-    pub(crate) fn filter(&self) -> HashMap<String, Vec<String>> {
-        let wanted =
-            vec![format!("{INSTALLATION}={}", self.installation), format!("{ACCOUNT}={}", self.account)];
-        HashMap::from([("label".to_owned(), wanted)])
+    pub(crate) fn filter(&self) -> Filter {
+        Filter(self.own())
     }
 
     pub(crate) fn owns(&self, labels: &Labels) -> bool {
@@ -142,6 +146,22 @@ impl Owner {
             name: labels.get(WORKER)?.clone(),
             token: LaunchToken(labels.get(TOKEN)?.clone()),
         })
+    }
+}
+
+/// Labels that something must have, all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filter(Labels);
+
+impl Filter {
+    /// What the daemon is asked for. Podman answers what has one of them, so each thing is still held against all ([`Self::fits`]).
+    pub(crate) fn asked(&self) -> HashMap<String, Vec<String>> {
+        let labels = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        HashMap::from([("label".to_owned(), labels)])
+    }
+
+    pub(crate) fn fits(&self, labels: &Labels) -> bool {
+        self.0.iter().all(|(name, value)| labels.get(name) == Some(value))
     }
 }
 

@@ -166,8 +166,10 @@ fn taken(
     Ok((id, life))
 }
 
-/// 400 is against the inputs, and so is a user that the image does not know, for which daemons differ in their status.
+/// 400 is against the inputs, and so is a user or a program that the image does not have, for which daemons differ in their status.
 pub(crate) fn is_final(failed: &Failed) -> bool {
+    let says = |words: &str| failed.status().is_some() && failed.message().contains(words);
     failed.status() == Some(400)
-        || (failed.status().is_some() && failed.message().contains("unable to find user"))
+        || says("unable to find user")
+        || says("attempted to invoke a command that was not found")
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime};
 const FILLING: Duration = Duration::from_secs(3700);
 /// Calls at once.
 const AT_ONCE: usize = 8;
+/// Looks at what is between two states.
+const LOOKS: usize = 40;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +37,25 @@ impl From<Life> for ObservedState {
     }
 }
 
+/// Asks again while a container is in a state that Docker does not know: for a moment, before it has `exited`, Podman's has `stopped`.
+pub(crate) async fn settled<T, A: Future<Output = Result<T, Failed>>>(
+    ask: impl Fn() -> A,
+) -> Result<T, Failed> {
+    for _ in 0..LOOKS {
+        match ask().await {
+            Err(failed) if failed.message().contains("unknown variant `stopped`") => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
 /// A container by id or name; `None` where there is none.
 pub(crate) async fn container(daemon: &Daemon, id: &str) -> Result<Option<ContainerInspectResponse>, Failed> {
-    match daemon.api().await?.inspect_container(id, None).await.map_err(Failed::from) {
+    let look = || async move { Ok(daemon.api().await?.inspect_container(id, None).await?) };
+    match settled(look).await {
         Ok(found) => Ok(Some(found)),
         Err(failed) if failed.is_absent() => Ok(None),
         Err(failed) => Err(failed),
@@ -85,8 +104,11 @@ pub(crate) async fn containers(
     daemon: &Daemon,
     owner: &Owner,
 ) -> Result<(Vec<Observed>, HashSet<String>), Failed> {
-    let options = ListContainersOptions { all: true, filters: Some(owner.filter()), ..Default::default() };
-    let summaries = daemon.api().await?.list_containers(Some(options)).await?;
+    let ours = owner.filter();
+    let options = ListContainersOptions { all: true, filters: Some(ours.asked()), ..Default::default() };
+    let list = || async { Ok(daemon.api().await?.list_containers(Some(options.clone())).await?) };
+    let mut summaries = settled(list).await?;
+    summaries.retain(|summary| summary.labels.as_ref().is_some_and(|labels| ours.fits(labels)));
     let used = summaries
         .iter()
         .flat_map(|summary| summary.mounts.iter().flatten())
@@ -139,7 +161,8 @@ pub(crate) async fn volumes(
     used: &HashSet<String>,
     current: &HashSet<String>,
 ) -> Result<Vec<Observed>, Failed> {
-    let options = ListVolumesOptions { filters: Some(owner.filter()) };
+    let ours = owner.filter();
+    let options = ListVolumesOptions { filters: Some(ours.asked()) };
     let found = daemon.api().await?.list_volumes(Some(options)).await?.volumes.unwrap_or_default();
     let observe = |volume: bollard::models::Volume| {
         let at = Reference::Volume(volume.name.clone()).to_ref();
@@ -155,19 +178,21 @@ pub(crate) async fn volumes(
         let state = ObservedState::Resource { kind: "volume".into(), keep: false };
         (!used.contains(&volume.name)).then(|| Observed { at, tag: owner.tag(&volume.labels), state })
     };
-    Ok(found.into_iter().filter_map(observe).collect())
+    Ok(found.into_iter().filter(|volume| ours.fits(&volume.labels)).filter_map(observe).collect())
 }
 
 /// Images with the agent that a crash left behind.
 pub(crate) async fn images(daemon: &Daemon, owner: &Owner) -> Result<Vec<Observed>, Failed> {
-    let options = ListImagesOptions { filters: Some(owner.filter()), ..Default::default() };
+    let ours = owner.filter();
+    let options = ListImagesOptions { filters: Some(ours.asked()), ..Default::default() };
     let found = daemon.api().await?.list_images(Some(options)).await?;
     let observe = |image: bollard::models::ImageSummary| Observed {
         at: Reference::Image(image.id).to_ref(),
         tag: None,
         state: ObservedState::Resource { kind: "image with the agent".into(), keep: false },
     };
-    let installers = found.into_iter().filter(|image| is_part(&image.labels, Part::Installer));
+    let installers =
+        found.into_iter().filter(|image| ours.fits(&image.labels) && is_part(&image.labels, Part::Installer));
     Ok(installers.map(observe).collect())
 }
 

@@ -5,7 +5,7 @@ use crate::console;
 use crate::container::{self, Plan};
 use crate::daemon::Daemon;
 use crate::failure::Failed;
-use crate::labels::{self, Labels, Owner};
+use crate::labels::{self, Filter, Labels, Owner};
 use crate::launch;
 use crate::observe::{self, Life};
 use crate::options::{PoolOptions, Ready, ServiceOptions};
@@ -312,14 +312,14 @@ impl Beside<'_> {
 
 /// Whose services and networks are there, by the workers' keys.
 pub(crate) async fn all(daemon: &Daemon, owner: &Owner) -> Result<BTreeMap<String, Tag>, Failed> {
-    let mut found: Vec<Labels> = containers(daemon, owner.filter()).await?.into_values().collect();
+    let mut found: Vec<Labels> = containers(daemon, &owner.filter()).await?.into_values().collect();
     found.extend(networks(daemon, &owner.filter()).await?.into_values());
     Ok(found.iter().filter_map(|labels| owner.tag_beside(labels)).map(|tag| (tag.key(), tag)).collect())
 }
 
 /// Ends all that stands beside a worker: the containers, then the network, which cannot go before. Absent is success.
 pub(crate) async fn remove(daemon: &Daemon, owner: &Owner, key: &str) -> Result<(), Failed> {
-    for (id, _) in containers(daemon, owner.filter_beside(key)).await? {
+    for (id, _) in containers(daemon, &owner.filter_beside(key)).await? {
         removal::container(daemon, owner, &id).await?;
     }
     for (id, _) in networks(daemon, &owner.filter_beside(key)).await? {
@@ -340,7 +340,7 @@ pub(crate) async fn logs(
     max_bytes: usize,
 ) -> Result<Vec<ServiceLog>, Failed> {
     let mut logs = Vec::new();
-    for (id, labels) in containers(daemon, owner.filter_beside(key)).await? {
+    for (id, labels) in containers(daemon, &owner.filter_beside(key)).await? {
         let Some(service) = labels::service(&labels).cloned() else { continue };
         match console::since(daemon, &id, since, max_bytes).await {
             Ok((text, cut)) => logs.push(ServiceLog { service, text, cut }),
@@ -353,23 +353,20 @@ pub(crate) async fn logs(
 }
 
 /// Containers with their labels, by id.
-async fn containers(
-    daemon: &Daemon,
-    filter: HashMap<String, Vec<String>>,
-) -> Result<HashMap<String, Labels>, Failed> {
-    let options = ListContainersOptions { all: true, filters: Some(filter), ..Default::default() };
-    let found = daemon.api().await?.list_containers(Some(options)).await?;
-    Ok(found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default()))).collect())
+async fn containers(daemon: &Daemon, filter: &Filter) -> Result<HashMap<String, Labels>, Failed> {
+    let options = ListContainersOptions { all: true, filters: Some(filter.asked()), ..Default::default() };
+    let list = || async { Ok(daemon.api().await?.list_containers(Some(options.clone())).await?) };
+    let found = observe::settled(list).await?;
+    let named = found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default())));
+    Ok(named.filter(|(_, labels)| filter.fits(labels)).collect())
 }
 
 /// Networks with their labels, by id.
-async fn networks(
-    daemon: &Daemon,
-    filter: &HashMap<String, Vec<String>>,
-) -> Result<BTreeMap<String, Labels>, Failed> {
-    let options = ListNetworksOptions { filters: Some(filter.clone()) };
+async fn networks(daemon: &Daemon, filter: &Filter) -> Result<BTreeMap<String, Labels>, Failed> {
+    let options = ListNetworksOptions { filters: Some(filter.asked()) };
     let found = daemon.api().await?.list_networks(Some(options)).await?;
-    Ok(found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default()))).collect())
+    let named = found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default())));
+    Ok(named.filter(|(_, labels)| filter.fits(labels)).collect())
 }
 
 #[cfg(test)]

@@ -111,12 +111,14 @@ impl DockerShelves {
 
     async fn clear(&self, prefix: &str, kept: &[String]) -> Result<(), Failed> {
         let api = self.daemon.api().await?;
-        let options = ListVolumesOptions { filters: Some(self.owner.filter()) };
+        let ours = self.owner.filter();
+        let options = ListVolumesOptions { filters: Some(ours.asked()) };
         let found = api.list_volumes(Some(options)).await?.volumes.unwrap_or_default();
         let prefix = volume(&self.owner, prefix);
         let kept: Vec<String> = kept.iter().map(|shelf| volume(&self.owner, shelf)).collect();
         for found in found {
-            if !is_part(&found.labels, Part::Shelf)
+            if !ours.fits(&found.labels)
+                || !is_part(&found.labels, Part::Shelf)
                 || !found.name.starts_with(&prefix)
                 || kept.contains(&found.name)
             {

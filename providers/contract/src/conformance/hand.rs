@@ -134,6 +134,18 @@ impl<'a> Hand<'a> {
         .await;
     }
 
+    /// What an instance has printed, once these words are in it: it may be written down a moment after its end.
+    pub async fn console_with(&self, at: &ProviderRef, words: &str) -> String {
+        let mut console = String::new();
+        until("its output is kept", async || {
+            let tail = self.provider.console_tail(at, 10_000).await.expect("read");
+            console = tail.unwrap_or_default();
+            console.contains(words)
+        })
+        .await;
+        console
+    }
+
     /// Everything listed goes; then nothing is left, seen from outside.
     pub async fn clear(&self) {
         for seen in self.provider.list().await.expect("a list") {
