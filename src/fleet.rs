@@ -14,6 +14,7 @@ mod reaper;
 mod resolving;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use crate::accounts::Accounts;
 use crate::ctx::{Active, Ctx};

@@ -185,6 +185,29 @@ impl Sources {
         self.inner.with_revision_of(&of, revision, pack).await
     }
 
+    /// What the content of a folder is called at a revision, and at others where it is there; the same content has the same word. All of the
+    /// tree where `folder` is empty.
+    pub async fn words(
+        &self,
+        codebase: &str,
+        revision: &str,
+        others: &[String],
+        folder: &str,
+    ) -> Result<(String, Vec<String>), SourceError> {
+        let words = |mirror: PathBuf| {
+            async move { self.inner.words(&mirror, (codebase, revision), others, folder).await }.boxed()
+        };
+        self.inner.with_revision(codebase, revision, words).await
+    }
+
+    /// The files of a folder as a tar, with their names within it.
+    pub async fn folder(&self, codebase: &str, revision: &str, folder: &str) -> Result<Tree, SourceError> {
+        let pack = |mirror: PathBuf| {
+            async move { self.inner.tree(&mirror, &format!("{revision}:{folder}"), 0).await }.boxed()
+        };
+        self.inner.with_revision(codebase, revision, pack).await
+    }
+
     /// The commit that merges a revision into another: the same for the same two, whoever asks.
     pub async fn merge(&self, codebase: &str, revision: &str, onto: &str) -> Result<String, SourceError> {
         let of = (codebase.to_owned(), self.inner.repository(codebase).await?);

@@ -5,6 +5,7 @@
 
 use crate::config::{BuilderConfig, Config, PoolConfig};
 use crate::render::{self, RenderError, Scope};
+use rouse_contract::tree::{Reader, Tree};
 use rouse_contract::{Keyring, LaunchSpec, Leaf, ProviderKind, ResolveRequest, Resolved};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::property::Properties;
@@ -137,7 +138,7 @@ fn render_value(
             match kind.leaf(&keys) {
                 Leaf::Image => Value::String(render::image(text, scope)?.text),
                 Leaf::Text | Leaf::Allowed => Value::String(render::text(text, scope)?.text),
-                Leaf::Literal | Leaf::Secret => value.clone(),
+                Leaf::Literal | Leaf::Secret | Leaf::Codebase => value.clone(),
             }
         }
         Value::Array(items) => {
@@ -170,6 +171,7 @@ pub fn launch_spec(
     rendered: Rendered,
     image: Option<Resolved>,
     beside: BTreeMap<String, Resolved>,
+    tree: Option<Tree>,
 ) -> LaunchSpec {
     LaunchSpec {
         pool: pool_name.to_owned(),
@@ -181,6 +183,7 @@ pub fn launch_spec(
         secrets: Keyring::default(),
         shelves: Vec::new(),
         beside,
+        tree,
     }
 }
 
@@ -193,14 +196,52 @@ pub fn digest_without_image(
     kind: &dyn ProviderKind,
     wish: &Wish,
 ) -> Option<String> {
-    let rendered = render_pool(pool, kind, &wish.scope).ok().filter(|rendered| rendered.images.is_empty())?;
-    Some(launch_spec(pool_name, &wish.request, rendered, None, BTreeMap::new()).digest())
+    let rendered = render_pool(pool, kind, &wish.scope).ok()?;
+    if !rendered.images.is_empty() || kind.tree(&rendered.options).is_some() {
+        return None;
+    }
+    Some(launch_spec(pool_name, &wish.request, rendered, None, BTreeMap::new(), None).digest())
 }
 
 /// What to ask the provider, where the pool has an image; without the keys to the secrets that its options name.
 #[must_use]
-pub fn resolve_request(rendered: &Rendered, kind: &dyn ProviderKind) -> Option<ResolveRequest> {
-    (!rendered.images.is_empty()).then(|| question(rendered, kind, rendered.images.clone()))
+pub fn resolve_request(
+    rendered: &Rendered,
+    kind: &dyn ProviderKind,
+    tree: Option<Tree>,
+) -> Option<ResolveRequest> {
+    let wanted = !rendered.images.is_empty() || tree.is_some();
+    wanted.then(|| ResolveRequest { tree, ..question(rendered, kind, rendered.images.clone()) })
+}
+
+/// Why there is no tree that an image could be made of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTree {
+    #[error("builder `{0}` checks out no codebase; give the pool's `build` a `codebase`")]
+    NoCodebase(String),
+    #[error("this build has no revision of codebase `{0}`")]
+    NoRevision(String),
+}
+
+/// The part of the project's tree that a pool's image is made of, where it is made of one.
+///
+/// # Errors
+/// Where the build has no such tree.
+pub fn tree_of(
+    rendered: &Rendered,
+    kind: &dyn ProviderKind,
+    wish: &Wish,
+    reader: impl FnOnce() -> Reader,
+) -> Result<Option<Tree>, NoTree> {
+    let Some(wanted) = kind.tree(&rendered.options) else { return Ok(None) };
+    let codebase = wanted.codebase.or_else(|| wish.scope.codebase.clone());
+    let codebase = codebase.ok_or_else(|| NoTree::NoCodebase(wish.request.builder.clone()))?;
+    let stamp = wish.stamps.iter().find(|stamp| stamp.codebase == codebase);
+    let Some(revision) = stamp.and_then(|stamp| stamp.revision.clone()) else {
+        return Err(NoTree::NoRevision(codebase));
+    };
+    let (folder, trust) = (wanted.folder, wish.request.trust);
+    Ok(Some(Tree { codebase, revision, folder, trust, reader: reader() }))
 }
 
 /// The same for the services beside its workers, by their names.
@@ -213,7 +254,7 @@ pub fn resolve_beside(rendered: &Rendered, kind: &dyn ProviderKind) -> BTreeMap<
 fn question(rendered: &Rendered, kind: &dyn ProviderKind, images: Vec<String>) -> ResolveRequest {
     let deciding = |key: &&str| rendered.options.get(*key).map(|value| ((*key).to_owned(), value.clone()));
     let options = kind.resolve_keys().iter().filter_map(deciding).collect();
-    ResolveRequest { images, options: Value::Object(options), secrets: Keyring::default() }
+    ResolveRequest { images, options: Value::Object(options), secrets: Keyring::default(), tree: None }
 }
 
 /// Pools that can ever run a request, in the order in which they are tried: as the builder names them, else as the configuration has them.

@@ -2,6 +2,7 @@
 
 mod agents_by_tls;
 mod backup;
+mod built;
 mod caches;
 mod changes;
 mod clocks;

@@ -134,6 +134,10 @@ fn check_leaf(kind: &dyn ProviderKind, text: &str, path: &[String], cx: &mut Con
                 cx.secret_of_pool(secret.name(), &at);
             }
         }
+        Leaf::Codebase => {
+            let at = path.iter().fold(root.clone(), |at, part| at.join(part));
+            cx.refer("codebases", text, &at);
+        }
         Leaf::Image => check_filled(text, &Sink::Image, path, cx, root),
         Leaf::Text | Leaf::Allowed => check_filled(text, &Sink::Text, path, cx, root),
     }

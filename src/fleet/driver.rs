@@ -240,6 +240,9 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
         .map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
     // As they are now: a login may have changed since the worker was wished for.
     spec.secrets = crate::secrets::keyring(fleet.ctx.config(), &worker.project);
+    if let Some(tree) = &mut spec.tree {
+        tree.reader = super::trees::reader(Arc::clone(&fleet.ctx));
+    }
     let dir = account.provider.link_dir(&tag).await?;
     let opened = account.provider.streams().map(|_| crate::keys::opened_socket(&tag));
     let endpoint = match endpoint(fleet, worker, dir.is_some(), opened).await {

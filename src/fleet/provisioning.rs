@@ -1,7 +1,7 @@
 //! From a waiting request to a class of workers, and from a class to a worker's row.
 
 use super::resolving::{self, Image};
-use super::{Fleet, FleetError, failures};
+use super::{Fleet, FleetError, failures, trees};
 use crate::config::{BuilderConfig, PoolConfig};
 use crate::ctx::Active;
 use crate::specs;
@@ -116,7 +116,15 @@ impl Fleet {
                 return Ok(Err(ProviderError::new(FailureClass::User, doing, why)));
             }
         };
-        let own = specs::resolve_request(&rendered, &*kind).map(|ask| (None, ask));
+        let reader = || trees::reader(Arc::clone(&self.ctx));
+        let tree = match specs::tree_of(&rendered, &*kind, &wish, reader) {
+            Ok(tree) => tree,
+            Err(why) => {
+                let doing = format!("make the image of pool `{pool_name}` for this build");
+                return Ok(Err(ProviderError::new(FailureClass::User, doing, why.to_string())));
+            }
+        };
+        let own = specs::resolve_request(&rendered, &*kind, tree.clone()).map(|ask| (None, ask));
         let beside =
             specs::resolve_beside(&rendered, &*kind).into_iter().map(|(name, ask)| (Some(name), ask));
         let (mut image, mut of_services, mut waits) = (None, BTreeMap::new(), false);
@@ -140,7 +148,7 @@ impl Fleet {
         if waits {
             return Ok(Ok(None));
         }
-        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image, of_services))))
+        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image, of_services, tree))))
     }
 
     /// What an image means, with the name under which that is kept; `None` where it is being asked for.

@@ -52,7 +52,11 @@ pub(super) enum Image {
 
 /// How a question to one of several accounts is written in a request's record.
 pub(super) fn key(accounts: &str, ask: &ResolveRequest) -> String {
-    serde_json::json!([accounts, ask.images, ask.options]).to_string()
+    match &ask.tree {
+        None => serde_json::json!([accounts, ask.images, ask.options]),
+        Some(tree) => serde_json::json!([accounts, ask.images, ask.options, tree]),
+    }
+    .to_string()
 }
 
 impl Answers {

@@ -3,6 +3,7 @@
 use super::make::{self, Made, MakeError, Stamp, Wish};
 use crate::config::{Config, SchedulerConfig, Trigger};
 use crate::ctx::{Active, Ctx};
+use crate::sources::SourceError;
 use rouse_model::Trust;
 use rouse_model::property::Properties;
 use rouse_store::{Batch, ReadError};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// A repository that takes longer to say whether it has a revision is not waited for.
 const FIND_OUT: Duration = Duration::from_secs(20);
+/// Nor one that takes longer to say where a branch is: then each build finds out by itself.
+const FIND_TIP: Duration = Duration::from_secs(5);
 
 /// What a person asks for.
 #[derive(Debug, Clone, Default)]
@@ -190,7 +193,14 @@ async fn stamp(
             (Some(revision), known)
         }
         None => {
-            (heads.into_iter().find(|h| Some(&h.branch) == branch.as_ref()).and_then(|h| h.revision), true)
+            let seen =
+                heads.into_iter().find(|h| Some(&h.branch) == branch.as_ref()).and_then(|h| h.revision);
+            let revision = match seen {
+                Some(revision) => Some(revision),
+                // Nobody polls it. Settled now, it is the same for all builds of this wish.
+                None => found_out(FIND_TIP, ctx.sources.tip(&codebase, branch.as_deref()), &codebase).await,
+            };
+            (revision, true)
         }
     };
     let trust = if declared && known { Trust::Trusted } else { Trust::Untrusted };
@@ -199,17 +209,21 @@ async fn stamp(
 
 /// Whether a revision is in the past of one of these. What cannot be told in a moment, or not at all, is not.
 async fn is_within(ctx: &Ctx, codebase: &str, revision: &str, tips: &[String]) -> bool {
-    match tokio::time::timeout(FIND_OUT, ctx.sources.is_within(codebase, revision, tips)).await {
-        Ok(Ok(within)) => within,
+    found_out(FIND_OUT, ctx.sources.is_within(codebase, revision, tips), codebase).await.unwrap_or(false)
+}
+
+/// What a repository says in a moment.
+async fn found_out<T>(
+    within: Duration,
+    said: impl Future<Output = Result<T, SourceError>>,
+    codebase: &str,
+) -> Option<T> {
+    match tokio::time::timeout(within, said).await {
+        Ok(Ok(said)) => Some(said),
         Ok(Err(error)) => {
-            tracing::debug!(
-                codebase,
-                revision,
-                error = crate::supervisor::chain(&error),
-                "a revision is not known"
-            );
-            false
+            tracing::debug!(codebase, error = crate::supervisor::chain(&error), "a revision is not known");
+            None
         }
-        Err(_) => false,
+        Err(_) => None,
     }
 }

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use super::Inner;
 use super::error::SourceError;
 use super::git::{Git, Running, read_all_keep};
+use super::remote::check_revision;
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,38 @@ impl Inner {
             "120000" => TreeFile::Link(String::from_utf8_lossy(&bytes).into_owned()),
             mode => TreeFile::Content { bytes, executable: mode == "100755" },
         }))
+    }
+
+    /// The ids of a folder's tree at a revision, and at others where it is there.
+    pub(super) async fn words(
+        &self,
+        mirror: &Path,
+        (codebase, revision): (&str, &str),
+        others: &[String],
+        folder: &str,
+    ) -> Result<(String, Vec<String>), SourceError> {
+        if folder.contains(['\n', '\0']) {
+            return Err(SourceError::refused(
+                format!("the path {folder:?}"),
+                "it does not name a folder of the tree",
+            ));
+        }
+        let asked: String = std::iter::once(revision)
+            .chain(others.iter().map(String::as_str))
+            .map(|revision| format!("{revision}:{folder}\n"))
+            .collect();
+        let git = self.git("look for a folder", &["cat-file", "--batch-check"]).within(mirror);
+        let output = git.input(asked).run(self.limits.read).await?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut words = said.lines().map(|line| {
+            let mut words = line.split(' ');
+            let id = words.next().filter(|id| check_revision(id).is_ok())?;
+            (words.next() == Some("tree")).then(|| id.to_owned())
+        });
+        match words.next().flatten() {
+            Some(word) => Ok((word, words.flatten().collect())),
+            None => Err(SourceError::missing(codebase, format!("a folder `{folder}` at {revision}"))),
+        }
     }
 
     pub(super) async fn tree(&self, mirror: &Path, commit: &str, from: u64) -> Result<Tree, SourceError> {

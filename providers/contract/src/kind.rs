@@ -1,6 +1,6 @@
 //! What a provider tells the configuration: its options' shape and checks, so that config needs no list of providers.
 
-use crate::{Installation, Provider, ProviderError};
+use crate::{Installation, Provider, ProviderError, TreeWish};
 use rouse_model::placement::Room;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -29,6 +29,8 @@ pub enum Leaf {
     /// Can reach the host: rendered, and held by the provider against the allow list beside it. Without such a list
     /// [`ProviderKind::check_pool`] refuses a template.
     Allowed,
+    /// The name of a codebase. Never rendered.
+    Codebase,
     /// `secret:NAME`: never rendered, and its value never stands in the options. The provider asks the call's [`crate::Keyring`] for it.
     Secret,
     /// Never rendered: it can reach the host, or it decides what the pool is.
@@ -61,6 +63,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The images of the services that run beside a worker, by the services' names; empty where the kind has none.
     fn images_beside(&self, _options: &Value) -> BTreeMap<String, String> {
         BTreeMap::new()
+    }
+
+    /// The part of the project's tree that a pool's image is made of, by its rendered options; `None` where it is made elsewhere.
+    fn tree(&self, _options: &Value) -> Option<TreeWish> {
+        None
     }
 
     /// The keys of a pool's options that decide, beside the images, what is found: a platform, a pull policy.

@@ -102,6 +102,7 @@ mod tests {
             images: vec!["a:1".into()],
             options: serde_json::Value::Null,
             secrets: crate::Keyring::default(),
+            tree: None,
         };
         let spec = LaunchSpec {
             pool: "p".into(),
@@ -113,6 +114,7 @@ mod tests {
             secrets: crate::Keyring::default(),
             shelves: Vec::new(),
             beside: [].into(),
+            tree: None,
         };
         let item = LaunchItem { tag: tag(), join: vec![], needs_network: false, expires: Timestamp(0) };
         let late = provider.resolve(&request).await.expect_err("late");

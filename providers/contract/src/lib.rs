@@ -9,7 +9,7 @@
 
 //!
 //! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`units`] are the written units that options use,
-//! [`secret`] reveals what options only name, [`layers`] put a deadline and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`folder`] finds a short folder on this host that a worker can reach, and
+//! [`secret`] reveals what options only name, [`layers`] put a deadline and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`tree`] for images that are made of a project's own files, [`folder`] finds a short folder on this host that a worker can reach, and
 //! `conformance` (feature `testing`) is the suite that every provider passes against its real back end.
 
 use async_trait::async_trait;
@@ -32,12 +32,14 @@ pub mod layers;
 pub mod secret;
 pub mod shelf;
 pub mod stream;
+pub mod tree;
 pub mod units;
 
 pub use kind::{Leaf, OptionFault, ProviderKind};
 pub use secret::{Keyring, Reveal, Revealed};
 pub use shelf::{Shelf, Shelves};
 pub use stream::{Duplex, Streams};
+pub use tree::{Tree, TreeWish};
 
 /// One account or endpoint that makes and destroys instances.
 ///
@@ -175,13 +177,15 @@ impl Installation {
 /// An image as rendered, and what else decides which one is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolveRequest {
-    /// In order: the first that exists is taken.
+    /// In order: the first that exists is taken. Empty where it is to be made of a tree.
     pub images: Vec<String>,
     /// Those of the pool's rendered options that [`ProviderKind::resolve_keys`] names.
     pub options: Value,
     /// What reveals the secrets that the options name.
     #[serde(skip)]
     pub secrets: Keyring,
+    /// What the image is made of ([`ProviderKind::tree`]).
+    pub tree: Option<Tree>,
 }
 
 /// What a tag means now.
@@ -214,6 +218,9 @@ pub struct LaunchSpec {
     /// The images of the services beside it, by the services' names ([`ProviderKind::images_beside`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, Resolved>,
+    /// What its image is made of, where that is not there ([`ProviderKind::tree`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
 }
 
 impl LaunchSpec {

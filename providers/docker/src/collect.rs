@@ -3,6 +3,7 @@
 //! What we pulled is on record where it lies: a tag of ours, `rouse-pulled/INSTALLATION:ID`, on each image that was not there before its pull. So it
 //! outlives any master and is the same for all of them. Each use sets the tag once more, by which the daemon knows when that was.
 
+use crate::build;
 use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::Owner;
@@ -11,7 +12,6 @@ use bollard::query_parameters::{
     ListContainersOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use rouse_contract::Collected;
-use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// How the images are marked that an installation has pulled to a daemon.
@@ -24,8 +24,7 @@ pub(crate) struct Marks {
 
 impl Marks {
     pub(crate) fn new(owner: &Owner, keep: u64) -> Self {
-        let whose = hex::encode(&Sha256::digest(owner.installation.as_bytes())[..8]);
-        Self { repository: format!("rouse-pulled/{whose}"), keep }
+        Self { repository: format!("rouse-pulled/{}", owner.mark()), keep }
     }
 
     /// The images that are there, before one is pulled.
@@ -103,7 +102,7 @@ impl Marks {
         Ok(gone)
     }
 
-    /// What was pulled under a name has its registry's digest under that name, too; a name without one was given by somebody.
+    /// What was pulled under a name has its registry's digest under that name, too; a name without one was given by somebody, or by us to what we made.
     fn is_named_by_others(&self, found: &ImageInspect) -> bool {
         let digests: HashSet<&str> = found
             .repo_digests
@@ -114,6 +113,7 @@ impl Marks {
         let mut tags = found.repo_tags.iter().flatten();
         tags.any(|tag| {
             !self.is_mark(tag)
+                && !tag.starts_with(build::REPOSITORIES)
                 && tag.rsplit_once(':').is_none_or(|(repository, _)| !digests.contains(repository))
         })
     }
@@ -168,6 +168,7 @@ mod tests {
         };
         assert!(!named(&[]));
         assert!(!named(&["rouse-pulled/12:ab", "r:5000/app:1", "debian:12"]));
+        assert!(!named(&["rouse-pulled/12:ab", "rouse-built/12:cd"]));
         assert!(named(&["rouse-pulled/12:ab", "mine:1"]));
         assert!(named(&["rouse-pulled/34:ab"]));
     }

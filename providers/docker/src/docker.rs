@@ -1,6 +1,7 @@
 //! The contract, kept by containers.
 
 use crate::agent_volume::AgentVolumes;
+use crate::build::Builds;
 use crate::collect::Marks;
 use crate::console;
 use crate::container::Plan;
@@ -46,6 +47,7 @@ pub struct DockerProvider {
     links: Links,
     agents: AgentVolumes,
     images: Images,
+    builds: Builds,
     turns: Turns,
     events: Events,
     shelves: DockerShelves,
@@ -74,6 +76,7 @@ impl DockerProvider {
             daemon,
             links: Links::new(&installation, account),
             agents: AgentVolumes::new(&installation, owner.clone()),
+            builds: Builds::new(&owner),
             images: Images::new(options.images.as_ref().map(|images| Marks::new(&owner, images.keep.0))),
             owner,
             turns: Turns::default(),
@@ -95,7 +98,14 @@ impl DockerProvider {
                 "a container needs an image, and none was resolved".into(),
             ));
         };
-        let found = self.have(&image.id, &options, spec).await?;
+        let found = match (&spec.tree, &options.build) {
+            (Some(tree), Some(build)) => {
+                let made =
+                    self.builds.image(&self.images, &self.daemon, (tree, build), &options, &spec.secrets);
+                made.await.map_err(|error| without_image(&image.id, error))?.1
+            }
+            _ => self.have(&image.id, &options, spec).await?,
+        };
         let mut services = Vec::new();
         for (name, service) in &options.services {
             let Some(image) = spec.beside.get(name) else {
@@ -121,16 +131,8 @@ impl DockerProvider {
         options: &PoolOptions,
         spec: &LaunchSpec,
     ) -> Result<ImageInspect, LaunchOutcome> {
-        self.images.here(&self.daemon, id, options, &spec.secrets).await.map_err(|error| {
-            let (class, reason) = (error.class, error.to_string());
-            match error.retry_after {
-                Some(retry_after) if class == FailureClass::Image => {
-                    LaunchOutcome::NoImage { image: id.to_owned(), reason, retry_after }
-                }
-                _ if class.is_transient() => LaunchOutcome::Unknown { reason },
-                _ => LaunchOutcome::Invalid { class, reason: error.message },
-            }
-        })
+        let here = self.images.here(&self.daemon, id, options, &spec.secrets).await;
+        here.map_err(|error| without_image(id, error))
     }
 
     async fn launch_one(&self, plan: &Plan, item: &LaunchItem) -> LaunchOutcome {
@@ -221,7 +223,14 @@ impl Provider for DockerProvider {
         let options: PoolOptions = read_options(&options).map_err(|fault| {
             ProviderError::new(FailureClass::Master, "read the pool's options", fault.message)
         })?;
-        self.images.resolve(&self.daemon, request, &options).await
+        match (&request.tree, &options.build) {
+            (Some(tree), Some(build)) => {
+                let made =
+                    self.builds.image(&self.images, &self.daemon, (tree, build), &options, &request.secrets);
+                Ok(Resolved { image: format!("{} of {}", build.file, tree.codebase), id: made.await?.0 })
+            }
+            _ => self.images.resolve(&self.daemon, request, &options).await,
+        }
     }
 
     async fn link_dir(&self, tag: &Tag) -> Result<Option<PathBuf>, ProviderError> {
@@ -306,6 +315,18 @@ impl Provider for DockerProvider {
 
     fn streams(&self) -> Option<&dyn Streams> {
         Some(&self.streams)
+    }
+}
+
+/// What it means for a launch that its image cannot be had.
+fn without_image(id: &str, error: ProviderError) -> LaunchOutcome {
+    let (class, reason) = (error.class, error.to_string());
+    match error.retry_after {
+        Some(retry_after) if class == FailureClass::Image => {
+            LaunchOutcome::NoImage { image: id.to_owned(), reason, retry_after }
+        }
+        _ if class.is_transient() => LaunchOutcome::Unknown { reason },
+        _ => LaunchOutcome::Invalid { class, reason: error.message },
     }
 }
 

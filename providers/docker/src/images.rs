@@ -7,15 +7,15 @@ use crate::helper::Helpers;
 use crate::options::{PoolOptions, Pull};
 use crate::refusal::Refusal;
 use crate::registry::{self, Account};
+use crate::under_way::UnderWay;
 use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptions;
-use futures::TryStreamExt;
-use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
+use futures::{FutureExt, TryStreamExt};
 use rouse_contract::{Collected, Keyring, ProviderError, ResolveRequest, Resolved};
 use rouse_model::failure::FailureClass;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a registry may take to say what an image is.
@@ -51,13 +51,13 @@ impl Ask {
     }
 }
 
-/// Questions under way.
-#[derive(Debug, Default)]
+/// Questions under way. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Images {
-    helpers: Arc<Helpers>,
+    pub(crate) helpers: Arc<Helpers>,
     /// Where what we pull is collected.
     marks: Option<Marks>,
-    asked: Mutex<HashMap<Ask, WeakShared<BoxFuture<'static, Answer>>>>,
+    asked: Arc<UnderWay<Ask, Answer>>,
 }
 
 impl Images {
@@ -109,6 +109,23 @@ impl Images {
         ))
     }
 
+    /// What the daemon has under a name or id; it is used now.
+    pub(crate) async fn there(&self, daemon: &Daemon, id: &str) -> Result<Option<ImageInspect>, Failed> {
+        let found = have(daemon, id).await?;
+        if let (Some(found), Some(marks)) = (&found, &self.marks) {
+            marks.used(daemon, found, None).await?;
+        }
+        Ok(found)
+    }
+
+    /// An image was made for builds under this name, and is collected as those that were pulled.
+    pub(crate) async fn made(&self, daemon: &Daemon, name: &str) -> Result<(), Failed> {
+        if let (Some(found), Some(marks)) = (have(daemon, name).await?, &self.marks) {
+            marks.used(daemon, &found, Some(&HashSet::new())).await?;
+        }
+        Ok(())
+    }
+
     /// An image that was resolved, on this daemon or another one; pulled where it is not here.
     pub(crate) async fn here(
         &self,
@@ -119,10 +136,7 @@ impl Images {
     ) -> Result<ImageInspect, ProviderError> {
         let doing = || format!("find image {id}");
         let absent = |words: String| ProviderError::new(FailureClass::Image, doing(), words);
-        if let Some(found) = have(daemon, id).await.doing(doing)? {
-            if let Some(marks) = &self.marks {
-                marks.used(daemon, &found, None).await.doing(doing)?;
-            }
+        if let Some(found) = self.there(daemon, id).await.doing(doing)? {
             return Ok(found);
         }
         if options.pull == Pull::Never || !id.contains('@') {
@@ -139,25 +153,10 @@ impl Images {
     }
 
     async fn ask(&self, daemon: &Daemon, ask: Ask) -> Answer {
-        let shared = {
-            let mut asked = self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            asked.retain(|_, under_way| under_way.upgrade().is_some());
-            let under_way =
-                asked.get(&ask).and_then(WeakShared::upgrade).filter(|shared| shared.peek().is_none());
-            under_way.unwrap_or_else(|| {
-                let (daemon, helpers, asked_for) = (daemon.clone(), Arc::clone(&self.helpers), ask.clone());
-                let marks = self.marks.clone();
-                let shared: Shared<BoxFuture<'static, Answer>> =
-                    async move { answer(&daemon, &helpers, marks.as_ref(), &asked_for).await }
-                        .boxed()
-                        .shared();
-                asked.extend(shared.downgrade().map(|weak| (ask, weak)));
-                // To its end also where nobody waits any more: a launch has less time than a pull may take, and is tried again.
-                tokio::spawn(shared.clone());
-                shared
-            })
-        };
-        shared.await
+        let (daemon, helpers, marks) = (daemon.clone(), Arc::clone(&self.helpers), self.marks.clone());
+        let asked_for = ask.clone();
+        let work = || async move { answer(&daemon, &helpers, marks.as_ref(), &asked_for).await }.boxed();
+        self.asked.join(ask, work).await
     }
 }
 
@@ -216,8 +215,14 @@ async fn have(daemon: &Daemon, image: &str) -> Result<Option<ImageInspect>, Fail
     let look = daemon::soon(async { Ok(daemon.api().await?.inspect_image(image).await?) });
     match look.await {
         Ok(found) => Ok(Some(found)),
-        // 400: it is no name of an image at all, which a pull says in better words.
-        Err(failed) if failed.is_absent() || failed.status() == Some(400) => Ok(None),
+        // It is no name of an image at all (400, but by Podman), which a pull says in better words.
+        Err(failed)
+            if failed.is_absent()
+                || failed.status() == Some(400)
+                || failed.message().contains("invalid reference format") =>
+        {
+            Ok(None)
+        }
         Err(failed) => Err(failed),
     }
 }

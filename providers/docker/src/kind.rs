@@ -1,13 +1,14 @@
 //! What Docker tells the configuration.
 
+use crate::build::Places;
 use crate::container::INSIDE;
 use crate::daemon::Scheme;
 use crate::docker::DockerProvider;
 use crate::mounts;
-use crate::options::{self, AccountOptions, LoginOptions, PoolOptions, TlsOptions};
+use crate::options::{self, AccountOptions, BuildOptions, LoginOptions, PoolOptions, TlsOptions};
 use crate::{helper, registry, services};
 use rouse_contract::kind::{is_template, read_options};
-use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
+use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind, TreeWish};
 use rouse_model::failure::FailureClass;
 use rouse_model::placement::Room;
 use schemars::Schema;
@@ -52,6 +53,8 @@ impl ProviderKind for DockerKind {
             ["image"] | ["image", _] | ["services", _, "image"] => Leaf::Image,
             ["mounts", _, "source"] => Leaf::Allowed,
             ["registry", _, "password"] => Leaf::Secret,
+            ["build", "codebase"] => Leaf::Codebase,
+            ["build", "file" | "context" | "target"] | ["build", "args", _] => Leaf::Text,
             ["user" | "platform"] | ["env" | "labels" | "entrypoint" | "command", _] => Leaf::Text,
             ["services", _, "env" | "command", _] => Leaf::Text,
             _ => Leaf::Literal,
@@ -68,8 +71,15 @@ impl ProviderKind for DockerKind {
         services.into_iter().map(|(name, service)| (name, service.image)).collect()
     }
 
+    fn tree(&self, options: &Value) -> Option<TreeWish> {
+        let build = read_options::<PoolOptions>(options).ok()?.build?;
+        // What is wrong with it the provider says.
+        let folder = Places::of(&build).map(|places| places.folder).unwrap_or_default();
+        Some(TreeWish { codebase: build.codebase, folder })
+    }
+
     fn resolve_keys(&self) -> &'static [&'static str] {
-        &["platform", "pull", "registry"]
+        &["build", "platform", "pull", "registry"]
     }
 
     fn capacity(&self, account: &Value) -> Room {
@@ -148,8 +158,16 @@ fn account_faults(options: &AccountOptions) -> Vec<OptionFault> {
 fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
     let mut faults = Vec::new();
     let images = options.image.list();
-    if images.is_empty() || images.iter().any(|image| image.trim().is_empty()) {
-        faults.push(fault(&["image"], "an image is needed", Some("for example `image: debian:12`")));
+    match &options.build {
+        Some(_) if !images.is_empty() => {
+            faults.push(fault(&["build"], "a pool has either an image or what it is made of", None));
+        }
+        Some(build) => faults.extend(build_fault(build)),
+        None if images.is_empty() || images.iter().any(|image| image.trim().is_empty()) => {
+            let help = Some("for example `image: debian:12`, or `build: {file: ci/Dockerfile}`");
+            faults.push(fault(&["image"], "an image is needed", help));
+        }
+        None => {}
     }
     for name in options.env.keys() {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -190,6 +208,20 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
         faults.push(fault(&["platform"], "this is not a platform", help));
     }
     faults
+}
+
+fn build_fault(build: &BuildOptions) -> Option<OptionFault> {
+    if build.network.as_deref().is_some_and(|name| name.is_empty() || is_template(name)) {
+        let message =
+            "the network decides what a Dockerfile can reach, so it is written out, without a template";
+        return Some(fault(&["build", "network"], message, None));
+    }
+    if [Some(&build.file), build.context.as_ref()].into_iter().flatten().any(|text| is_template(text)) {
+        return None;
+    }
+    let (key, message) = Places::of(build).err()?;
+    let help = "for example `file: ci/Dockerfile`; `context: .` is all of the tree";
+    Some(fault(&["build", key], message, Some(help)))
 }
 
 fn login_fault(registry: &str, login: &LoginOptions) -> Option<OptionFault> {
@@ -291,6 +323,25 @@ mod tests {
         ];
         assert_eq!(paths(&kind.check_pool(&faulty)), expected);
         assert_eq!(paths(&kind.check_pool(&Value::Null)), ["image"]);
+        let built = |build: Value| paths(&kind.check_pool(&json!({"build": build})));
+        assert!(built(json!({"file": "ci/Dockerfile", "args": {"V": "{{ props.v }}"}})).is_empty());
+        assert!(built(json!({"file": "ci/{{ builder.name }}/Dockerfile", "context": "."})).is_empty());
+        assert_eq!(built(json!({"file": "/etc/Dockerfile"})), ["build.file"]);
+        assert_eq!(built(json!({"file": "Dockerfile", "context": "../all"})), ["build.context"]);
+        assert_eq!(built(json!({"file": "Dockerfile", "network": "{{ net }}"})), ["build.network"]);
+        let both = json!({"image": "a", "build": {"file": "Dockerfile"}});
+        assert_eq!(paths(&kind.check_pool(&both)), ["build"]);
+    }
+
+    #[test]
+    fn the_tree_that_an_image_is_made_of_is_named() {
+        let tree = |build: Value| DockerKind.tree(&json!({"build": build}));
+        let folder = |folder: &str| Some(TreeWish { codebase: None, folder: folder.into() });
+        assert_eq!(tree(json!({"file": "ci/Dockerfile"})), folder("ci"));
+        assert_eq!(tree(json!({"file": "ci/Dockerfile", "context": "."})), folder(""));
+        let named = TreeWish { codebase: Some("tools".into()), folder: "ci".into() };
+        assert_eq!(tree(json!({"file": "ci/Dockerfile", "codebase": "tools"})), Some(named));
+        assert_eq!(DockerKind.tree(&json!({"image": "a"})), None);
     }
 
     #[test]
@@ -332,7 +383,7 @@ mod tests {
     fn the_schema_tells_what_there_is() {
         let schema = serde_json::to_value(DockerKind.pool_schema()).expect("JSON");
         assert_eq!(schema["additionalProperties"], json!(false));
-        assert_eq!(schema["required"], json!(["image"]), "{schema:#}");
+        assert_eq!(schema["properties"]["build"]["required"], json!(["file"]), "{schema:#}");
         assert_eq!(schema["properties"]["memory"]["format"], json!("bytes"), "{schema:#}");
         let hover = schema["properties"]["pids"]["description"].as_str();
         assert!(hover.is_some_and(|text| text.contains("Default: no limit")), "{schema:#}");

@@ -62,6 +62,8 @@ impl TlsOptions {
 pub struct PoolOptions {
     /// The image, or several in order of which the first that can be had is taken. Any Linux image will do: the agent is brought along.
     pub image: Images,
+    /// Instead of `image`: made on the daemon's host of the project's own Dockerfile, where it is not there.
+    pub build: Option<BuildOptions>,
     /// A program and its arguments that stand before the agent, which they must run in the end: `["/sbin/tini", "--"]`. The image's own
     /// entrypoint is not run.
     pub entrypoint: Vec<String>,
@@ -104,6 +106,26 @@ pub struct PoolOptions {
     /// Containers beside each worker, such as a database, each under the name by which builds reach it. They are ready before the first step
     /// and go with the worker.
     pub services: BTreeMap<String, ServiceOptions>,
+}
+
+/// An image that is made of files of the project's own tree. It is made anew where one of them changes, or a value here, and not else; all builds
+/// with the same files share it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildOptions {
+    /// The Dockerfile, as its place in the tree: `ci/Dockerfile`.
+    pub file: String,
+    /// The folder whose files it may copy, the file itself among them; `.` is all of the tree. Default: the folder that the file is in.
+    pub context: Option<String>,
+    /// Whose tree. Default: the first codebase that the builder checks out.
+    pub codebase: Option<String>,
+    /// Values for what it declares by `ARG`. They can be read in the image; no place for secrets.
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+    /// The stage that is wanted, of a file with several. Default: the last.
+    pub target: Option<String>,
+    /// The daemon's network that its commands have. Default: the daemon's.
+    pub network: Option<String>,
 }
 
 /// A container beside each worker of a pool.
@@ -236,8 +258,7 @@ pub(crate) fn account_schema() -> Schema {
 
 pub(crate) fn pool_schema() -> Schema {
     let mut schema = schema_of::<PoolOptions>();
-    // A launch has its image resolved already, so the type can do without.
-    schema.insert("required".into(), serde_json::json!(["image"]));
+    // An image or what it is made of is needed, which the check of a pool says; a launch has it resolved already.
     if let Some(image) = schema.pointer_mut("/properties/image").and_then(serde_json::Value::as_object_mut) {
         image.remove("default");
     }

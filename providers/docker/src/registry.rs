@@ -95,7 +95,24 @@ pub(crate) fn account(options: &PoolOptions, image: &str, secrets: &Keyring) -> 
     Some(Account { registry: registry.to_owned(), way: Way::of(options)?, secrets: secrets.clone() })
 }
 
+/// All its logins: for what takes images from several registries.
+pub(crate) fn accounts(options: &PoolOptions, secrets: &Keyring) -> Vec<Account> {
+    let of = |(name, login): (&String, &LoginOptions)| {
+        Some(Account { registry: usual(name).to_owned(), way: Way::of(login)?, secrets: secrets.clone() })
+    };
+    options.registry.iter().filter_map(of).collect()
+}
+
 impl Account {
+    /// What the daemon logs in with, by what its registry's login is kept under.
+    pub(crate) async fn credentials(
+        &self,
+        helpers: &Helpers,
+    ) -> Result<(String, DockerCredentials), ProviderError> {
+        let login = self.login(helpers, false).await?;
+        Ok((server(&self.registry).to_owned(), login.credentials(&self.registry)))
+    }
+
     /// The login as it is now; `fresh`: a helper is asked also where it has answered lately.
     pub(crate) async fn login(&self, helpers: &Helpers, fresh: bool) -> Result<Login, ProviderError> {
         match &self.way {

@@ -145,6 +145,7 @@ async fn probe(account: &Account, tag: &Tag, now: i64) -> Result<String, String>
         secrets: rouse_contract::Keyring::default(),
         shelves: Vec::new(),
         beside: [].into(),
+        tree: None,
     };
     let expires = Timestamp(now + (EXPIRY_S * 1e6) as i64);
     let item = LaunchItem { tag: tag.clone(), join, needs_network: false, expires };

@@ -36,7 +36,11 @@ pub struct Host {
 
 pub async fn bench() -> Option<Host> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let host = rouse_testkit::back_ends::docker_host()?;
+    // These files are two test programs, one for each daemon.
+    let host = match env!("CARGO_CRATE_NAME") {
+        "podman" => rouse_testkit::back_ends::podman_host()?,
+        _ => rouse_testkit::back_ends::docker_host()?,
+    };
     let agents = rouse_testkit::back_ends::agents()?;
     let docker = Docker::connect_with_unix(&host, 60, API_DEFAULT_VERSION).expect("the daemon's socket");
     let docker = docker.negotiate_version().await.expect("the daemon");
@@ -100,6 +104,7 @@ impl Host {
             secrets: Keyring::default(),
             shelves: Vec::new(),
             beside: [].into(),
+            tree: None,
         }
     }
 
@@ -107,17 +112,25 @@ impl Host {
     pub async fn containers_of(&self, tag: &Tag) -> Vec<ContainerSummary> {
         let labels = vec![format!("rouse.token={}", tag.token.0)];
         let filters = HashMap::from([("label".to_owned(), labels)]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        self.docker.list_containers(Some(options)).await.expect("a list")
+        self.containers(Some(filters)).await
+    }
+
+    async fn containers(&self, filters: Option<HashMap<String, Vec<String>>>) -> Vec<ContainerSummary> {
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        loop {
+            match self.docker.list_containers(Some(options.clone())).await {
+                // For a moment Podman has a state of its own.
+                Err(error) if error.to_string().contains("unknown variant `stopped`") => {}
+                list => return list.expect("containers"),
+            }
+        }
     }
 }
 
 pub async fn import(docker: &Docker, name: &str, tar: Vec<u8>, changes: &[&str]) {
-    let (repo, tag) = name.split_once(':').expect("a tag");
     let options = CreateImageOptions {
         from_src: Some("-".into()),
-        repo: Some(repo.into()),
-        tag: Some(tag.into()),
+        repo: Some(name.into()),
         changes: changes.iter().map(|&line| line.to_owned()).collect(),
         ..Default::default()
     };
@@ -176,6 +189,7 @@ impl Bench for Host {
             images: vec![name.clone()],
             options: json!({"pull": "never"}),
             secrets: Keyring::default(),
+            tree: None,
         };
         Some((request, name))
     }
@@ -197,8 +211,7 @@ impl Bench for Host {
         for id in [self.installation(Of::Ours), self.installation(Of::Foreign)] {
             let ours = |labels: &HashMap<String, String>| labels.get("rouse.installation") == Some(&id);
             let short = &id[..8];
-            let all = ListContainersOptions { all: true, ..Default::default() };
-            let containers = self.docker.list_containers(Some(all)).await.expect("containers");
+            let containers = self.containers(None).await;
             let containers = containers.iter().filter(|c| c.labels.as_ref().is_some_and(ours));
             left.extend(containers.map(|c| format!("container {:?}", c.names)));
             let volumes =

@@ -2,7 +2,7 @@
 
 use crate::bench::{self, BUSYBOX, EMPTY, Host};
 use rouse_contract::conformance::{Bench, Hand, Joins, Of};
-use rouse_contract::{Keyring, LaunchOutcome, ObservedState, ResolveRequest};
+use rouse_contract::{Keyring, LaunchOutcome, ObservedState, ResolveRequest, Resolved};
 use rouse_model::failure::FailureClass;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -72,6 +72,10 @@ async fn what_the_daemon_refuses_is_told_in_its_words_and_leaves_nothing() {
         (json!({"entrypoint": ["/sbin/no-such-init"]}), "no-such-init"),
         (json!({"mounts": [{"source": "/no/such/folder", "target": "/x"}]}), "/no/such/folder"),
     ] {
+        // Podman makes a folder that is not there.
+        if env!("CARGO_CRATE_NAME") == "podman" && words == "/no/such/folder" {
+            continue;
+        }
         let mut options = options;
         options["network"] = json!("none");
         let mut hand = Hand::new(&host, Of::Ours).await;
@@ -114,13 +118,17 @@ async fn the_first_image_that_exists_is_taken() {
     let provider = host.provider(Of::Ours);
     let ask = async |images: &[&str], options: Value| {
         let images = images.iter().map(|&image| image.to_owned()).collect();
-        provider.resolve(&ResolveRequest { images, options, secrets: Keyring::default() }).await
+        provider.resolve(&ResolveRequest { images, options, secrets: Keyring::default(), tree: None }).await
     };
-    let wanted = host.image(EMPTY).await;
+    // Podman has a digest also for what no registry has.
+    let wanted = host.image(EMPTY).await.id;
+    let is_wanted = async |found: Resolved| {
+        assert_eq!((found.image.as_str(), host.image(&found.id).await.id), (EMPTY, wanted.clone()));
+    };
     let found = ask(&["rouse-test-provider:none", EMPTY, BUSYBOX], json!({"pull": "never"})).await;
-    assert_eq!(found.expect("found"), wanted);
+    is_wanted(found.expect("found")).await;
     // What is there is not pulled.
-    assert_eq!(ask(&[EMPTY], json!({})).await.expect("found"), wanted);
+    is_wanted(ask(&[EMPTY], json!({})).await.expect("found")).await;
     let error = ask(&[EMPTY], json!({"pull": "never", "platform": "linux/s390x"}))
         .await
         .expect_err("another platform");

@@ -48,6 +48,7 @@ impl Bench for Air {
             secrets: Keyring::default(),
             shelves: Vec::new(),
             beside: [].into(),
+            tree: None,
         }
     }
 
@@ -67,6 +68,7 @@ impl Bench for Air {
             images: vec!["debian:0".into()],
             options: json!({}),
             secrets: Keyring::default(),
+            tree: None,
         };
         Some((request, "debian:0".into()))
     }

@@ -121,6 +121,7 @@ impl Bench for Host {
             secrets: Keyring::default(),
             shelves: Vec::new(),
             beside: [].into(),
+            tree: None,
         }
     }
 

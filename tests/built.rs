@@ -1,0 +1,175 @@
+//! Images that are made of a project's own Dockerfile: once for each content, on whichever host wants one, and never of what strangers write.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Bench, Build, Docker, Dockerd, GitRepo, Lan, Options, Registry, Scratch, wait};
+
+/// What was made has a word of its own, so that making it again would be seen.
+fn dockerfile(base: &str) -> String {
+    format!(
+        "FROM {base}\nARG V=none\nCOPY greeting /greeting\nRUN head -c 9 /dev/urandom | base64 > /word && echo $V > /v\n"
+    )
+}
+
+fn of_branch(branch: &str) -> Value {
+    json!({"sources": [{"branch": branch}]})
+}
+
+/// What a build found in its image: the greeting, the argument, and the word.
+fn found(build: &Build) -> [String; 3] {
+    build.must_be("success");
+    let said = build.text("look");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    [0, 1, 2].map(|n| lines[n].to_owned())
+}
+
+/// The images that Rouse has made on a daemon.
+fn made_on(docker: &Docker) -> Vec<String> {
+    let list = ["image", "ls", "--filter", "reference=rouse-built/*", "--format", "{{.Repository}}:{{.Tag}}"];
+    docker.run(&list).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn one_is_made_for_each_content_and_of_nothing_that_strangers_write() {
+    let Some(docker) = Docker::of_this_run() else { return };
+    for_each_content_on(docker);
+}
+
+#[test]
+fn so_it_is_on_podman() {
+    let Some(host) = rouse_testkit::back_ends::podman_host() else { return };
+    for_each_content_on(Docker::at(&host));
+}
+
+fn for_each_content_on(docker: Docker) {
+    let (base, before) = (docker.busybox(&[]), made_on(&docker));
+    let scratch = Scratch::new();
+    let files =
+        [("ci/Dockerfile", dockerfile(base.name())), ("ci/greeting", "hello\n".into()), ("src", "1".into())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let repo = GitRepo::with(scratch.path(), "app", &files);
+    let config = format!(
+        "codebases: {{app: {{git: '{}', branches: [main, next, broken], poll: 1s}}}}\n\
+         pools: {{own: {{docker: {{build: {{file: ci/Dockerfile, args: {{V: '{{{{ props.v }}}}'}}}}, network: none}}, accepts: any}}}}\n\
+         builders:\n  unit: {{properties: {{v: a}}, retries: 0, steps: [{{checkout: app}}, {{name: look, run: cat /greeting /v /word}}]}}\n  \
+         bare: {{properties: {{v: a}}, steps: [{{name: look, run: 'true'}}]}}\n",
+        repo.url()
+    );
+    let options = Options { docker: Some(docker.clone()), ..Options::default() };
+    let bench = Bench::within(scratch, &config, options);
+    let build_of = |wish: &Value| bench.ended(bench.start_with("unit", wish));
+    let seen = |branch: &str, revision: &str| {
+        wait::until_true("the branch to be seen", wait::SOON, || {
+            let heads = bench.api.get("/codebases/app")["heads"].as_array().cloned().unwrap_or_default();
+            heads.iter().any(|head| head["branch"] == branch && head["revision"] == revision)
+        });
+    };
+
+    let first = found(&build_of(&of_branch("main")));
+    assert_eq!(first[..2], ["hello", "a"]);
+    // Another revision with the same files has the same image, also at a stranger's.
+    repo.branch("next");
+    let next = repo.land("next", "something else", &[("src", "2")]);
+    seen("next", &next);
+    assert_eq!(found(&build_of(&of_branch("next"))), first);
+    repo.branch("stranger");
+    repo.land("stranger", "a fix", &[("src", "3")]);
+    assert_eq!(found(&build_of(&of_branch("stranger"))), first);
+    // Another argument, or another file beside the Dockerfile, makes another one.
+    let mut wish = of_branch("main");
+    wish["properties"] = json!({"v": "b"});
+    let other = found(&build_of(&wish));
+    assert_eq!(other[..2], ["hello", "b"]);
+    assert_ne!(other[2], first[2]);
+    repo.go_to("next");
+    let changed = repo.land("next", "more friendly", &[("ci/greeting", "good morning\n")]);
+    seen("next", &changed);
+    let friendly = found(&build_of(&of_branch("next")));
+    assert_eq!(friendly[..2], ["good morning", "a"]);
+    assert_ne!(friendly[2], first[2]);
+
+    // What a stranger writes is not built; what the branch that is watched has is theirs, too.
+    repo.branch("friendlier");
+    repo.land("friendlier", "a fix", &[("src", "4")]);
+    assert_eq!(found(&build_of(&of_branch("friendlier"))), friendly);
+    repo.branch("evil");
+    repo.land("evil", "a look around", &[("ci/greeting", "let me in\n")]);
+    let refused = build_of(&of_branch("evil"));
+    assert_eq!(
+        (refused.result(), &refused.detail["class"]),
+        ("exception", &json!("image")),
+        "{:#}",
+        refused.detail
+    );
+    assert!(refused.summary().contains("what strangers write there is not built"), "{}", refused.summary());
+
+    // What the Dockerfile says stands in the build.
+    repo.go_to("main");
+    repo.branch("broken");
+    let text = format!("FROM {}\nRUN echo no such $((6 * 7)); exit 3\n", base.name());
+    let broken = repo.land("broken", "a new tool", &[("ci/Dockerfile", &text)]);
+    seen("broken", &broken);
+    let failed = build_of(&of_branch("broken"));
+    assert_eq!(
+        (failed.result(), &failed.detail["class"]),
+        ("exception", &json!("image")),
+        "{:#}",
+        failed.detail
+    );
+    for part in ["ci/Dockerfile of `app`", " 3", "no such 42"] {
+        assert!(failed.summary().contains(part), "{part}: {}", failed.summary());
+    }
+    let without = bench.run("bare");
+    assert!(without.summary().contains("checks out no codebase"), "{}", without.summary());
+
+    // They may go at any time.
+    let remove_all = || {
+        bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
+        let names: Vec<String> = made_on(&docker).into_iter().filter(|name| !before.contains(name)).collect();
+        names.iter().for_each(|name| _ = docker.run(&["image", "rm", name]));
+        names.len()
+    };
+    assert_eq!(remove_all(), 3);
+    let again = found(&build_of(&of_branch("main")));
+    assert_eq!(again[..2], first[..2]);
+    assert_eq!(remove_all(), 1);
+}
+
+#[test]
+fn each_host_makes_its_own() {
+    let Some(mut lan) = Lan::new() else { return };
+    let registry = Registry::start(lan.here());
+    let scratch = Scratch::new();
+    let hosts: Vec<Dockerd> =
+        (0..2).map(|_| Dockerd::on(&mut lan, registry.address(), scratch.path())).collect();
+    let base = format!("{}/base:1", registry.address());
+    hosts[0].docker().busybox(&[]).push_as(&base);
+    let text = dockerfile(&base);
+    let repo = GitRepo::with(scratch.path(), "app", &[("ci/Dockerfile", &text), ("ci/greeting", "hello\n")]);
+    let tls = lan.tls();
+    let providers: String = hosts
+        .iter()
+        .enumerate()
+        .map(|(n, host)| {
+            format!("  h{n}: {{docker: {{host: '{}', tls: {tls}, workers: 1}}}}\n", host.address())
+        })
+        .collect();
+    let config = format!(
+        "codebases: {{app: {{git: '{}', branches: main}}}}\nproviders:\n{providers}\
+         pools: {{own: {{docker: {{on: [h0, h1], build: {{file: ci/Dockerfile}}, network: none}}}}}}\n\
+         builders:\n  unit: {{steps: [{{checkout: app}}, {{name: look, run: 'cat /greeting /v /word'}}, {{name: wait, run: sleep 2}}]}}\n",
+        repo.url()
+    );
+    let bench = Bench::within(scratch, &config, Options::default());
+    let requests = [0, 1].map(|n| bench.start_with("unit", &json!({"properties": {"n": n.to_string()}})));
+    let builds = requests.map(|request| bench.ended(request));
+    let words = builds.each_ref().map(|build| found(build)[2].clone());
+    assert_ne!(words[0], words[1], "both were on one host");
+    let made = made_on(hosts[0].docker());
+    assert_eq!((made.len(), &made), (1, &made_on(hosts[1].docker())));
+    // From now on each has it.
+    let again = found(&bench.run("unit"));
+    assert!(words.contains(&again[2]), "{again:?} {words:?}");
+    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
+}
