@@ -17,9 +17,10 @@ use crate::accounts::Accounts;
 use crate::ctx::Ctx;
 use doors::{Doors, Entry};
 use listener::Listener;
-use rouse_agent_protocol::OPENED_NAME;
-use rouse_model::WorkerId;
+use rouse_agent_protocol::{CommandId, OPENED_NAME};
 use rouse_model::worker::{Link, Worker, WorkerEvent};
+use rouse_model::{BuildId, LogId, StepId, WorkerId};
+use rouse_store::{ReadError, Store};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -261,4 +262,19 @@ async fn link_dir(ctx: &Ctx, accounts: &Accounts, worker: &Worker) -> Option<Pat
             None
         }
     }
+}
+
+/// The logs of the files that commands have followed, each with its command: those of its step that are not sealed, as no two commands of a
+/// step write at a time.
+async fn files_of(
+    store: &Store,
+    commands: &[(CommandId, BuildId, StepId)],
+) -> Result<Vec<(LogId, CommandId)>, ReadError> {
+    let mut found = Vec::new();
+    for (command, build, step) in commands {
+        let logs = store.logs_of(*build).await?;
+        found
+            .extend(logs.iter().filter(|log| log.step == *step && !log.sealed).map(|log| (log.id, *command)));
+    }
+    Ok(found)
 }

@@ -11,6 +11,7 @@ mod gather;
 mod given;
 mod mirrored;
 mod outcome;
+mod output;
 mod properties;
 mod reports;
 mod services;

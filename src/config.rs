@@ -57,7 +57,7 @@ pub use schema::schema;
 pub use secret::{Reach, SecretConfig, SecretSource, VaultPlace};
 pub use server::{Agents, Keep, KeyPair, ObjectsConfig, ServerConfig, Transfers, VaultConfig};
 pub use source::{SourceFile, hash};
-pub use step::{MAX_STEPS, printed as printed_steps};
+pub use step::{MAX_FILE_LOGS, MAX_STEPS, printed as printed_steps};
 pub use tree::Span;
 
 use context::Context;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::harness::api::Api;
 
 mod agent;
+mod file_logs;
 mod forged;
 mod inside;
 mod leave;

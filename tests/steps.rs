@@ -1,6 +1,7 @@
 //! Steps and what they mean for their build: commands, conditions, properties, rules, limits, files, sources.
 
 mod ends;
+mod file_logs;
 mod files;
 mod printed;
 mod selections;

@@ -46,6 +46,6 @@ fuzz_target!(|data: &[u8]| {
 
 fn capped(outcome: Outcome) {
     let mut kept = outcome.capped();
-    assert!(kept.message_mut().is_none_or(|text| text.len() <= MAX_MESSAGE_BYTES));
+    assert!(kept.texts_mut().all(|text| text.len() <= MAX_MESSAGE_BYTES));
     assert_eq!(kept.clone().capped(), kept);
 }

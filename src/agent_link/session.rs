@@ -13,8 +13,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use rouse_agent_protocol::{
-    CommandId, CommandState, Durable, Outcome, StreamId, ToAgent, ToMaster, close, decode_frame,
-    decode_to_master, encode,
+    CommandId, CommandState, Durable, Outcome, StreamId, StreamReport, ToAgent, ToMaster, close,
+    decode_frame, decode_to_master, encode,
 };
 use rouse_model::build::CommandState as RowState;
 use rouse_model::worker::WorkerEvent;
@@ -265,19 +265,24 @@ impl Session {
         attached: &handshake::Attached,
     ) -> Result<(Vec<Durable>, Vec<CommandId>), crate::logs::LogError> {
         let ctx = &self.door.ctx;
-        let mut forget = Vec::new();
+        let (mut forget, mut rows) = (Vec::new(), Vec::new());
         for report in &attached.hello.commands {
             let row = ctx.store.command(rouse_model::CommandId(report.id.0)).await?;
             match row {
                 Some(row) if row.state == RowState::Wanted && row.worker == self.door.worker => {
                     self.builds.insert(report.id, row.build);
                     self.streams.insert(row.log, report.id);
+                    rows.push((report.id, row.build, row.step));
                     if let CommandState::Finished(outcome) = &report.state {
                         self.late.insert(report.id, (**outcome).clone().capped());
                     }
                 }
                 _ => forget.push(report.id),
             }
+        }
+        let known = |stream: &StreamReport| self.streams.contains_key(&LogId(stream.stream.0));
+        if !attached.hello.streams.iter().all(known) {
+            self.streams.extend(super::files_of(&ctx.store, &rows).await?);
         }
         let mut durable = Vec::new();
         for stream in &attached.hello.streams {
@@ -438,9 +443,9 @@ impl Session {
         match wish {
             ToSession::Run(command) => {
                 self.builds.insert(command.id, BuildId(command.build));
-                if let Some(stream) = command.stream() {
-                    self.streams.insert(LogId(stream.0), command.id);
-                    self.door.ctx.logs.watch(LogId(stream.0), &self.progress);
+                for log in command.action.streams().into_iter().map(|stream| LogId(stream.0)) {
+                    self.streams.insert(log, command.id);
+                    self.door.ctx.logs.watch(log, &self.progress);
                 }
                 Some(ToAgent::Run { command })
             }

@@ -33,14 +33,14 @@ pub struct LogView {
     pub id: i64,
     pub build: i64,
     pub step: i64,
-    /// `stdio` for a step's own output.
+    /// `stdio` for a step's own output; others are called as in the step's `logs`, and those of services `service NAME`.
     pub name: String,
     /// What is on record; while it grows, more may be readable.
     pub bytes: i64,
     pub lines: i64,
     /// It will not grow any more.
     pub sealed: bool,
-    /// Why bytes are missing.
+    /// Why bytes are missing, and what else there is to say of a file.
     pub note: Option<String>,
     pub created: Moment,
 }

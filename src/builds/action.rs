@@ -6,7 +6,7 @@ use super::checkout::{self, Merge};
 use super::mirrored::{self, Next};
 use super::outcome::{self, End};
 use super::state::State;
-use super::{caches, given};
+use super::{caches, given, output};
 use crate::ctx::Ctx;
 use crate::render::{self, RenderError, RenderedValue, Scope, Shell};
 use crate::secrets::SecretError;
@@ -242,11 +242,13 @@ fn run_command(
             wire::Program::Script { interpreter: interpreter.clone(), text: script.text }
         }
     };
+    let cwd = dir_of(state, planned)?;
     Ok(Stored {
         action: wire::Action::Run(wire::Run {
             program,
             env,
-            cwd: dir_of(state, planned)?,
+            logs: output::files(state, run, &cwd)?,
+            cwd,
             tty: run.tty,
             timeout_s: planned.timeout_s.map(seconds),
             silence_s: planned.silence_s.map(seconds),

@@ -19,7 +19,6 @@ use rouse_model::event::EventKind;
 use rouse_model::logs::Artifact;
 use rouse_model::plan;
 use rouse_model::sequence;
-use rouse_model::worker::Worker;
 use rouse_model::{BuildResult, CacheId, LogId, StepId, Timestamp, Trust};
 use rouse_store::{Batch, CommitError, ReadError, Store};
 use serde::{Deserialize, Serialize};
@@ -56,7 +55,7 @@ pub(super) fn left_out(state: &State, action: &plan::Action) -> Option<&'static 
         _ => return None,
     };
     let so_far = sequence::so_far(&state.plan, &state.recorded());
-    if !knows_archives(&state.worker) {
+    if !state.knows(ARCHIVES) {
         Some("this worker's agent knows no caches")
     } else if is_absolute(cache) && state.build.slot != 0 {
         Some("the path is absolute, and the worker runs several builds")
@@ -67,16 +66,6 @@ pub(super) fn left_out(state: &State, action: &plan::Action) -> Option<&'static 
     } else {
         None
     }
-}
-
-fn knows_archives(worker: &Worker) -> bool {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Known {
-        features: Vec<String>,
-    }
-    let known = worker.facts.as_deref().and_then(|facts| serde_json::from_str::<Known>(facts).ok());
-    known.unwrap_or_default().features.iter().any(|feature| feature == ARCHIVES)
 }
 
 /// What is to be restored.
@@ -249,6 +238,7 @@ fn link(cache: &plan::Cache, folder: &str, log: LogId) -> wire::Action {
         silence_s: None,
         kill: wire::Kill::default(),
         stream: wire::StreamId(log.0),
+        logs: Vec::new(),
     })
 }
 

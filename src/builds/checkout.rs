@@ -175,6 +175,7 @@ fn script(state: &State, planned: &PlannedStep, wanted: Script<'_>, log: LogId) 
         silence_s: planned.silence_s.map(seconds),
         kill: wire::Kill::default(),
         stream: wire::StreamId(log.0),
+        logs: Vec::new(),
     })))
 }
 

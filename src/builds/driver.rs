@@ -14,7 +14,7 @@ use rouse_model::buildset::RequestState;
 use rouse_model::event::EventKind;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
-use rouse_model::{BuildId, BuildResult, WorkerId};
+use rouse_model::{BuildId, BuildResult, LogId, WorkerId};
 use rouse_store::{Batch, CommitError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,9 +174,10 @@ async fn turn(
     if done {
         batch.name = "build.end";
     }
-    if let (Some(message), Some(log)) = (&send, &opens) {
+    if let Some(message) = send.as_ref().filter(|_| !opens.is_empty()) {
         // Before the agent may write a byte.
-        ctx.logs.open_new(log, masks_of(message));
+        let masks = masks_of(message);
+        opens.iter().for_each(|log| ctx.logs.open_new(log, masks.clone()));
     }
     if !batch.is_empty() {
         commit(ctx, batch, passing, frees).await?;
@@ -247,9 +248,8 @@ async fn resend(ctx: &Ctx, secrets: &Secrets, state: &mut State) -> Option<End> 
     let stored = serde_json::from_str::<Stored>(&command.action).ok()?;
     match action::for_agent(ctx, secrets, state, &command, stored).await {
         Ok(message) => {
-            if command.log.0 != 0 {
-                ctx.logs.open(command.log, masks_of(&message));
-            }
+            let (streams, masks) = (message.action.streams(), masks_of(&message));
+            streams.iter().for_each(|stream| ctx.logs.open(LogId(stream.0), masks.clone()));
             ctx.switchboard.to_session(state.worker.id, ToSession::Run(Box::new(message)));
             None
         }

@@ -55,7 +55,7 @@ pub(super) async fn keep_logs(turn: &mut Turn<'_>, state: &mut State) -> Result<
             Some(row) if row.sealed => {}
             Some(row) => {
                 let (id, have) = (row.id, turn.ctx.logs.received(row.id).await?);
-                turn.seal(state, id, have, Some("the rest was lost with the master".into())).await?;
+                turn.seal(state, vec![(id, have, Some("the rest was lost with the master".into()))]).await?;
             }
             None => keep(turn, state, name, &log, &masks).await?,
         }
@@ -132,5 +132,5 @@ async fn keep(
     }
     let note = log.cut.then(|| format!("only the last {MOST} bytes of it are kept"));
     let have = logs.received(id).await?;
-    turn.seal(state, id, have, note).await
+    turn.seal(state, vec![(id, have, note)]).await
 }

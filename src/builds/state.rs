@@ -138,6 +138,18 @@ impl State {
         self.steps.iter().filter_map(|s| Some(Recorded { result: s.result?, class: s.class })).collect()
     }
 
+    /// Whether the worker's agent says that it has the feature.
+    pub(super) fn knows(&self, feature: &str) -> bool {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Known {
+            features: Vec<String>,
+        }
+        let facts = self.worker.facts.as_deref();
+        let known = facts.and_then(|facts| serde_json::from_str::<Known>(facts).ok());
+        known.unwrap_or_default().features.iter().any(|known| known == feature)
+    }
+
     /// The command that the agent was asked to run and whose outcome is not recorded.
     pub(super) fn outstanding(&self) -> Option<&Command> {
         self.commands.iter().find(|c| c.state == CommandState::Wanted)

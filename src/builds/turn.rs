@@ -3,7 +3,7 @@
 use super::action::{self, Memory, Move, StepError, Stored};
 use super::outcome::End;
 use super::state::{DriveError, State};
-use super::{caches, given};
+use super::{caches, given, output};
 use crate::ctx::Ctx;
 use crate::secrets::Secrets;
 use rouse_agent_protocol as wire;
@@ -26,8 +26,8 @@ pub(super) struct Turn<'a> {
     pub now: Timestamp,
     /// The command to send once the batch is true.
     pub send: Option<Box<wire::Command>>,
-    /// The log that it will write.
-    pub opens: Option<Log>,
+    /// The logs that it will write.
+    pub opens: Vec<Log>,
     /// Outcomes that are on record once the batch is true.
     pub forget: Vec<wire::CommandId>,
     pub done: bool,
@@ -35,8 +35,8 @@ pub(super) struct Turn<'a> {
     pub stopping: Option<(BuildResult, String)>,
     /// The worker is lost: nothing more can run on it.
     lost: bool,
-    /// Where the log of a command that has ended was cut.
-    cut: Option<u64>,
+    /// Where a log of a command that has ended was cut.
+    pub(super) cut: Option<u64>,
     /// Held until the batch has its place, where it ends a request: the others of its buildset wait.
     pub passing: Option<crate::requests::Passing>,
     /// The buildset ends with it.
@@ -53,7 +53,7 @@ impl<'a> Turn<'a> {
         stopping: Option<(BuildResult, String)>,
     ) -> Self {
         let (batch, now) = (Batch::new(name), ctx.now());
-        let (send, opens, forget) = (None, None, vec![]);
+        let (send, opens, forget) = (None, vec![], vec![]);
         Self {
             ctx,
             secrets,
@@ -91,43 +91,23 @@ impl<'a> Turn<'a> {
         command.outcome = Some(serde_json::to_string(outcome).unwrap_or_default());
         self.batch.update(command);
         self.forget.push(id);
-        if command.log.0 != 0 {
-            let log = command.log;
-            let end = outcome.streams.iter().find(|s| s.stream.0 == log.0).map_or(0, |s| s.to);
-            self.cut = (end > self.ctx.logs.most()).then(|| self.ctx.logs.most());
-            self.seal(state, log, end, None).await?;
-        }
-        Ok(())
+        let logs = output::logs_of(command);
+        self.seal_at_end(state, &logs, outcome).await
     }
 
     /// What an agent says is capped here, and masked once more, whoever it is.
     async fn fit_to_keep(&self, state: &mut State, outcome: &wire::Outcome) -> wire::Outcome {
         let mut kept = outcome.clone().capped();
-        if let Some(text) = kept.message_mut() {
-            *text = match given::masks(self.secrets, state).await {
-                Ok(masks) => masks.mask_text(text),
-                Err(error) => format!("(not shown, as it cannot be masked: {error})"),
-            };
+        if kept.texts_mut().next().is_some() {
+            let masks = given::masks(self.secrets, state).await;
+            for text in kept.texts_mut() {
+                *text = match &masks {
+                    Ok(masks) => masks.mask_text(text),
+                    Err(error) => format!("(not shown, as it cannot be masked: {error})"),
+                };
+            }
         }
         kept
-    }
-
-    pub(super) async fn seal(
-        &mut self,
-        state: &State,
-        log: LogId,
-        end: u64,
-        note: Option<String>,
-    ) -> Result<(), DriveError> {
-        let part = self.ctx.logs.seal(log, end, note).await?;
-        self.batch.append(part);
-        self.event(
-            state,
-            EventKind::LogSealed,
-            format!("log/{log}"),
-            serde_json::json!({"build": state.build.id}),
-        );
-        Ok(())
     }
 
     /// Goes on until a command is out or the build has ended.
@@ -308,11 +288,12 @@ impl<'a> Turn<'a> {
         state: &mut State,
         index: usize,
         log: LogId,
-        stored: Stored,
+        mut stored: Stored,
     ) -> Result<bool, DriveError> {
         let step = state.steps[index].id;
         let seq = i64::try_from(state.commands_of(index).len()).unwrap_or(i64::MAX);
-        let writes = matches!(stored.action, wire::Action::Run(_));
+        self.number_files(&mut stored).await?;
+        let streams = stored.action.streams();
         let command = Command {
             id: self.ctx.store.next_id().await?,
             build: state.build.id,
@@ -320,7 +301,7 @@ impl<'a> Turn<'a> {
             seq,
             worker: state.worker.id,
             incarnation: state.worker.incarnation.clone().unwrap_or_default(),
-            log: if writes { log } else { LogId(0) },
+            log: if streams.is_empty() { LogId(0) } else { log },
             state: CommandState::Wanted,
             action: serde_json::to_string(&stored).unwrap_or_default(),
             outcome: None,
@@ -334,25 +315,7 @@ impl<'a> Turn<'a> {
                 return Ok(false);
             }
         };
-        if writes {
-            let row = Log {
-                id: log,
-                build: state.build.id,
-                step,
-                name: if seq == 0 { "stdio".into() } else { format!("stdio-{seq}") },
-                bytes: 0,
-                lines: 0,
-                sealed: false,
-                inline: None,
-                note: None,
-                created: self.now,
-                generation: 0,
-            };
-            self.batch.insert(&row);
-            let payload = serde_json::json!({"build": state.build.id, "step": step, "name": row.name});
-            self.event(state, EventKind::LogMade, format!("log/{log}"), payload);
-            self.opens = Some(row);
-        }
+        self.insert_logs(state, index, seq, &streams).await?;
         self.batch.insert(&command);
         state.commands.push(command);
         self.send = Some(Box::new(message));
@@ -367,6 +330,9 @@ impl<'a> Turn<'a> {
         self.gather(state, index, &mut end).await?;
         if let Some(most) = self.cut.take() {
             end.summary = format!("{}; its log was cut after {most} bytes", end.summary);
+        }
+        if output::lacks_files(state, index) {
+            end.summary = format!("{}; {}", end.summary, output::LACKING);
         }
         let lost = end.class == Some(FailureClass::AgentLost);
         if matches!(end.result, BuildResult::Failure | BuildResult::Retry)
@@ -423,11 +389,11 @@ impl<'a> Turn<'a> {
         if let Some(command) = state.commands.iter_mut().find(|c| c.state == CommandState::Wanted) {
             command.state = CommandState::Done;
             self.batch.update(command);
-            let log = command.log;
-            if log.0 != 0 {
-                let have = self.ctx.logs.received(log).await?;
-                self.seal(state, log, have, Some(end.summary.clone())).await?;
+            let mut ends = Vec::new();
+            for log in output::logs_of(command) {
+                ends.push((log, self.ctx.logs.received(log).await?, Some(end.summary.clone())));
             }
+            self.seal(state, ends).await?;
         }
         if let Some((index, _)) = state.open_step() {
             self.end_step(state, index, end).await?;

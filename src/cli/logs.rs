@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Of this step alone
     #[arg(short, long, value_name = "NAME")]
     step: Option<String>,
+    /// This log alone: `stdio`, or the name of a file among the step's `logs`
+    #[arg(short, long, value_name = "NAME")]
+    log: Option<String>,
     /// The moment of each line before it
     #[arg(short, long)]
     timestamps: bool,
@@ -38,6 +41,11 @@ impl Args {
     fn wants(&self, step: &StepView) -> bool {
         let named = self.step.as_deref().is_none_or(|name| step.name == name);
         named && (!self.failed || is_bad(step))
+    }
+
+    /// The wanted logs of a step.
+    fn logs<'a>(&self, step: &'a StepView) -> impl Iterator<Item = &'a LogView> {
+        step.logs.iter().filter(|log| self.log.as_deref().is_none_or(|name| log.name == name))
     }
 }
 
@@ -58,12 +66,16 @@ pub(super) async fn run(args: &Args, connect: &ConnectArgs, out: &mut Out) -> Re
         out.note(nothing(args, &detail));
         return Ok(Exit::Success);
     }
-    if out.format() != Format::Table {
-        return data(&wanted, &client, out).await;
+    let logs = wanted.iter().map(|step| args.logs(step).count()).sum::<usize>();
+    if logs == 0 && args.log.is_some() {
+        return Err(no_log(args, &wanted));
     }
-    let several = wanted.iter().map(|step| step.logs.len()).sum::<usize>() > 1;
+    if out.format() != Format::Table {
+        return data(args, &wanted, &client, out).await;
+    }
+    let several = logs > 1;
     for step in wanted {
-        for log in &step.logs {
+        for log in args.logs(step) {
             if several {
                 heading(step, log, out)?;
             }
@@ -88,6 +100,17 @@ fn check_step(args: &Args, detail: &BuildDetail) -> Result<(), CliError> {
         message: format!("build {} has no step `{name}`", args.build),
         help: Some(format!("its steps: {}", detail.planned.join(", "))),
     })
+}
+
+fn no_log(args: &Args, steps: &[&StepView]) -> CliError {
+    let mut names: Vec<&str> =
+        steps.iter().flat_map(|step| &step.logs).map(|log| log.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    CliError::NotFound {
+        message: format!("there is no log `{}`", args.log.as_deref().unwrap_or_default()),
+        help: Some(format!("there are: {}", names.join(", "))),
+    }
 }
 
 /// Says why there is nothing to see.
@@ -144,10 +167,10 @@ async fn page(client: &Client, log: i64, from: i64) -> Result<LinesView, CliErro
 }
 
 /// All wanted logs as data: a step, a log, its lines.
-async fn data(steps: &[&StepView], client: &Client, out: &mut Out) -> Result<Exit, CliError> {
+async fn data(args: &Args, steps: &[&StepView], client: &Client, out: &mut Out) -> Result<Exit, CliError> {
     let mut all = Vec::new();
     for step in steps {
-        for log in &step.logs {
+        for log in args.logs(step) {
             let mut lines: Vec<LineView> = Vec::new();
             loop {
                 let from = lines.last().map_or(0, |line| line.n + 1);
@@ -218,7 +241,7 @@ async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Cli
             .steps
             .iter()
             .filter(|step| args.wants(step))
-            .find_map(|step| step.logs.iter().find(|log| !told.contains(&log.id)).map(|log| (step, log)));
+            .find_map(|step| args.logs(step).find(|log| !told.contains(&log.id)).map(|log| (step, log)));
         if let Some((step, log)) = next {
             heading(step, log, out)?;
             follow_log(args, log, client, out).await?;

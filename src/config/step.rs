@@ -9,8 +9,8 @@ use super::builder::{check_env, env_of};
 use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{
-    Condition, EnvName, EnvValue, ExitCode, Limit, Period, RegexText, RelativePath, StepName, seconds,
-    seconds_up,
+    Condition, EnvName, EnvValue, ExitCode, Limit, LogName, Period, RegexText, RelativePath, StepName,
+    seconds, seconds_up,
 };
 use super::place::placed;
 use super::tree::Path;
@@ -18,7 +18,7 @@ use crate::render::{self, Shell, Sink};
 use action::{RawCheckouts, RawDownload, RawProperties, RawRun, RawUpload};
 use indexmap::IndexMap;
 use rouse_model::BuildResult;
-use rouse_model::plan::{Action, PlannedStep, Program, Rules, Run};
+use rouse_model::plan::{Action, FileLog, PlannedStep, Program, Rules, Run};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -26,9 +26,13 @@ use std::collections::{BTreeMap, HashMap};
 /// The keys of which a step has exactly one.
 pub(crate) const ACTIONS: [&str; 6] = ["checkout", "run", "properties", "steps_from", "upload", "download"];
 /// Keys that say how a command is run or read; for steps that run one.
-const OF_COMMANDS: [&str; 6] = ["env", "tty", "shell", "silence", "exit", "warnings"];
+const OF_COMMANDS: [&str; 7] = ["env", "tty", "shell", "silence", "exit", "warnings", "logs"];
 /// A command that prints nothing for so long is taken for hung.
 const DEFAULT_SILENCE: Period = seconds(20 * 60);
+/// Most files of one step that are kept as logs.
+pub const MAX_FILE_LOGS: usize = 16;
+/// What a step's own output is called.
+const STDIO: &str = "stdio";
 /// Reads a script from a file; ends with the first command that fails.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-e"];
 
@@ -62,7 +66,7 @@ pub(crate) struct RawStep {
     condition: Option<Condition>,
     /// It may take so long; `never` sets no limit. Default: `never`.
     timeout: Option<Limit>,
-    /// It may print nothing for so long; `never` sets no limit. Default: `20m`.
+    /// It may print nothing for so long, nor write anything to its `logs`; `never` sets no limit. Default: `20m`.
     silence: Option<Limit>,
     /// What exit codes mean, beside 0 for success and all others for failure.
     #[serde(default)]
@@ -88,6 +92,9 @@ pub(crate) struct RawStep {
     repeatable: Option<bool>,
     /// A regular expression; a line that matches it gives the step warnings.
     warnings: Option<RegexText>,
+    /// Files that the command writes, below `dir`, each followed while it runs and kept as a log of its own, under its name here. At most 16.
+    #[serde(default)]
+    logs: IndexMap<LogName, RelativePath>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -142,7 +149,12 @@ impl RawStep {
             || self.steps_from.is_some()
             || self.properties.as_ref().is_some_and(RawProperties::runs);
         self.check_command(cx, path);
-        let how = How { shell: self.shell, tty: self.tty.unwrap_or(false), warnings: self.warnings };
+        let how = How {
+            shell: self.shell,
+            tty: self.tty.unwrap_or(false),
+            warnings: self.warnings,
+            logs: self.logs,
+        };
         let written = (self.checkout, self.run, self.properties, self.steps_from, self.upload, self.download);
         let action = match written {
             (Some(checkouts), None, None, None, None, None) => {
@@ -179,6 +191,7 @@ impl RawStep {
     /// What belongs to a command, if there is one: its environment, its interpreter, where values stand in its script.
     fn check_command(&self, cx: &mut Context<'_>, path: &Path) {
         check_env(&self.env, cx, path);
+        self.check_logs(cx, &path.join("logs"));
         cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
         cx.at_least(self.silence.and_then(|limit| limit.0), seconds(1), &path.join("silence"));
         let run = self.run.as_ref().map(|run| (run, path.join("run")));
@@ -199,6 +212,28 @@ impl RawStep {
                 let span = cx.part(&at, script, Some(&(fault.offset..fault.offset + fault.length)));
                 let message = placed(&fault.message, &cx.place(&at));
                 cx.push(Fault::new(Code::BadTemplate, span, message).label(fault.help.unwrap_or_default()));
+            }
+        }
+    }
+
+    fn check_logs(&self, cx: &mut Context<'_>, path: &Path) {
+        if self.logs.len() > MAX_FILE_LOGS {
+            let message = format!(
+                "{} has {} files, and a step may have {MAX_FILE_LOGS}",
+                cx.place(path),
+                self.logs.len()
+            );
+            cx.push(Fault::new(Code::OutOfRange, cx.key(path), message));
+        }
+        for (name, file) in &self.logs {
+            let at = path.join(name.as_str());
+            if name.as_str() == STDIO {
+                let message = format!("`{STDIO}` of {} is the step's own output", cx.place(path));
+                cx.push(Fault::new(Code::BadName, cx.key(&at), message).label("give the file another name"));
+            }
+            if file.as_str().contains('*') {
+                let message = format!("`{file}` of {} is a pattern", cx.place(path));
+                cx.push(Fault::new(Code::BadPath, cx.value(&at), message).label("a log is one file"));
             }
         }
     }
@@ -236,6 +271,7 @@ struct How {
     shell: Option<Vec<String>>,
     tty: bool,
     warnings: Option<RegexText>,
+    logs: IndexMap<LogName, RelativePath>,
 }
 
 impl How {
@@ -246,7 +282,8 @@ impl How {
                 Program::Script { interpreter: self.shell.unwrap_or_else(default_shell), text: text.into() }
             }
         };
-        Run { program, tty: self.tty, warning_pattern: self.warnings.map(String::from) }
+        let logs = self.logs.into_iter().map(|(name, path)| FileLog { name: name.into(), path: path.into() });
+        Run { program, tty: self.tty, warning_pattern: self.warnings.map(String::from), logs: logs.collect() }
     }
 }
 

@@ -247,7 +247,7 @@ impl Agent {
     }
 
     pub fn finish(&self, command: &Command, kind: OutcomeKind, to: u64) {
-        let stream = command.stream().map(|stream| StreamEnd { stream, to });
+        let stream = command.stream().map(|stream| StreamEnd { stream, to, note: None });
         self.say(&ToMaster::Finished { command: command.id, outcome: Box::new(outcome(kind, stream)) });
     }
 

@@ -3,6 +3,7 @@
 //! One thread for each command owns its process and pipes. Nothing here knows the link.
 
 mod environment;
+mod follow;
 mod output;
 mod program;
 mod pty;

@@ -85,6 +85,9 @@ fn perform(
         false => None,
     };
     mask(&mut done.kind, &masks);
+    for note in done.streams.iter_mut().filter_map(|end| end.note.as_mut()) {
+        *note = shorten(masks.mask_text(note));
+    }
     done
 }
 
@@ -95,6 +98,7 @@ fn ran(ended: Result<process::Ended, RunError>, started: (u64, i64)) -> Outcome 
             cpu_us: Some(ended.exit.cpu_us),
             leftovers: ended.leftovers,
             no_room: ended.no_room,
+            streams: ended.files,
             ..outcome(ended.kind, started)
         },
         Err(RunError::CouldNotStart(message)) => outcome(OutcomeKind::CouldNotStart { message }, started),

@@ -43,7 +43,7 @@ pub struct State {
 
 #[derive(Debug)]
 struct Entry {
-    stream: Option<StreamId>,
+    streams: Vec<StreamId>,
     control: Arc<Control>,
     phase: Phase,
     told: Told,
@@ -130,13 +130,13 @@ impl State {
             }
         };
         let run = matches!(phase, Phase::Starting);
-        let stream = command.stream();
-        if let (Some(stream), true) = (stream, run) {
-            self.spool.open(stream);
+        let streams = command.action.streams();
+        if run {
+            streams.iter().for_each(|stream| self.spool.open(*stream));
         }
         self.commands.insert(
             command.id,
-            Entry { stream, control: control.clone(), phase, told: Told::Nothing, unwanted: false },
+            Entry { streams, control: control.clone(), phase, told: Told::Nothing, unwanted: false },
         );
         run.then_some(control)
     }
@@ -147,11 +147,16 @@ impl State {
         }
     }
 
-    /// The outcome gets the ends of the command's streams here, as no more is written to them.
+    /// The outcome gets the ends of the command's streams here, as no more is written to them. Notes stand in it already.
     pub fn finished(&mut self, command: CommandId, mut outcome: Outcome) {
         if let Some(entry) = self.commands.get_mut(&command) {
-            let end = |stream| StreamEnd { stream, to: self.spool.end_of(stream) };
-            outcome.streams = entry.stream.into_iter().map(end).collect();
+            let mut noted = std::mem::take(&mut outcome.streams);
+            let end = |stream: &StreamId| StreamEnd {
+                stream: *stream,
+                to: self.spool.end_of(*stream),
+                note: noted.iter_mut().find(|end| end.stream == *stream).and_then(|end| end.note.take()),
+            };
+            outcome.streams = entry.streams.iter().map(end).collect();
             entry.phase = Phase::Finished(Box::new(outcome));
             if entry.unwanted {
                 self.drop_entry(command);
@@ -169,9 +174,7 @@ impl State {
     pub fn forget(&mut self, commands: &[CommandId]) {
         for id in commands {
             let Some(entry) = self.commands.get_mut(id) else { continue };
-            if let Some(stream) = entry.stream {
-                self.spool.remove(stream);
-            }
+            entry.streams.iter().for_each(|stream| self.spool.remove(*stream));
             if matches!(entry.phase, Phase::Finished(_)) {
                 self.drop_entry(*id);
             } else {
@@ -259,7 +262,7 @@ impl State {
             }
             if entry.told < Told::Finished
                 && let Phase::Finished(outcome) = &entry.phase
-                && entry.stream.is_none_or(|stream| self.spool.all_sent(stream))
+                && entry.streams.iter().all(|stream| self.spool.all_sent(*stream))
             {
                 entry.told = Told::Finished;
                 return Ok(Some(Say::Control(ToMaster::Finished { command: *id, outcome: outcome.clone() })));

@@ -217,7 +217,7 @@ impl Link {
 
     fn take(&mut self, id: CommandId, action: &Action) -> ToMaster {
         let streams = match action {
-            Action::Run(run) => vec![StreamEnd { stream: run.stream, to: 0 }],
+            Action::Run(run) => vec![StreamEnd { stream: run.stream, to: 0, note: None }],
             _ => Vec::new(),
         };
         if !self.commands.iter().any(|held| held.id == id) {

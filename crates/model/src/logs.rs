@@ -9,7 +9,7 @@ pub struct Log {
     pub id: LogId,
     pub build: BuildId,
     pub step: StepId,
-    /// `stdio` for a step's own output.
+    /// `stdio` for a step's own output; others as the step's `logs` call them.
     pub name: String,
     pub bytes: i64,
     pub lines: i64,

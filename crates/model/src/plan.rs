@@ -111,6 +111,17 @@ pub enum Action {
     SaveCache(Cache),
 }
 
+impl Action {
+    /// The command that a step is about, where it is about one.
+    #[must_use]
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Run(run) | Self::PropertiesFromOutput { run, .. } | Self::StepsFrom { run } => Some(run),
+            _ => None,
+        }
+    }
+}
+
 /// A folder that comes from an earlier build, and is kept for later ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cache {
@@ -143,6 +154,17 @@ pub struct Run {
     /// Lines that match make the step's result warnings, where its rules say so.
     #[serde(default)]
     pub warning_pattern: Option<String>,
+    /// Files that it writes, each kept as a log of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<FileLog>,
+}
+
+/// A file that a command writes, and the name of the log that it becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLog {
+    pub name: String,
+    /// Below the step's folder; a template.
+    pub path: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,6 +76,7 @@ mod tests {
                 program: Program::Argv(vec!["true".into()]),
                 tty: false,
                 warning_pattern: None,
+                logs: vec![],
             }),
             env: Default::default(),
             dir: None,

@@ -245,6 +245,7 @@ fn plan() -> Plan {
             program: Program::Argv(vec!["true".into()]),
             tty: false,
             warning_pattern: None,
+            logs: Vec::new(),
         }),
         env: Default::default(),
         dir: None,

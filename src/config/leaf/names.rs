@@ -60,6 +60,8 @@ names! {
     LockName,
     /// A folder that is kept from build to build.
     CacheName,
+    /// A log of a step, beside `stdio`.
+    LogName,
 }
 
 impl BuilderName {

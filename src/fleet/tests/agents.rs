@@ -145,7 +145,11 @@ impl Agents {
                 finished_us: 0,
                 started_wall_us: now.0,
                 finished_wall_us: now.0,
-                streams: run.stream.into_iter().map(|stream| StreamEnd { stream, to: 0 }).collect(),
+                streams: run
+                    .stream
+                    .into_iter()
+                    .map(|stream| StreamEnd { stream, to: 0, note: None })
+                    .collect(),
                 max_rss_bytes: None,
                 cpu_us: None,
                 oom_killed: false,

@@ -23,6 +23,12 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 /// more is refused.
 pub const MAX_COMMANDS: usize = 1_000;
 
+/// Most files that one command has followed.
+pub const MAX_FILE_LOGS: usize = 16;
+
+/// Most streams in a hello: of each command its own, and those of its files.
+pub const MAX_STREAMS: usize = MAX_COMMANDS * (1 + MAX_FILE_LOGS);
+
 /// Most bytes of each text of a hello; the join token and the key have their own lengths.
 pub const MAX_HELLO_TEXT: usize = 1024;
 
@@ -41,7 +47,8 @@ pub const MAX_STRANGERS: usize = 256;
 /// Most connections of one worker at a time: the link, and transfers.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// Most bytes that are kept of one log, unless the master was started with another bound. What comes after them is taken and dropped.
+/// Most bytes that are kept of one log, unless the master was started with another bound. What comes after them is taken and dropped; of a
+/// file that is followed an agent sends no more than this.
 pub const MAX_LOG_BYTES: u64 = 1 << 30;
 
 /// Most files in one upload, and of one step.

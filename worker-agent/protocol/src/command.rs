@@ -33,12 +33,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// The stream that the command writes, if it writes one.
+    /// The stream of the command's own output, if it writes one.
     pub fn stream(&self) -> Option<StreamId> {
-        match &self.action {
-            Action::Run(run) => Some(run.stream),
-            Action::Paths(_) | Action::Upload(_) | Action::Download(_) => None,
-        }
+        self.action.streams().first().copied()
     }
 }
 
@@ -49,6 +46,18 @@ pub enum Action {
     Paths(Paths),
     Upload(Upload),
     Download(Download),
+}
+
+impl Action {
+    /// All streams that come of it, that of its own output first.
+    pub fn streams(&self) -> Vec<StreamId> {
+        match self {
+            Self::Run(run) => {
+                std::iter::once(run.stream).chain(run.logs.iter().map(|log| log.stream)).collect()
+            }
+            Self::Paths(_) | Self::Upload(_) | Self::Download(_) => Vec::new(),
+        }
+    }
 }
 
 /// Run a program. Its output goes to one stream; channels tell stdout from stderr.
@@ -73,6 +82,17 @@ pub struct Run {
     #[serde(default)]
     pub kill: Kill,
     pub stream: StreamId,
+    /// Files that it writes, each followed as a stream of its own. For agents with the feature `logs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<FileLog>,
+}
+
+/// A file that is read while a command writes it, and to its end once the command is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLog {
+    /// Relative to the work directory. It need not be there, ever.
+    pub path: String,
+    pub stream: StreamId,
 }
 
 /// The environment may hold secrets: only its names are printed.
@@ -86,6 +106,7 @@ impl std::fmt::Debug for Run {
             .field("timeout_s", &self.timeout_s)
             .field("silence_s", &self.silence_s)
             .field("stream", &self.stream)
+            .field("logs", &self.logs)
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,8 @@ mod signing;
 
 pub use caps::*;
 pub use command::{
-    Action, Command, CommandId, Download, Kill, Pack, PathOp, Paths, Program, Run, StreamId, Unpack, Upload,
+    Action, Command, CommandId, Download, FileLog, Kill, Pack, PathOp, Paths, Program, Run, StreamId, Unpack,
+    Upload,
 };
 pub use frame::{
     Channel, FRAME_HEADER_BYTES, Frame, FrameError, PACKED_HEADER_BYTES, PackedFrame, StreamFrame,
@@ -53,6 +54,9 @@ pub const OPENED_NAME: &str = "rouse-master";
 
 /// The feature of an agent that packs and unpacks archives.
 pub const ARCHIVES: &str = "archives";
+
+/// The feature of an agent that follows files of a command as streams of their own.
+pub const FILE_LOGS: &str = "logs";
 
 /// Header of a `PUT` that carries the SHA-256 (hex) of the whole file, also where the request carries only its tail.
 pub const SHA256_HEADER: &str = "rouse-sha256";

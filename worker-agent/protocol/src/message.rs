@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Command, CommandId, Hidden, MAX_COMMANDS, MAX_CONTROL_BYTES, MAX_HELLO_TEXT, MAX_HELLO_WORDS, Outcome,
-    StreamId,
+    Command, CommandId, Hidden, MAX_COMMANDS, MAX_CONTROL_BYTES, MAX_HELLO_TEXT, MAX_HELLO_WORDS,
+    MAX_STREAMS, Outcome, StreamId,
 };
 
 /// What a master says.
@@ -227,7 +227,7 @@ impl Hello {
         let facts = &self.facts;
         let counted = [
             ("commands", self.commands.len(), MAX_COMMANDS),
-            ("streams", self.streams.len(), MAX_COMMANDS),
+            ("streams", self.streams.len(), MAX_STREAMS),
             ("features", self.features.len(), MAX_HELLO_WORDS),
             ("tools", facts.tools.len(), MAX_HELLO_WORDS),
         ];

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MAX_LISTED, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_UPLOAD_FILES, StreamId};
+use crate::{
+    MAX_FILE_LOGS, MAX_LISTED, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_UPLOAD_FILES, StreamId,
+};
 
 /// Kept by the agent until the master says `forget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,17 +50,16 @@ impl Outcome {
     /// As much of it as the caps allow: what a master keeps, whatever has sent it.
     #[must_use]
     pub fn capped(mut self) -> Self {
-        // A command has one stream.
-        self.streams.truncate(1);
+        // A command has one stream, and those of its files.
+        self.streams.truncate(1 + MAX_FILE_LOGS);
+        self.streams.iter_mut().filter_map(|end| end.note.as_mut()).for_each(shorten);
         if let Some(NoRoom { path, .. }) = &mut self.no_room {
             path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
         }
         match &mut self.kind {
             OutcomeKind::Stopped { reason: text }
             | OutcomeKind::CouldNotStart { message: text }
-            | OutcomeKind::Failed { message: text, .. } => {
-                text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
-            }
+            | OutcomeKind::Failed { message: text, .. } => shorten(text),
             OutcomeKind::PathsDone { listings } => {
                 let mut left = (MAX_LISTED, MAX_NAME_BYTES);
                 for listing in listings {
@@ -79,9 +80,10 @@ impl Outcome {
         self
     }
 
-    /// The text for people in it.
-    pub fn message_mut(&mut self) -> Option<&mut String> {
-        match &mut self.kind {
+    /// The texts for people in it.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let notes = self.streams.iter_mut().filter_map(|end| end.note.as_mut());
+        let message = match &mut self.kind {
             OutcomeKind::Stopped { reason: text }
             | OutcomeKind::CouldNotStart { message: text }
             | OutcomeKind::Failed { message: text, .. } => Some(text),
@@ -91,8 +93,13 @@ impl Outcome {
             | OutcomeKind::Silent { .. }
             | OutcomeKind::PathsDone { .. }
             | OutcomeKind::Transferred { .. } => None,
-        }
+        };
+        message.into_iter().chain(notes)
     }
+}
+
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
 }
 
 /// Keeps as many of the items, and as many bytes of their names, as are left; answers whether that was all of them.
@@ -157,10 +164,13 @@ pub enum FailureClass {
     Infrastructure,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamEnd {
     pub stream: StreamId,
     pub to: u64,
+    /// What there is to say of a file that was followed: that it was never there, that it was written anew meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,7 +214,8 @@ mod tests {
     use super::*;
 
     fn outcome(kind: OutcomeKind) -> Outcome {
-        let streams = vec![StreamEnd { stream: StreamId(1), to: 1 }; 3];
+        let note = Some("ü".repeat(MAX_MESSAGE_BYTES));
+        let streams = vec![StreamEnd { stream: StreamId(1), to: 1, note }; 2 * MAX_FILE_LOGS];
         Outcome {
             kind,
             started_us: 0,
@@ -224,8 +235,8 @@ mod tests {
     fn what_is_beyond_a_cap_is_cut() {
         let said = outcome(OutcomeKind::CouldNotStart { message: "ü".repeat(MAX_MESSAGE_BYTES) });
         let mut said = said.capped();
-        assert_eq!(said.message_mut().map(|text| text.len()), Some(MAX_MESSAGE_BYTES));
-        assert_eq!(said.streams.len(), 1);
+        // The message, and a note for each stream.
+        assert_eq!(said.texts_mut().map(|text| text.len()).collect::<Vec<_>>(), [MAX_MESSAGE_BYTES; 18]);
         let file =
             TransferredFile { path: "x".repeat(MAX_NAME_BYTES / 4), size: u64::MAX, sha256: String::new() };
         let sent = outcome(OutcomeKind::Transferred { files: vec![file; 9] }).capped();

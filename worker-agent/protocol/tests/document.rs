@@ -123,6 +123,8 @@ fn caps_are_the_documents() {
         MAX_LISTED,
         MAX_NAME_BYTES,
         MAX_COMMANDS,
+        MAX_FILE_LOGS,
+        MAX_STREAMS,
         MAX_HELLO_TEXT,
         MAX_HELLO_WORDS,
         MAX_HELLO_SECONDS,

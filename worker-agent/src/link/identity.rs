@@ -2,7 +2,8 @@
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rouse_agent_protocol::{
-    ARCHIVES, Challenge, CommandReport, Facts, Hello, Hidden, JoinDocument, StreamReport, signing_bytes,
+    ARCHIVES, Challenge, CommandReport, FILE_LOGS, Facts, Hello, Hidden, JoinDocument, StreamReport,
+    signing_bytes,
 };
 
 use crate::{clock, random};
@@ -56,7 +57,7 @@ impl Identity {
             join_token: self.join_token.clone(),
             epoch: standing.seen.0,
             term: standing.seen.1,
-            features: ["pty", "put-range", "tar", ARCHIVES].map(str::to_owned).to_vec(),
+            features: ["pty", "put-range", "tar", ARCHIVES, FILE_LOGS].map(str::to_owned).to_vec(),
             facts: self.facts.clone(),
             monotonic_us: clock::monotonic_us(),
             wall_us: clock::wall_us(),

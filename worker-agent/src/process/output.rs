@@ -1,8 +1,9 @@
-//! From a command's pipes or terminal to the spool: read, mask, write down.
+//! From a command's pipes, terminal or files to the spool: read, mask, write down.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use rouse_agent_protocol::masking::{Masker, Masks};
@@ -114,6 +115,30 @@ impl<'a> Output<'a> {
         source.open = false;
         self.flush(|s| !s.open);
         Progress::Nothing
+    }
+
+    /// Read once from a file, from `at` on, into a stream of its own; the bytes that were there.
+    pub fn read_file(
+        &mut self,
+        file: &File,
+        at: u64,
+        stream: StreamId,
+        masker: &mut Masker,
+    ) -> std::io::Result<&[u8]> {
+        let Scratch { read, masked } = &mut *self.scratch;
+        let length = file.read_at(read, at)?;
+        let bytes = &read[..length];
+        masked.clear();
+        masker.push(bytes, masked);
+        push(self.shared, stream, Channel::Out, masked);
+        Ok(bytes)
+    }
+
+    /// No more comes of that file.
+    pub fn finish_file(&mut self, stream: StreamId, masker: &mut Masker) {
+        self.scratch.masked.clear();
+        masker.finish(&mut self.scratch.masked);
+        push(self.shared, stream, Channel::Out, &self.scratch.masked);
     }
 
     /// No more comes: what was held back as a possible beginning of a secret is none.

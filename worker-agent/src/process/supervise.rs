@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rouse_agent_protocol::masking::Masks;
-use rouse_agent_protocol::{Channel, Command, Kill, NoRoom, OutcomeKind, Program, Run};
+use rouse_agent_protocol::{Channel, Command, Kill, NoRoom, OutcomeKind, Program, Run, StreamEnd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use thiserror::Error;
 
 use super::environment::Environment;
+use super::follow::Files;
 use super::output::{Output, Progress, pipe};
 use super::program::{self, c_path};
 use super::pty;
@@ -60,6 +61,8 @@ pub struct Ended {
     pub leftovers: u32,
     /// Where the work directory's file system was seen full.
     pub no_room: Option<NoRoom>,
+    /// What there is to say of the files that were followed.
+    pub files: Vec<StreamEnd>,
 }
 
 fn machine(step: &'static str) -> impl Fn(io::Error) -> RunError {
@@ -86,6 +89,7 @@ pub fn run(
     let Place { shared, control, command, masks } = *place;
     let prepared = Prepared::new(host, command, run)?;
     let (stdio, sources) = Ends::open(run.tty)?;
+    let files = Files::new(&host.work_dir, &run.logs, masks).map_err(machine("open the work directory"))?;
     let output = Output::new(shared, run.stream, masks, sources, scratch);
     let made = host.reaper.spawn(command.id, control, || prepared.spawn(&stdio));
     drop(stdio);
@@ -97,6 +101,7 @@ pub fn run(
         control,
         tree,
         output,
+        files,
         run,
         total: run.timeout_s.map(|s| now + duration(s)),
         silent: run.silence_s.map(|s| now + duration(s)),
@@ -214,6 +219,7 @@ struct Supervisor<'a> {
     control: &'a Control,
     tree: Tree<'a>,
     output: Output<'a>,
+    files: Files,
     run: &'a Run,
     total: Option<Instant>,
     silent: Option<Instant>,
@@ -227,12 +233,14 @@ impl Supervisor<'_> {
         let exit = self.until_exit();
         let leftovers = self.sweep();
         self.read_to_the_end();
+        self.read_files_to_the_end();
+        let files = self.files.finish(&mut self.output);
         let kind = match (self.ladder, exit.status) {
             (Some(ladder), _) => ladder.why,
             (None, ExitStatus::Code(code)) => OutcomeKind::Exited { code },
             (None, ExitStatus::Signal(signal)) => OutcomeKind::Signalled { signal },
         };
-        Ended { kind, exit, leftovers, no_room: self.disk.end() }
+        Ended { kind, exit, leftovers, no_room: self.disk.end(), files }
     }
 
     fn until_exit(&mut self) -> Exit {
@@ -271,7 +279,7 @@ impl Supervisor<'_> {
     }
 
     /// Sleep until something happens or the deadline; read what there is. Time in which the agent would not read, for want of room,
-    /// does not count against the command. Says whether bytes came.
+    /// does not count against the command. Says whether bytes came out of its pipes.
     fn wait_and_read(&mut self, deadline: Option<Instant>) -> bool {
         let began = Instant::now();
         let room = self.output.has_room(self.control);
@@ -286,6 +294,7 @@ impl Supervisor<'_> {
         }
         // A timeout in the past still looks.
         let timeout = deadline.filter(|_| room || self.ladder.is_some() || self.control.exit().is_some());
+        let timeout = timeout.into_iter().chain(self.files.next().filter(|_| room)).min();
         let timeout = timeout.and_then(|at| Timespec::try_from(at.saturating_duration_since(began)).ok());
         let _ = poll(&mut fds, timeout.as_ref());
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -302,7 +311,9 @@ impl Supervisor<'_> {
                 *deadline += now - began;
             }
         }
-        if let (true, Some(limit)) = (bytes, self.run.silence_s) {
+        let due = room && self.files.next().is_some_and(|at| at <= now);
+        let in_files = due && self.files.look(&mut self.output, self.control);
+        if let (true, Some(limit)) = (bytes || in_files, self.run.silence_s) {
             self.silent = Some(now + duration(limit));
         }
         bytes
@@ -356,6 +367,20 @@ impl Supervisor<'_> {
             }
         }
         self.output.finish();
+    }
+
+    /// All that was written to the files while it lived, as there is room for it.
+    fn read_files_to_the_end(&mut self) {
+        let all = |files: &Files| files.next().is_none_or(|at| at > Instant::now());
+        loop {
+            self.files.look(&mut self.output, self.control);
+            if all(&self.files) {
+                return;
+            }
+            if !self.output.has_room(self.control) {
+                self.wait_and_read(Some(Instant::now() + LOOK));
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ fn command(id: i64) -> Command {
         timeout_s: None,
         silence_s: None,
         kill: Kill::default(),
+        logs: Vec::new(),
         stream: StreamId(id * 10),
     };
     Command {

@@ -10,6 +10,7 @@ mod commands;
 mod ends;
 mod file_server;
 mod files;
+mod follow;
 mod handshake;
 mod limits;
 mod masking;
@@ -120,6 +121,17 @@ for_both! {
         a_transfer_can_be_stopped,
         a_transfer_outlives_a_restart_of_the_master,
         paths_are_listed_made_and_removed_within,
+    ]
+    follow: [
+        files_are_followed_while_they_grow_and_read_to_their_end,
+        what_was_there_before_the_command_is_left_out,
+        a_file_that_is_written_anew_is_read_from_its_beginning,
+        what_is_no_file_within_is_not_read_and_is_said,
+        a_dropped_connection_loses_and_doubles_nothing_of_a_file,
+        a_file_waits_where_nobody_stores_and_nothing_of_it_is_lost,
+        secrets_in_files_are_masked,
+        a_file_that_grows_is_no_silence,
+        what_is_forgotten_is_gone_with_its_files,
     ]
     handshake: [
         hello_is_signed_and_says_what_the_worker_is,

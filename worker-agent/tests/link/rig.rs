@@ -664,6 +664,7 @@ pub fn run(id: i64, program: Program, adjust: impl FnOnce(&mut Run)) -> Command 
         silence_s: None,
         kill: Kill { interrupt_s: 5.0, terminate_s: 5.0 },
         stream: StreamId(id),
+        logs: Vec::new(),
     };
     adjust(&mut run);
     command(id, Action::Run(run))

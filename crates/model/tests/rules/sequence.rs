@@ -9,7 +9,7 @@ fn step(n: usize, rules: Rules) -> PlannedStep {
     let program = Program::Argv(vec!["true".into()]);
     PlannedStep {
         name: format!("step {n}"),
-        action: Action::Run(Run { program, tty: false, warning_pattern: None }),
+        action: Action::Run(Run { program, tty: false, warning_pattern: None, logs: vec![] }),
         env: Default::default(),
         dir: None,
         condition: None,

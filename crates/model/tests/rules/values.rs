@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use rouse_model::plan::{
-    Action, Checkout, CheckoutBy, CheckoutMode, OnLost, Plan, PlannedStep, Program, Rules, Run, Submodules,
+    Action, Checkout, CheckoutBy, CheckoutMode, FileLog, OnLost, Plan, PlannedStep, Program, Rules, Run,
+    Submodules,
 };
 use rouse_model::property::{Properties, Property};
 use rouse_model::source::SourceStamp;
@@ -52,12 +53,14 @@ fn actions() -> impl Strategy<Value = Action> {
         argv().prop_map(|argv| Action::Run(Run {
             program: Program::Argv(argv),
             tty: false,
-            warning_pattern: None
+            warning_pattern: None,
+            logs: vec![],
         })),
         (argv(), any::<String>(), any::<bool>()).prop_map(|(interpreter, text, tty)| Action::Run(Run {
             program: Program::Script { interpreter, text },
             tty,
             warning_pattern: Some("warn".into()),
+            logs: vec![FileLog { name: "tests".into(), path: "out/{{ branch }}.log".into() }],
         })),
         any::<Option<u32>>().prop_map(|depth| Action::Checkout {
             trees: vec![Checkout {
