@@ -146,3 +146,60 @@ fn a_file_that_grows_while_the_master_is_killed_is_whole_to_the_byte() {
     assert!(text(&bench, grown) == whole, "{grown:#}");
     assert!(grown["note"].is_null(), "{grown:#}");
 }
+
+const ENDS: &str = r#"
+pools: {here: {local: {}, max: 3}}
+builders:
+  lost:
+    on_lost: fail
+    steps:
+      - name: work
+        run: echo first > a.log; while [ ! -e GO_FOLDER/on ]; do sleep 0.05; done; kill -9 $PPID; sleep 600
+        logs: {a: a.log}
+  much:
+    steps:
+      - {name: work, run: yes 0123456789abcde | head -c 3145728 > a.log, logs: {a: a.log}}
+  printed:
+    steps:
+      - name: plan
+        steps_from: |
+          echo planned > plan.log
+          echo '[{"name": "made", "run": "echo made > a.log", "logs": {"a": "a.log"}}, {"name": "red", "run": "echo why > a.log; exit 3", "logs": {"a": "a.log"}}]'
+        logs: {plan: plan.log}
+"#;
+
+#[test]
+fn what_came_of_a_file_is_kept_however_its_step_ends() {
+    let scratch = Scratch::new();
+    let go = scratch.folder("go");
+    let options = Options { flags: vec!["--log-limit".into(), "1 MiB".into()], ..Options::default() };
+    let bench = Bench::within(scratch, &ENDS.replace("GO_FOLDER", &go.display().to_string()), options);
+    let [lost, much, printed] = ["lost", "much", "printed"].map(|builder| bench.start(builder));
+    bench.running(lost, "the first of it", |build| {
+        build.has_step("work") && logs(build, "work").len() == 2 && {
+            let page = bench.api.get(&format!("/logs/{}/lines", log(build, "work", "a")["id"]));
+            page["lines"][0]["text"] == "first"
+        }
+    });
+    std::fs::write(go.join("on"), "").unwrap();
+    let lost = bench.ended(lost);
+    assert_ne!(lost.result(), "failure", "{:#}", lost.detail);
+    let kept = log(&lost, "work", "a");
+    assert_eq!((text(&bench, kept).as_str(), kept["sealed"].as_bool()), ("first\n", Some(true)), "{kept:#}");
+    assert!(kept["note"].as_str().is_some_and(|note| note.contains("was lost")), "{kept:#}");
+
+    let much = bench.ended(much);
+    much.must_be("success");
+    let cut = log(&much, "work", "a");
+    assert_eq!((cut["bytes"].as_i64(), text(&bench, cut).len()), (Some(1 << 20), 1 << 20), "{cut:#}");
+    let note = cut["note"].as_str().unwrap_or_default();
+    assert!(note.contains("truncated: 2097152 bytes beyond the first 1048576"), "{cut:#}");
+    assert!(much.end_of("work").1.contains("cut after 1048576 bytes"), "{:#}", much.detail);
+
+    let printed = bench.ended(printed);
+    printed.must_be("failure");
+    let texts = [("plan", "plan"), ("made", "a"), ("red", "a")]
+        .map(|(step, name)| text(&bench, log(&printed, step, name)));
+    assert_eq!(texts, ["planned\n", "made\n", "why\n"]);
+    assert_eq!(printed.end_of("red").1, "exit 3");
+}
