@@ -56,7 +56,7 @@ pub mod views {
     pub use super::moment::Moment;
     pub use super::pools::{PoolDetail, PoolView};
     pub use super::projects::ProjectView;
-    pub use super::requests::{ExplanationView, RequestView};
+    pub use super::requests::{ApprovalView, ApprovedView, ExplanationView, RequestView};
     pub use super::schedulers::{ParameterView, SchedulerView};
     pub use super::secrets::SecretView;
     pub use super::steps::StepView;

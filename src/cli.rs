@@ -108,7 +108,7 @@ enum Verb {
     /// Builds: list, show, logs, watch, start, cancel, rebuild, artifacts
     #[command(subcommand)]
     Build(build::Verb),
-    /// Requests: list, show, explain, cancel
+    /// Requests: list, show, explain, approve, cancel
     #[command(subcommand)]
     Request(request::Verb),
     /// Workers: list, show, drain, kill

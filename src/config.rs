@@ -9,6 +9,7 @@
 
 pub mod leaf;
 
+mod approval;
 mod builder;
 mod cache;
 mod check;
@@ -36,6 +37,7 @@ mod suggest;
 mod tests;
 mod tree;
 
+pub use approval::ApprovalConfig;
 pub use builder::{BuilderConfig, Supersede};
 pub use check::Config;
 pub use codebase::{CodebaseConfig, MirrorPolicy};

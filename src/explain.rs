@@ -3,6 +3,7 @@
 //!
 //! It only reads. [`request::judge`] is pure and is what the tests look at; [`explain_request`] gathers what it needs.
 
+mod approval;
 mod locks;
 pub mod reason;
 pub mod request;

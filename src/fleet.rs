@@ -17,6 +17,7 @@ mod tests;
 mod trees;
 
 use crate::accounts::Accounts;
+use crate::config::Period;
 use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
 use crate::specs;
@@ -150,6 +151,7 @@ impl Fleet {
         // A worker is quicker looked at than a request; there may be thousands.
         let length = u32::try_from(queue.len() + workers.len() / WORKERS_FOR_A_REQUEST).unwrap_or(u32::MAX);
         self.end_cancelled(&queue, now).await?;
+        self.end_unapproved(now).await?;
         let waiting: Vec<Request> =
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
         self.end_what_is_not_wanted(&active, &workers, &leases).await?;
@@ -176,6 +178,16 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// What nobody has approved in its time, or somebody cancelled before that, ends too.
+    async fn end_unapproved(&self, now: Timestamp) -> Result<(), FleetError> {
+        let mut lapsed = self.ctx.store.lapsed_requests(now, WINDOW).await?;
+        for request in &mut lapsed {
+            let within = Period(request.lapses.unwrap_or(now).since(request.created));
+            request.cancel.get_or_insert_with(|| format!("nobody approved it within {within}"));
+        }
+        self.end_cancelled(&lapsed, now).await
     }
 
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock

@@ -1,5 +1,6 @@
 //! Wishes: the one door by which buildsets are made, what people may ask for, and the way in which requests end.
 
+mod approve;
 mod cancel;
 mod finish;
 pub mod force;
@@ -7,6 +8,7 @@ mod locks;
 mod make;
 mod supersede;
 
+pub use approve::{ApproveError, Approved, approve};
 pub use cancel::{TRIES, cancel};
 pub use finish::{Passed, Passing, Turnstile, finish, request_event};
 pub use force::{Asked, AskedSource, ForceError};

@@ -128,7 +128,8 @@ fn config(repo: &GitRepo, outside: &Path) -> String {
     format!(
         "version: 1\ncodebases: {{app: {{git: '{url}', poll: never}}}}\n\
          pools: {{here: {{local: {{}}, max: 3, reuse: {{builds: 1000, idle: 1h}}}}}}\n\
-         builders:\n  short: {{steps: [{{run: 'true'}}]}}\n  unit: {{steps: [{{checkout: app}}, {{run: cat a}}]}}\n  long:\n    steps:\n      \
+         builders:\n  short: {{steps: [{{run: 'true'}}]}}\n  \
+         asked: {{approval: all, steps: [{{run: 'true'}}]}}\n  unit: {{steps: [{{checkout: app}}, {{run: cat a}}]}}\n  long:\n    steps:\n      \
          - name: work\n        run: |\n          for n in $(seq {LINES}); do echo \"first $n\"; done\n          \
          echo began >> {out}/began-$NAME; while [ ! -e {out}/go-$NAME ]; do sleep 0.1; done\n          \
          for n in $(seq {LINES}); do echo \"last $n\"; done\n        env: {{NAME: '{{{{ props.name }}}}'}}\n\
@@ -146,6 +147,9 @@ fn what_one_master_leaves_killed_or_frozen_the_other_goes_on_with() {
     // Either serves, whoever has the role for it.
     pair.push_and_tell(&two, 1);
     assert_eq!(builds::run(&two, "short", json!({}))["result"], "success");
+    let asked = builds::start(&one, "asked", json!({}));
+    two.post(&format!("/requests/{asked}/approve"), &json!({}));
+    assert_eq!(one.until_built(asked)["result"], "success");
 
     // Killed under a build: the other goes on with it where it was.
     let request = pair.long(&two, "killed");

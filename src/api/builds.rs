@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::extract::{Asked, At};
 use super::listing::{Listing, page};
 use super::logs::LogView;
+use super::requests::ApprovalView;
 use super::steps::StepView;
 use super::words::BuildResult;
 use axum::Json;
@@ -101,8 +102,10 @@ async fn show(
     let steps = store.steps(id).await?;
     let artifacts = shown(store.artifacts(id).await?);
     let carried = store.build_properties(id).await?;
+    let request = store.request(build.request).await?;
     let build = views(&state.ctx, vec![build]).await?.pop();
     Ok(Json(BuildDetail {
+        approval: request.as_ref().and_then(ApprovalView::of),
         build: build.ok_or_else(|| ApiError::not_found(format_args!("build {id}")))?,
         planned: planned
             .map(|plan| plan.steps.into_iter().map(|step| step.name).collect())

@@ -1,8 +1,10 @@
 //! `/requests`: wishes to build, and why they wait.
 
+mod approve;
 mod cancel;
 mod explain;
 
+pub use approve::{ApprovalView, ApprovedView};
 pub use explain::{CountsView, ExplanationView, LaunchFailureView};
 
 use super::AppState;
@@ -22,12 +24,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use cancel::{Cancel, wish};
+pub(super) use cancel::{Cancel, said, wish};
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(approve::approve))
         .routes(routes!(cancel::cancel))
         .routes(routes!(explain::explain))
 }
@@ -50,6 +53,8 @@ pub struct RequestView {
     pub trust: Trust,
     /// Who wants it to end, and why.
     pub cancel: Option<String>,
+    /// Null where it needs nobody's approval.
+    pub approval: Option<ApprovalView>,
     /// The build that runs it or ran it last.
     pub build: Option<i64>,
     pub result: Option<BuildResult>,
@@ -67,6 +72,7 @@ impl RequestView {
     pub(super) fn of(request: Request, cause: Cause) -> Self {
         Self {
             id: request.id.0,
+            approval: ApprovalView::of(&request),
             buildset: request.buildset.0,
             builder: request.builder,
             project: request.project,

@@ -1,5 +1,6 @@
 //! The API as a whole, on a real SQLite file with a seeded past.
 
+mod approving;
 mod auth;
 mod bodies;
 mod faults;

@@ -1,5 +1,6 @@
 //! The words that states have on the wire: one list each, in the field's own language.
 
+use rouse_model::approval::ApprovalOf as Asked;
 use rouse_model::build::VisiblePhase;
 use rouse_model::buildset::RequestState as State;
 use rouse_model::failure::FailureClass as Class;
@@ -63,7 +64,10 @@ words! {
     }
 
     /// Where a request is in its life.
-    RequestState { Queued = "queued", Claimed = "claimed", Done = "done" }
+    RequestState { Unapproved = "unapproved", Queued = "queued", Claimed = "claimed", Done = "done" }
+
+    /// Which requests of a builder wait for a person.
+    ApprovalOf { Strangers = "strangers", All = "all" }
 
     /// How far the origin of a build is trusted.
     Trust { Untrusted = "untrusted", Trusted = "trusted" }
@@ -127,7 +131,8 @@ macro_rules! same {
 same! {
     Outcome => BuildResult { Success, Warnings, Failure, Skipped, Exception, Retry, Cancelled }
     VisiblePhase => BuildPhase { Queued, Provisioning, Preparing, Running, Finishing, Finished }
-    State => RequestState { Queued, Claimed, Done }
+    State => RequestState { Unapproved, Queued, Claimed, Done }
+    Asked => ApprovalOf { Strangers, All }
     Level => Trust { Untrusted, Trusted }
     Tested => TestOutcome { Passed, Skipped, Failed, Error }
     Class => FailureClass { User, Image, Boot, Offering, Quota, Throttle, Auth, Preempted, AgentLost, Master }

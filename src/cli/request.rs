@@ -1,5 +1,6 @@
 //! `rouse request`: wishes to build.
 
+mod approve;
 pub(super) mod cancel;
 pub(super) mod explain;
 
@@ -8,8 +9,8 @@ use super::client::Client;
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{ACTIVE, BOLD, Cell, DIM, Out, Table, human, result_style};
-use crate::api::views::{RequestState, RequestView};
+use super::output::{ACTIVE, BOLD, Cell, DIM, HINT, Out, Table, human, result_style};
+use crate::api::views::{ApprovalView, RequestState, RequestView};
 use clap::Subcommand;
 use rouse_model::Timestamp;
 
@@ -21,6 +22,8 @@ pub(crate) enum Verb {
     Show(ShowArgs),
     /// Why a request waits
     Explain(explain::Args),
+    /// Let a request be built that waits for a person
+    Approve(approve::Args),
     /// End a request, and the build that runs it
     Cancel(cancel::Args),
 }
@@ -33,7 +36,7 @@ pub(crate) struct ListArgs {
     /// Of this project alone
     #[arg(short, long)]
     project: Option<String>,
-    /// In this state alone: queued, claimed, done
+    /// In this state alone: unapproved, queued, claimed, done
     #[arg(long, value_name = "STATE")]
     phase: Option<RequestState>,
     /// At most so many
@@ -55,6 +58,7 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
         Verb::List(args) => list(&args, &connect.client()?, out).await,
         Verb::Show(args) => show(&args, &connect.client()?, out).await,
         Verb::Explain(args) => explain::run(&args, connect, out).await,
+        Verb::Approve(args) => approve::run(&args, connect, out).await,
         Verb::Cancel(args) => cancel::run(&args, connect, out).await,
     }
 }
@@ -92,13 +96,15 @@ fn state(request: &RequestView) -> Cell {
         (Some(result), _) => Cell::styled(result.as_str(), result_style(result)),
         (None, true) => "cancelling".into(),
         (None, false) if request.state == RequestState::Claimed => Cell::styled("building", ACTIVE),
+        (None, false) if request.state == RequestState::Unapproved => Cell::styled("to approve", HINT),
         (None, false) => "waiting".into(),
     }
 }
 
 async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, CliError> {
     let value = client.get(&format!("/requests/{}", args.request), &Vec::new()).await?;
-    let waits = value.get("state").and_then(|s| s.as_str()) == Some(RequestState::Queued.as_str());
+    let state = value.get("state").and_then(|s| s.as_str());
+    let waits = [RequestState::Queued, RequestState::Unapproved].iter().any(|s| state == Some(s.as_str()));
     out.show_at(value, text)?;
     if waits {
         out.hint(&format!("rouse explain {}", args.request));
@@ -123,8 +129,23 @@ fn text(request: &RequestView, now: Timestamp) -> String {
     if let Some(build) = request.build {
         line("build", build.to_string());
     }
+    if let Some(approval) = &request.approval {
+        line("approval", approval_words(approval));
+    }
     if let Some(wish) = &request.cancel {
         line("cancelled", wish.clone());
     }
     text
+}
+
+/// `api (token alice): looks harmless (2026-01-01 10:00:00 UTC)`; or until when somebody may say so.
+pub(super) fn approval_words(approval: &ApprovalView) -> String {
+    match (&approval.by, approval.at, approval.until) {
+        (Some(by), Some(at), _) => {
+            let reason = approval.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            format!("by {by}{reason} ({at})")
+        }
+        (_, _, Some(until)) => format!("none yet; it is waited for until {until}"),
+        _ => "none".to_owned(),
+    }
 }

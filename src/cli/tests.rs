@@ -185,6 +185,10 @@ async fn wishes_are_made_and_told() {
     let terminal = Terminal::new().await;
     let said = terminal.run("cancel 2 -r enough").await;
     assert_eq!((said.out.as_str(), said.exit), ("build 2 of unit is being cancelled\n", Exit::Success));
+    let said = terminal.run("request approve 1").await;
+    assert_eq!((said.out.as_str(), said.exit), ("request 1 of unit is approved\n", Exit::Success));
+    let said = terminal.run("request approve 3").await;
+    assert!(said.err.contains("request 3 waits for nobody's approval"), "{}", said.err);
     let said = terminal.run("worker drain 2").await;
     assert_eq!(said.out, "worker here-7f3k2 takes no new builds, and ends once it is free\n");
     let said = terminal.run("worker kill 2 --yes").await;

@@ -244,11 +244,14 @@ pub(super) async fn request(client: &Client, id: i64, out: &Out) -> Result<Exit,
             RequestState::Done => {
                 return Ok(Exit::of_build(request.result.unwrap_or(BuildResult::Exception)));
             }
-            RequestState::Queued => {
+            RequestState::Queued | RequestState::Unapproved => {
                 let answer: ExplanationView = client.view(&format!("/requests/{id}/explain")).await?;
                 if answer.primary.code != said {
                     said.clone_from(&answer.primary.code);
                     out.note(&format!("· request {id} of {}: {}", request.builder, answer.primary.sentence));
+                    if let Some(help) = answer.primary.help.as_ref().filter(|_| is_unapproved(&answer)) {
+                        out.hint(help);
+                    }
                 }
                 if answer.primary.permanent && answer.request.state == RequestState::Queued {
                     if let Some(help) = answer.primary.help {
@@ -264,6 +267,10 @@ pub(super) async fn request(client: &Client, id: i64, out: &Out) -> Result<Exit,
         tokio::time::timeout(Duration::from_secs(1), bell.ring()).await.unwrap_or(Ok(()))?;
         place = bell.place;
     }
+}
+
+fn is_unapproved(answer: &ExplanationView) -> bool {
+    answer.request.state == RequestState::Unapproved
 }
 
 /// Ids of the requests that a call has made.

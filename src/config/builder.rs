@@ -3,6 +3,7 @@
 mod inherit;
 mod matrix;
 
+use super::approval::{ApprovalConfig, RawApproval};
 use super::cache::{self, RawCache};
 use super::context::Context;
 use super::fault::{Code, Fault};
@@ -60,6 +61,9 @@ pub(crate) struct RawBuilder {
     /// `branch`: a newer change of a branch ends the builds of older ones that the same scheduler asked for and that have not ended. Default: each
     /// change is built to its end.
     pub(crate) supersede: Option<Supersede>,
+    /// Requests that wait until a person of the project says that they may be built: `strangers`, those of untrusted origin; `all`, every one. No worker
+    /// is launched for them before that. Default: none.
+    pub(crate) approval: Option<RawApproval>,
     /// What becomes of a build whose worker is lost under it, or that the infrastructure fails otherwise. Default: `retry`.
     pub(crate) on_lost: Option<RawOnLost>,
     /// How often a build is tried again for such reasons, and for launches that fail. Default: 3.
@@ -104,6 +108,8 @@ pub struct BuilderConfig {
     pub locks: IndexMap<LockName, Share>,
     /// What a newer change ends; `None`: nothing.
     pub supersede: Option<Supersede>,
+    /// Which of its requests wait for a person; `None`: none.
+    pub approval: Option<ApprovalConfig>,
     /// What its builds do.
     pub plan: Plan,
     /// What its steps check out, in the order in which they do.
@@ -145,6 +151,9 @@ impl RawBuilder {
         lock::check_own(&self.locks, cx, &path.join("locks"));
         cache::check_own(&self.caches, cx, &path.join("caches"));
         cx.at_least(self.timeout.and_then(|limit| limit.0), seconds(1), &path.join("timeout"));
+        if let Some(approval) = self.approval {
+            approval.check_own(cx, &path.join("approval"));
+        }
         if let Some(steps) = &self.steps {
             step::check_names(steps, cx, &path.join("steps"));
         }
@@ -200,6 +209,7 @@ impl RawBuilder {
             matrix: IndexMap::new(),
             locks: lock::shares(self.locks),
             supersede: self.supersede,
+            approval: self.approval.map(RawApproval::check),
             plan,
             codebases,
             secrets: secrets.into_iter().collect(),

@@ -1,6 +1,7 @@
 //! Reason codes: each has an entry in `docs/reference/reasons.md` under its own name, which a test holds.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Why a request is where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,8 @@ pub enum ReasonCode {
     LaunchFailedBackingOff,
     /// It is not to be built before a moment.
     NotBefore,
+    /// A person has to say that it may be built.
+    Approval,
     /// A lock that it needs is taken, or others wait for it with a better right.
     LockTaken,
     /// It may never take a lock that it needs.
@@ -49,7 +52,7 @@ pub enum ReasonCode {
 }
 
 impl ReasonCode {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Done,
         Self::Cancelled,
         Self::Cancelling,
@@ -61,6 +64,7 @@ impl ReasonCode {
         Self::LaunchFailed,
         Self::LaunchFailedBackingOff,
         Self::NotBefore,
+        Self::Approval,
         Self::LockTaken,
         Self::LockRefused,
         Self::ResolvingImage,
@@ -87,6 +91,7 @@ impl ReasonCode {
             Self::LaunchFailed => "launch_failed",
             Self::LaunchFailedBackingOff => "launch_failed_backing_off",
             Self::NotBefore => "not_before",
+            Self::Approval => "approval",
             Self::LockTaken => "lock_taken",
             Self::LockRefused => "lock_refused",
             Self::ResolvingImage => "resolving_image",
@@ -127,6 +132,9 @@ impl ReasonCode {
             Self::ImageMissing => "make or push the image, or correct the pool's `image`",
             Self::LaunchFailed => "mend what the provider complains of",
             Self::LaunchFailedBackingOff => "see what the launch printed: `rouse worker show NAME`",
+            Self::Approval => {
+                "look at what it would build; then approve it, `rouse request approve ID`, or cancel it"
+            }
             Self::LockTaken => "wait, raise the lock's `count`, or cancel what has it: `rouse lock list`",
             Self::LockRefused => {
                 "let untrusted builds take the lock, with `accepts: any`; or cancel the request"
@@ -168,11 +176,24 @@ pub struct Reason {
     pub code: ReasonCode,
     /// Whole, for a person, without a full stop.
     pub sentence: String,
+    /// What to do about it; `None` where nothing need be done.
+    pub help: Option<String>,
 }
 
 impl Reason {
     pub(crate) fn new(code: ReasonCode, sentence: impl Into<String>) -> Self {
-        Self { code, sentence: sentence.into() }
+        Self { code, sentence: sentence.into(), help: code.advice().map(str::to_owned) }
+    }
+}
+
+/// `0.4 s`, `31 s`, `4 min`, `2 h`, `3 days`: one figure that a person can take in.
+pub(super) fn seconds(span: Duration) -> String {
+    match span.as_secs() {
+        0 => format!("{:.1} s", span.as_secs_f64()),
+        s @ 1..120 => format!("{s} s"),
+        s @ 120..7_200 => format!("{} min", s / 60),
+        s @ 7_200..172_800 => format!("{} h", s / 3_600),
+        s => format!("{} days", s / 86_400),
     }
 }
 

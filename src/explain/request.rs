@@ -1,7 +1,8 @@
 //! The judgement on one request over one snapshot.
 
+use super::approval;
 use super::locks::{self, OwnNeed};
-use super::reason::{Reason, ReasonCode};
+use super::reason::{Reason, ReasonCode, seconds};
 use rouse_model::build::Lease;
 use rouse_model::buildset::{LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
@@ -157,12 +158,15 @@ pub struct Coming {
 pub fn judge(snapshot: &Snapshot) -> Explanation {
     let request = &snapshot.request;
     let pools: Vec<PoolVerdict> = match (&snapshot.named, request.state) {
-        (Some(named), RequestState::Queued) => {
+        (Some(named), RequestState::Queued | RequestState::Unapproved) => {
             let mut pools: Vec<_> =
                 snapshot.pools.iter().map(|pool| verdict(snapshot, named, pool)).collect();
             leave_to_the_first(named, &mut pools);
             if let Some(locked) = locks::reason(snapshot) {
-                wait_for_locks(locked.code, &mut pools);
+                all_wait(locked.code, "could run it once it has its locks", &mut pools);
+            }
+            if request.state == RequestState::Unapproved {
+                all_wait(ReasonCode::Approval, "could run it once it is approved", &mut pools);
             }
             pools
         }
@@ -184,11 +188,11 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
     }
 }
 
-/// As long as it waits for a lock, no pool does anything for it.
-fn wait_for_locks(code: ReasonCode, pools: &mut [PoolVerdict]) {
+/// As long as it waits for a lock or a person, no pool does anything for it.
+fn all_wait(code: ReasonCode, sentence: &str, pools: &mut [PoolVerdict]) {
     for pool in pools.iter_mut().filter(|pool| matches!(pool.verdict, Verdict::Waits(_))) {
         pool.verdict = Verdict::Waits(code);
-        "could run it once it has its locks".clone_into(&mut pool.sentence);
+        sentence.clone_into(&mut pool.sentence);
     }
 }
 
@@ -223,7 +227,7 @@ fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
             reasons.extend(request.cancel.as_deref().map(cancelling));
             return reasons;
         }
-        RequestState::Queued => {}
+        RequestState::Queued | RequestState::Unapproved => {}
     }
     if let Some(wish) = request.cancel.as_deref() {
         return vec![cancelling(wish)];
@@ -232,10 +236,17 @@ fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
         let sentence = format!("builder `{}` is not in the configuration", request.builder);
         return vec![Reason::new(ReasonCode::BuilderMissing, sentence)];
     }
-    if !pools.iter().any(|pool| matches!(pool.verdict, Verdict::Waits(_))) {
-        return vec![nobody_accepts(pools)];
-    }
     let mut reasons = Vec::new();
+    reasons.extend(approval::reason(request, snapshot.now));
+    if !pools.iter().any(|pool| matches!(pool.verdict, Verdict::Waits(_))) {
+        reasons.push(nobody_accepts(pools));
+        return reasons;
+    }
+    if request.state == RequestState::Unapproved {
+        // What else stands in its way is known once it may go on; but what will for ever is worth knowing before.
+        reasons.extend(locks::reason(snapshot).filter(|locked| locked.code.is_permanent()));
+        return reasons;
+    }
     reasons.extend(held_by_failure(request, snapshot.now));
     if let Some(locked) = locks::reason(snapshot) {
         reasons.push(locked);
@@ -363,7 +374,10 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
         answer.verdict = Verdict::Never(misfit);
         return answer;
     }
-    answer.ahead = ahead(snapshot, &offer);
+    // One that is not approved has no place in the queue yet.
+    if request.state == RequestState::Queued {
+        answer.ahead = ahead(snapshot, &offer);
+    }
     let digest = request.provision.digests.get(&pool.name);
     let of_class = |w: &&Worker| {
         w.trust == request.trust && w.project == request.project && digest.is_none_or(|d| *d == w.spec_digest)
@@ -469,16 +483,6 @@ fn ahead(snapshot: &Snapshot, offer: &Offer<'_>) -> usize {
             })
         })
         .count()
-}
-
-/// `0.4 s`, `31 s`, `4 min`, `2 h`: one figure that a person can take in.
-fn seconds(span: Duration) -> String {
-    match span.as_secs() {
-        0 => format!("{:.1} s", span.as_secs_f64()),
-        s @ 1..120 => format!("{s} s"),
-        s @ 120..7_200 => format!("{} min", s / 60),
-        s => format!("{} h", s / 3_600),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::request_event;
 use crate::ctx::Ctx;
 use crate::switchboard::ToDriver;
 use rouse_model::buildset::{Request, RequestState};
+use rouse_model::Timestamp;
 use rouse_model::event::EventKind;
 use rouse_store::{Batch, CommitError};
 
@@ -21,6 +22,10 @@ pub async fn cancel(ctx: &Ctx, mut request: Request, wish: &str) -> Result<Reque
     let now = ctx.now();
     let mut batch = Batch::new("cancel_request");
     request.cancel = Some(wish.to_owned());
+    if request.state == RequestState::Unapproved {
+        // Its time is over at once, whatever the clock says: the fleet ends it as it ends those that nobody has approved.
+        request.lapses = Some(Timestamp(0));
+    }
     batch.update(&mut request);
     batch.event(request_event(EventKind::RequestChanged, &request, now));
     // A build that is not there any more, or has ended, needs no wish.

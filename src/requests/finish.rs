@@ -94,6 +94,7 @@ pub async fn finish(
     request.done = Some(now);
     request.claimed_by = None;
     request.locks = None;
+    request.lapses = None;
     batch.update(request);
     batch.event(request_event(EventKind::RequestDone, request, now));
     let mut alone = None;
@@ -119,7 +120,7 @@ pub async fn finish(
 pub fn request_event(kind: EventKind, request: &Request, now: Timestamp) -> NewEvent {
     let payload = serde_json::json!({
         "builder": request.builder, "buildset": request.buildset, "state": request.state, "result": request.result,
-        "build": request.build, "cancel": request.cancel,
+        "build": request.build, "cancel": request.cancel, "approval": request.approval,
     });
     NewEvent {
         kind,
@@ -186,6 +187,8 @@ mod tests {
             config: ConfigRevisionId(1),
             provision: Provision::default(),
             locks: None,
+            approval: None,
+            lapses: None,
             generation: 0,
         }
     }

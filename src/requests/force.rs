@@ -162,6 +162,7 @@ async fn submit(
         priority: asked.priority.unwrap_or(priority),
         images: [].into(),
         merges: [].into(),
+        approved: None,
     };
     Ok(make::make(ctx, active, wish, Batch::new("buildset.make")).await?)
 }

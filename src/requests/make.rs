@@ -1,13 +1,15 @@
 //! The one door by which buildsets are made. The origin is unique: whoever replays a cause after a crash finds what it made.
 
 use super::finish::request_event;
+use crate::config::BuilderConfig;
 use crate::ctx::{Active, Ctx};
 use crate::specs;
+use rouse_model::approval::{Approval, Given};
 use rouse_model::buildset::{Buildset, MergeTargets, Provision, Request, RequestState, SettledImage};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::property::Properties;
 use rouse_model::source::SourceStamp;
-use rouse_model::{BuildId, BuildsetId, ChangeSetId, RequestId, Trust};
+use rouse_model::{BuildId, BuildsetId, ChangeSetId, RequestId, Timestamp, Trust};
 use rouse_store::{Batch, CommitError, ReadError};
 use std::collections::BTreeMap;
 
@@ -41,6 +43,8 @@ pub struct Wish {
     pub images: BTreeMap<String, SettledImage>,
     /// What the branches were that it merged into.
     pub merges: MergeTargets,
+    /// Who has already said that just this may be built, where somebody has.
+    pub approved: Option<Given>,
 }
 
 /// What came of it.
@@ -81,13 +85,12 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         }
         return Ok(Made::Before { buildset: before.id });
     }
-    let mut projects = Vec::new();
+    let mut builders = Vec::new();
     for name in &wish.builders {
         let builder = active.config.builders.get(name.as_str());
-        let builder = builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?;
-        projects.push(builder.project.to_string());
+        builders.push(builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?);
     }
-    let project = projects.first().cloned().ok_or(MakeError::Empty)?;
+    let project = builders.first().ok_or(MakeError::Empty)?.project.to_string();
     let now = ctx.now();
     let trust = Trust::least(wish.stamps.iter().map(|s| s.trust).chain([wish.trust]));
     let id: BuildsetId = ctx.store.next_id().await?;
@@ -133,13 +136,14 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         batch.insert(stamp);
     }
     let mut requests = Vec::new();
-    for (builder, project) in wish.builders.into_iter().zip(projects) {
+    for (name, builder) in wish.builders.into_iter().zip(builders) {
+        let (approval, lapses) = approval(builder, trust, wish.approved.as_ref(), now);
         let mut request = Request {
             id: ctx.store.next_id().await?,
             buildset: id,
-            builder,
-            project,
-            state: RequestState::Queued,
+            builder: name,
+            project: builder.project.to_string(),
+            state: if lapses.is_some() { RequestState::Unapproved } else { RequestState::Queued },
             priority: wish.priority,
             created: now,
             not_before: None,
@@ -157,6 +161,8 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
                 ..Provision::default()
             },
             locks: None,
+            approval,
+            lapses,
             generation: 0,
         };
         request.provision.digests = digests(ctx, active, &request, &buildset, &stamps).await?;
@@ -176,6 +182,19 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// The word of a person that a request needs, and where nobody has given it, when the request ends without it.
+fn approval(
+    builder: &BuilderConfig,
+    trust: Trust,
+    given: Option<&Given>,
+    now: Timestamp,
+) -> (Option<Approval>, Option<Timestamp>) {
+    let Some(config) = builder.approval.filter(|config| config.of.asks(trust)) else { return (None, None) };
+    let approval = Approval { of: config.of, given: given.cloned() };
+    let lapses = given.is_none().then(|| now + config.within.0);
+    (Some(approval), lapses)
 }
 
 /// Which worker a request asks of each of its pools, as far as that follows from the wish alone: so a warm one takes it at once, and the fleet need

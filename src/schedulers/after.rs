@@ -70,6 +70,7 @@ impl Turn<'_> {
             priority: self.config.priority,
             images: [].into(),
             merges: [].into(),
+            approved: None,
         };
         requests::make(self.ctx, self.active, wish, also).await?;
         Ok(())

@@ -134,6 +134,7 @@ impl Turn<'_> {
             priority: self.config.priority,
             images: [].into(),
             merges: [].into(),
+            approved: None,
         };
         requests::supersede(self.ctx, &self.active.config, &wish).await?;
         requests::make(self.ctx, self.active, wish, also).await?;

@@ -109,6 +109,7 @@ impl Turn<'_> {
             priority: self.config.priority,
             images: [].into(),
             merges: [].into(),
+            approved: None,
         };
         requests::make(self.ctx, self.active, wish, batch).await?;
         Ok(())

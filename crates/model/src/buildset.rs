@@ -1,5 +1,6 @@
 //! Wishes: a buildset is what one cause asked for at once; each of its requests is the wish to build one builder.
 
+use crate::approval::Approval;
 use crate::locks::Hold;
 use crate::property::Properties;
 use crate::{BuildId, BuildResult, BuildsetId, ConfigRevisionId, MasterId, RequestId, Timestamp, Trust};
@@ -32,6 +33,8 @@ pub struct Buildset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestState {
+    /// Waits for a person who says that it may be built; nobody else looks at it.
+    Unapproved,
     /// Waits for a slot.
     Queued,
     /// A build runs it.
@@ -68,6 +71,10 @@ pub struct Request {
     pub provision: Provision,
     /// The locks that it has: taken before a worker is made for it, kept until its build ends. `None` where it has none.
     pub locks: Option<Vec<Hold>>,
+    /// The word of a person that it needs; `None` where it needs none.
+    pub approval: Option<Approval>,
+    /// When it ends unless somebody approves it. Set while it is unapproved; long past where somebody wants it to end.
+    pub lapses: Option<Timestamp>,
     pub generation: i64,
 }
 

@@ -5,9 +5,10 @@
 //! what it answers.
 //!
 //! In reading order: [`ids`] and [`time`] name things and moments; [`source`], [`property`] and [`trust`] say what is built and how far it is trusted;
-//! [`buildset`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`locks`],
+//! [`buildset`], [`approval`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`locks`],
 //! [`scaling`] and [`sequence`] are the judgements.
 
+pub mod approval;
 pub mod build;
 pub mod buildset;
 pub mod cache;

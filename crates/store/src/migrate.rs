@@ -10,6 +10,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_locks.sql"),
     include_str!("../migrations/0005_tests.sql"),
     include_str!("../migrations/0006_caches.sql"),
+    include_str!("../migrations/0007_approval.sql"),
 ];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.

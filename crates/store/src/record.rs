@@ -192,7 +192,7 @@ record!(SourceStamp => "source_stamps" key(buildset, codebase) { buildset, codeb
 record!(Request => "requests" key(id)
     fixed(buildset, builder, project, created, trust) {
     id, buildset, builder, project, state, priority, created, not_before, attempts, trust, cancel, build, claimed_by, result, done,
-    config, provision, locks, generation
+    config, provision, locks, approval, lapses, generation
 } generation);
 record!(Build => "builds" key(id)
     fixed(request, buildset, builder, project, attempt, worker, slot, config, trust, requested, matched) {

@@ -1,5 +1,6 @@
 //! Values as both databases carry them, and how the model's types become them.
 
+use rouse_model::approval::Approval;
 use rouse_model::build::CommandState;
 use rouse_model::buildset::{Provision, RequestState};
 use rouse_model::failure::FailureClass;
@@ -183,4 +184,4 @@ macro_rules! json_fields {
         }
     )*};
 }
-json_fields!(Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);
+json_fields!(Approval Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);

@@ -7,10 +7,12 @@ use crate::api::buildsets::MadeView;
 use crate::api::by_hand::{key, made, not_made};
 use crate::api::error::ApiError;
 use crate::api::extract::{At, Sent};
+use crate::api::requests::said;
 use crate::requests::{self, Stamp, Wish};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use rouse_model::approval::Given;
 use rouse_store::Batch;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -57,6 +59,9 @@ pub(super) async fn rebuild(
         trust: stamp.trust,
     });
     let key = key(&caller, &headers)?.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    // Whoever may build it once more may approve it, and names just what was built.
+    let approved =
+        Given { by: caller.signature(), reason: said(wanted.reason.as_deref()), at: state.ctx.now() };
     let wish = Wish {
         origin: format!("api/{key}"),
         scheduler: None,
@@ -70,6 +75,7 @@ pub(super) async fn rebuild(
         priority: wanted.priority.unwrap_or(request.as_ref().map_or(0, |r| r.priority)),
         merges,
         images: request.map(|r| r.provision.images).unwrap_or_default(),
+        approved: Some(approved),
     };
     let active = state.ctx.config();
     let done =

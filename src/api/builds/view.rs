@@ -2,6 +2,7 @@
 
 use crate::api::artifacts::ArtifactView;
 use crate::api::buildsets::{Cause, SourceView, causes};
+use crate::api::requests::ApprovalView;
 use crate::api::moment::{Moment, secs_of_micros};
 use crate::api::steps::StepView;
 use crate::api::words::{BuildPhase, BuildResult, FailureClass, Trust};
@@ -94,6 +95,8 @@ impl From<PhaseTimes> for PhaseSeconds {
 pub struct BuildDetail {
     #[serde(flatten)]
     pub build: BuildView,
+    /// Who approved its request; null where that needs nobody's approval.
+    pub approval: Option<ApprovalView>,
     /// Names of all steps of its plan, those not begun too.
     pub planned: Vec<String>,
     pub steps: Vec<StepView>,

@@ -20,9 +20,14 @@ pub(in crate::api) struct Cancel {
     pub reason: Option<String>,
 }
 
+/// A reason that says something.
+pub(in crate::api) fn said(reason: Option<&str>) -> Option<String> {
+    reason.map(str::trim).filter(|reason| !reason.is_empty()).map(str::to_owned)
+}
+
 /// Who wants it, and why, as it is recorded.
 pub(in crate::api) fn wish(caller: &Caller, cancel: &Cancel) -> String {
-    match cancel.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
+    match said(cancel.reason.as_deref()) {
         Some(reason) => format!("{}: {reason}", caller.signature()),
         None => caller.signature(),
     }

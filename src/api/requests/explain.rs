@@ -12,7 +12,7 @@ use crate::explain::{
 };
 use axum::Json;
 use axum::extract::State;
-use rouse_model::buildset::LaunchFailure;
+use rouse_model::buildset::{LaunchFailure, RequestState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -128,7 +128,7 @@ pub(super) async fn explain(
 }
 
 async fn view(state: &AppState, answer: Explanation) -> Result<ExplanationView, ApiError> {
-    let waits = answer.request.state == rouse_model::buildset::RequestState::Queued;
+    let waits = matches!(answer.request.state, RequestState::Queued | RequestState::Unapproved);
     let waiting = waits.then(|| secs(answer.checked_at.since(answer.request.created)));
     Ok(ExplanationView {
         waiting,
@@ -147,7 +147,7 @@ impl From<Reason> for ReasonView {
             code: reason.code.as_str().to_owned(),
             sentence: reason.sentence,
             permanent: reason.code.is_permanent(),
-            help: reason.code.advice().map(str::to_owned),
+            help: reason.help,
             docs: reason.code.docs(),
         }
     }

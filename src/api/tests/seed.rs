@@ -3,6 +3,7 @@
 use super::world::{NOW, World};
 use rouse_agent_protocol::masking::Masks;
 use rouse_agent_protocol::{Channel, StreamFrame, StreamId};
+use rouse_model::approval::{Approval, ApprovalOf, Given};
 use rouse_model::build::{Build, BuildProperty, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState};
 use rouse_model::cache::Cache;
@@ -145,6 +146,8 @@ fn buildsets(batch: &mut Batch) {
         config: ConfigRevisionId(1),
         provision: Provision::default(),
         locks: None,
+        approval: None,
+        lapses: None,
         generation: 0,
     };
     let mut waiting = request(3, RequestState::Queued, None);
@@ -157,8 +160,13 @@ fn buildsets(batch: &mut Batch) {
         message: "the agent did not come within 2 min".into(),
         at: ago(5),
     }];
+    let mut approved = request(1, RequestState::Done, Some(1));
+    approved.approval = Some(Approval {
+        of: ApprovalOf::All,
+        given: Some(Given { by: "api (token operate)".into(), reason: Some("read it".into()), at: ago(99) }),
+    });
     batch
-        .insert(&request(1, RequestState::Done, Some(1)))
+        .insert(&approved)
         .insert(&request(2, RequestState::Claimed, Some(2)))
         .insert(&waiting);
 }

@@ -4,6 +4,7 @@ use crate::api::views::{BuildDetail, BuildResult, PhaseSeconds, StepView};
 use crate::cli::connect::ConnectArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::request::approval_words;
 use crate::cli::output::{BOLD, DIM, Out, human, mark, result_style};
 use std::fmt::Write;
 
@@ -47,6 +48,9 @@ fn text(detail: &BuildDetail) -> String {
         line(&mut text, "worker", &worker.name);
     }
     line(&mut text, "request", &format!("{} (attempt {})", build.request, build.attempt));
+    if let Some(approval) = &detail.approval {
+        line(&mut text, "approved", &approval_words(approval));
+    }
     line(&mut text, "config", &format!("revision {}", build.config));
     line(&mut text, "times", &times(&build.times));
     if let Some(wish) = &build.cancel {

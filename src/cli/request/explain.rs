@@ -61,7 +61,8 @@ fn text(answer: &ExplanationView) -> String {
     for reason in &answer.secondary {
         let _ = writeln!(text, "  also: {} {DIM}[{}]{DIM:#}", reason.sentence, reason.code);
     }
-    if request.state == RequestState::Queued && answer.pools.len() > 1 {
+    let waits = matches!(request.state, RequestState::Queued | RequestState::Unapproved);
+    if waits && answer.pools.len() > 1 {
         let _ = writeln!(text, "  pools");
         let width = answer.pools.iter().map(|pool| pool.pool.chars().count()).max().unwrap_or(0);
         for pool in &answer.pools {

@@ -1,4 +1,5 @@
 use super::*;
+use rouse_model::approval::{Approval, ApprovalOf};
 use rouse_model::buildset::Provision;
 use rouse_model::worker::ProviderRef;
 use rouse_model::{BuildId, BuildsetId, ConfigRevisionId, MasterId, RequestId, WorkerId};
@@ -32,6 +33,8 @@ fn request(id: i64) -> Request {
             ..Provision::default()
         },
         locks: None,
+        approval: None,
+        lapses: None,
         generation: 1,
     }
 }
@@ -107,7 +110,7 @@ fn snapshot(request: Request, pools: Vec<PoolFacts>, workers: Vec<Worker>) -> Sn
 }
 
 fn said(snapshot: &Snapshot) -> (ReasonCode, String) {
-    let Reason { code, sentence } = judge(snapshot).primary;
+    let Reason { code, sentence, .. } = judge(snapshot).primary;
     (code, sentence)
 }
 
@@ -290,4 +293,35 @@ fn the_pool_that_promises_most_comes_first() {
     assert_eq!(answer.primary.code, ReasonCode::LaunchDue);
     assert!(answer.primary.sentence.starts_with("pool `box`: "));
     assert_eq!(answer.secondary[0].code, ReasonCode::PoolFull);
+}
+
+#[test]
+fn one_that_waits_for_a_person_says_so_with_the_command_and_what_would_stop_it_afterwards() {
+    let mut asked = request(7);
+    asked.state = RequestState::Unapproved;
+    asked.trust = Trust::Untrusted;
+    asked.approval = Some(Approval { of: ApprovalOf::Strangers, given: None });
+    asked.lapses = Some(NOW + Duration::from_secs(3 * 86_400));
+    let mut open = pool("box", 1);
+    open.accepts = Trust::Untrusted;
+    let mut world = snapshot(asked, vec![open, pool("rack", 1)], vec![]);
+    world.queue = vec![request(8)];
+    let answer = judge(&world);
+    assert_eq!(
+        answer.primary.sentence,
+        "waits for a person to approve it: its origin is untrusted, and builder `unit` builds no stranger's work unasked; \
+         unless somebody does, it is cancelled in 3 days"
+    );
+    assert!(answer.primary.help.as_deref().unwrap().contains("rouse request approve 7"));
+    assert!(!answer.primary.code.is_permanent() && answer.secondary.is_empty());
+    assert_eq!(answer.pools[0].verdict, Verdict::Waits(ReasonCode::Approval));
+    assert_eq!((answer.pools[0].sentence.as_str(), answer.pools[0].ahead), ("could run it once it is approved", 0));
+    assert!(matches!(answer.pools[1].verdict, Verdict::Never(_)));
+    // An approval that would be for nothing.
+    world.pools.remove(0);
+    let answer = judge(&world);
+    assert_eq!(answer.primary.code, ReasonCode::Approval);
+    assert_eq!(answer.secondary[0].code, ReasonCode::NoPoolAccepts);
+    world.request.cancel = Some("bob".into());
+    assert_eq!(said(&world).0, ReasonCode::Cancelling);
 }

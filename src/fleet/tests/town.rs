@@ -291,6 +291,7 @@ fn wish(number: usize, builder: &str) -> Wish {
         priority: 0,
         images: [].into(),
         merges: [].into(),
+        approved: None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::value::{Field, Value};
 use crate::{ReadError, Store};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::source::SourceStamp;
-use rouse_model::{BuildResult, BuildsetId, RequestId};
+use rouse_model::{BuildResult, BuildsetId, RequestId, Timestamp};
 
 /// Which requests; absent means all.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +103,12 @@ impl Store {
     pub async fn queue(&self, limit: i64) -> Result<Vec<Request>, ReadError> {
         self.select_few("WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1", vec![limit.into()])
             .await
+    }
+
+    /// Unapproved ones whose time has run out, or that somebody wants to end.
+    pub async fn lapsed_requests(&self, now: Timestamp, limit: i64) -> Result<Vec<Request>, ReadError> {
+        let tail = "WHERE state = 'unapproved' AND lapses <= $1 ORDER BY lapses LIMIT $2";
+        self.select_few(tail, vec![now.0.into(), limit.into()]).await
     }
 
     /// Those that have locks, oldest first.

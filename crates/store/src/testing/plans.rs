@@ -55,6 +55,7 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     asked.lock().expect("nothing panics while it is held").clear();
     store.queue(100).await?;
     store.queue_length().await?;
+    store.lapsed_requests(super::NOW, 100).await?;
     store.request(RequestId(1)).await?;
     store.requests_of(BuildsetId(1)).await?;
     store.open_requests_of(BuildsetId(1)).await?;

@@ -3,6 +3,7 @@
 use super::{NOW, Subject, samples};
 use crate::reads::{BuildFilter, RequestFilter};
 use crate::{Batch, Page};
+use rouse_model::approval::{Approval, ApprovalOf, Approving, Given};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::{BuildResult, Timestamp};
 
@@ -29,6 +30,38 @@ pub async fn the_queue_is_served_by_priority_then_age(subject: &dyn Subject) {
     batch.update(&mut claimed);
     store.commit(batch).await.expect("nobody else has changed it");
     assert_eq!(order(100).await, [6, 5, 1, 3, 4]);
+}
+
+pub async fn what_is_not_approved_is_not_in_the_queue_and_lapses(subject: &dyn Subject) {
+    let store = subject.open().await;
+    let mut batch = Batch::new("suite.unapproved");
+    let unapproved = |id, lapses| Request {
+        state: RequestState::Unapproved,
+        approval: Some(Approval { of: ApprovalOf::Strangers, given: None }),
+        lapses: Some(Timestamp(lapses)),
+        ..samples::request(id)
+    };
+    batch.insert(&unapproved(1, 20)).insert(&unapproved(2, 10)).insert(&unapproved(3, 30));
+    batch.insert(&samples::request(4));
+    batch.insert(&Request { state: RequestState::Done, ..unapproved(5, 1) });
+    store.commit(batch).await.expect("new rows can be written");
+    let queue = store.queue(100).await.expect("the queue can be read");
+    assert_eq!(queue.iter().map(|r| r.id.0).collect::<Vec<_>>(), [4]);
+    assert_eq!(store.queue_length().await.expect("the queue can be read"), 1);
+    let lapsed = async |now| -> Vec<i64> {
+        let lapsed = store.lapsed_requests(Timestamp(now), 100).await.expect("requests can be read");
+        lapsed.iter().map(|r| r.id.0).collect()
+    };
+    assert_eq!(lapsed(9).await, Vec::<i64>::new());
+    assert_eq!(lapsed(20).await, [2, 1]);
+    let mut first = store.request(samples::request(1).id).await.expect("it can be read").expect("it is there");
+    let given = Given { by: "alice".into(), reason: None, at: NOW };
+    assert_eq!(first.approve(given), Approving::Applied);
+    let mut batch = Batch::new("suite.approve");
+    batch.update(&mut first);
+    store.commit(batch).await.expect("nobody else has changed it");
+    assert_eq!(lapsed(20).await, [2]);
+    assert_eq!(store.queue(100).await.expect("the queue can be read").first(), Some(&first));
 }
 
 pub async fn pages_by_key_show_each_row_once(subject: &dyn Subject) {

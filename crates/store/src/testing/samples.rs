@@ -1,6 +1,7 @@
 //! Rows of every type, filled with what is hard to keep: nothing, much, quotes, other scripts, the ends of the number range.
 
 use super::NOW;
+use rouse_model::approval::{Approval, ApprovalOf, Given};
 use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState, SettledImage};
 use rouse_model::failure::FailureClass;
@@ -54,6 +55,8 @@ pub fn request(id: i64) -> Request {
         config: ConfigRevisionId(1),
         provision: Provision::default(),
         locks: None,
+        approval: None,
+        lapses: None,
         generation: 0,
     }
 }
@@ -116,6 +119,11 @@ pub(crate) fn full_request() -> Request {
             Hold { lock: HARD.into(), share: Share::Exclusive, worker: None },
             Hold { lock: "rig".into(), share: Share::Count(2), worker: Some(WorkerId(3)) },
         ]),
+        approval: Some(Approval {
+            of: ApprovalOf::Strangers,
+            given: Some(Given { by: HARD.into(), reason: Some(HARD.into()), at: NOW }),
+        }),
+        lapses: Some(Timestamp(i64::MIN)),
         ..request(i64::MAX)
     }
 }
