@@ -113,6 +113,14 @@ fn what_a_stranger_pushes_waits_for_one_word_and_stays_a_strangers() {
     assert_eq!(late.status, 409, "{late:?}");
     assert_eq!(state(api, lint), "unapproved");
 
+    // A branch that a person names is built as it is then, whatever is pushed before it is approved.
+    let named = bench.start_with("unit", &json!({"sources": [{"codebase": "app", "branch": "pull/1"}]}));
+    strangers.push("worst", 3);
+    approve(api, named, "");
+    let named = bench.ended(named);
+    named.must_be("success");
+    assert_eq!((named.text("look").as_str(), &named.detail["trust"]), ("worse\n", &json!("untrusted")));
+
     // What was approved once may be built once more without another word, by whoever may give it.
     let again = api.post(&format!("/builds/{}/rebuild", build.id()), &json!({}));
     let again = bench.ended(id(&again["requests"][0], "id"));

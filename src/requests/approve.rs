@@ -2,6 +2,7 @@
 
 use super::request_event;
 use crate::ctx::Ctx;
+use rouse_model::Trust;
 use rouse_model::approval::{Approving, Given, Unapprovable};
 use rouse_model::buildset::Request;
 use rouse_model::event::EventKind;
@@ -21,7 +22,10 @@ pub struct Approved {
 pub enum ApproveError {
     #[error("it cannot be approved: {0:?}")]
     Refused(Unapprovable),
-    #[error("read the requests of its buildset")]
+    /// Whoever pushes there next would decide what is built.
+    #[error("it has a branch of untrusted origin and no revision")]
+    NoRevision,
+    #[error("read its buildset")]
     Read(#[from] ReadError),
     #[error("record the approval")]
     Commit(#[from] CommitError),
@@ -31,12 +35,16 @@ pub enum ApproveError {
 /// before stays as it is.
 ///
 /// # Errors
-/// Where it needs no word or has ended; a conflict where one of them has changed since it was read; else where the store cannot be reached.
+/// Where it needs no word, has ended, or does not say just what is to be built; a conflict where one of them has changed since it was read; else where the store cannot be reached.
 pub async fn approve(ctx: &Ctx, mut request: Request, given: &Given) -> Result<Approved, ApproveError> {
     match request.approve(given.clone()) {
         Approving::AlreadySatisfied => return Ok(Approved { request, with: Vec::new() }),
         Approving::Conflict(why) => return Err(ApproveError::Refused(why)),
         Approving::Applied => {}
+    }
+    let stamps = ctx.store.stamps(request.buildset).await?;
+    if stamps.iter().any(|stamp| stamp.trust == Trust::Untrusted && stamp.revision.is_none()) {
+        return Err(ApproveError::NoRevision);
     }
     let mut with: Vec<Request> = ctx.store.requests_of(request.buildset).await?;
     with.retain_mut(|other| {

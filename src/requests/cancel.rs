@@ -3,8 +3,8 @@
 use super::request_event;
 use crate::ctx::Ctx;
 use crate::switchboard::ToDriver;
-use rouse_model::buildset::{Request, RequestState};
 use rouse_model::Timestamp;
+use rouse_model::buildset::{Request, RequestState};
 use rouse_model::event::EventKind;
 use rouse_store::{Batch, CommitError};
 

@@ -133,10 +133,7 @@ mod tests {
     fn the_first_word_counts_and_the_request_goes_on_as_untrusted_as_before() {
         let mut asked = request(ApprovalOf::Strangers);
         assert_eq!(asked.approve(given("alice")), Approving::Applied);
-        assert_eq!(
-            (asked.state, asked.lapses, asked.trust),
-            (RequestState::Queued, None, Trust::Untrusted)
-        );
+        assert_eq!((asked.state, asked.lapses, asked.trust), (RequestState::Queued, None, Trust::Untrusted));
         asked.state = RequestState::Done;
         assert_eq!(asked.approve(given("bob")), Approving::AlreadySatisfied);
         assert_eq!(asked.approval.unwrap().given.unwrap().by, "alice");

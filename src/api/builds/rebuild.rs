@@ -12,7 +12,9 @@ use crate::requests::{self, Stamp, Wish};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use rouse_model::Trust;
 use rouse_model::approval::Given;
+use rouse_model::source::SourceStamp;
 use rouse_store::Batch;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -51,6 +53,14 @@ pub(super) async fn rebuild(
     let first = store.requests_of(build.buildset).await?.into_iter().next();
     let merges = first.map(|first| first.provision.merges).unwrap_or_default();
     let stamps = store.stamps(build.buildset).await?;
+    let key = key(&caller, &headers)?.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    // Whoever may build it once more may approve it, and asks for just what was built, unless a stranger's branch alone is known of that.
+    let is_known = |stamp: &SourceStamp| stamp.trust == Trust::Trusted || stamp.revision.is_some();
+    let approved = stamps.iter().all(is_known).then(|| Given {
+        by: caller.signature(),
+        reason: said(wanted.reason.as_deref()),
+        at: state.ctx.now(),
+    });
     let stamps = stamps.into_iter().map(|stamp| Stamp {
         codebase: stamp.codebase,
         branch: stamp.branch,
@@ -58,10 +68,6 @@ pub(super) async fn rebuild(
         change_set: stamp.change_set,
         trust: stamp.trust,
     });
-    let key = key(&caller, &headers)?.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
-    // Whoever may build it once more may approve it, and names just what was built.
-    let approved =
-        Given { by: caller.signature(), reason: said(wanted.reason.as_deref()), at: state.ctx.now() };
     let wish = Wish {
         origin: format!("api/{key}"),
         scheduler: None,
@@ -75,7 +81,7 @@ pub(super) async fn rebuild(
         priority: wanted.priority.unwrap_or(request.as_ref().map_or(0, |r| r.priority)),
         merges,
         images: request.map(|r| r.provision.images).unwrap_or_default(),
-        approved: Some(approved),
+        approved,
     };
     let active = state.ctx.config();
     let done =

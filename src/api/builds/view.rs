@@ -2,8 +2,8 @@
 
 use crate::api::artifacts::ArtifactView;
 use crate::api::buildsets::{Cause, SourceView, causes};
-use crate::api::requests::ApprovalView;
 use crate::api::moment::{Moment, secs_of_micros};
+use crate::api::requests::ApprovalView;
 use crate::api::steps::StepView;
 use crate::api::words::{BuildPhase, BuildResult, FailureClass, Trust};
 use crate::ctx::Ctx;

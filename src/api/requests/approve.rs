@@ -85,6 +85,13 @@ pub(super) async fn approve(
                 return Ok(Json(ApprovedView { request, with }));
             }
             Err(ApproveError::Refused(why)) => return Err(refused(id, why)),
+            Err(ApproveError::NoRevision) => {
+                let message = format!(
+                    "request {id} names an untrusted branch and no revision: whoever pushes there next would decide what is built"
+                );
+                return Err(ApiError::conflict(message)
+                    .help("cancel it, and ask for the revision that you have looked at"));
+            }
             Err(ApproveError::Commit(rouse_store::CommitError::Conflict { .. })) => {}
             Err(ApproveError::Commit(error)) => return Err(error.into()),
             Err(ApproveError::Read(error)) => return Err(error.into()),

@@ -1,5 +1,6 @@
 //! The word of a person: who is asked for it, who may give it, and what it is for.
 
+use super::seed::REVISION;
 use super::world::{ADMIN, CONFIG, OPERATE, OPERATE_SHOP, READ, World};
 use axum::http::{Method, StatusCode};
 use rouse_model::buildset::RequestState;
@@ -19,6 +20,7 @@ const BUILDERS: &str = r#"builders:
 async fn world() -> World {
     let world = World::seeded().await;
     let config = CONFIG
+        .replace("https://git.example.org/shop/app.git", "file:///nowhere/app.git")
         .replace("builders:\n", BUILDERS)
         .replace("    pool: here\n", "    approval: strangers\n")
         .replace("schedulers:\n", "schedulers:\n  all: {force: {}, builders: [unit, lint, deploy, free]}\n");
@@ -30,7 +32,7 @@ async fn world() -> World {
 
 /// Requests by builder: unit, lint, deploy, free.
 async fn force(world: &World, branch: &str) -> [RequestId; 4] {
-    let wish = json!({"sources": [{"codebase": "app", "branch": branch}]});
+    let wish = json!({"sources": [{"codebase": "app", "branch": branch, "revision": REVISION}]});
     let (status, made) = world.post("/schedulers/all/force", wish).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     ["unit", "lint", "deploy", "free"].map(|builder| {
@@ -68,7 +70,7 @@ async fn one_word_lets_a_strangers_push_go_on_and_no_deployment() {
 
     assert_eq!(approve(&world, READ, unit).await.0, StatusCode::FORBIDDEN);
     // A token of one project does not see another's.
-    let wish = json!({"sources": [{"codebase": "app", "branch": "wip"}]});
+    let wish = json!({"sources": [{"codebase": "app", "branch": "wip", "revision": REVISION}]});
     let (_, made) = world.post("/builders/other/build", wish).await;
     let other = RequestId(made["requests"][0]["id"].as_i64().unwrap());
     assert_eq!(approve(&world, OPERATE_SHOP, other).await.0, StatusCode::NOT_FOUND);
@@ -124,6 +126,19 @@ async fn what_waits_for_nobody_or_is_about_to_end_is_not_approved() {
     assert_eq!(lapsed.iter().map(|r| r.id).collect::<Vec<_>>(), [deploy]);
     assert_eq!(approve(&world, OPERATE, RequestId(99_999)).await.0, StatusCode::NOT_FOUND);
     assert_eq!(approve(&world, OPERATE, unit).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_strangers_branch_without_a_revision_is_nothing_to_approve() {
+    let world = world().await;
+    // The repository is not there, so where the branch stands cannot be told.
+    let wish = json!({"sources": [{"codebase": "app", "branch": "wip"}]});
+    let (_, made) = world.post("/builders/lint/build", wish).await;
+    let id = RequestId(made["requests"][0]["id"].as_i64().unwrap());
+    let (status, refused) = approve(&world, OPERATE, id).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("no revision"), "{refused}");
+    assert_eq!(states(&world, &[id]).await, [RequestState::Unapproved]);
 }
 
 #[tokio::test]

@@ -165,10 +165,7 @@ fn buildsets(batch: &mut Batch) {
         of: ApprovalOf::All,
         given: Some(Given { by: "api (token operate)".into(), reason: Some("read it".into()), at: ago(99) }),
     });
-    batch
-        .insert(&approved)
-        .insert(&request(2, RequestState::Claimed, Some(2)))
-        .insert(&waiting);
+    batch.insert(&approved).insert(&request(2, RequestState::Claimed, Some(2))).insert(&waiting);
 }
 
 fn worker(id: i64, phase: Phase, link: Link) -> Worker {

@@ -4,8 +4,8 @@ use crate::api::views::{BuildDetail, BuildResult, PhaseSeconds, StepView};
 use crate::cli::connect::ConnectArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::request::approval_words;
 use crate::cli::output::{BOLD, DIM, Out, human, mark, result_style};
+use crate::cli::request::approval_words;
 use std::fmt::Write;
 
 #[derive(Debug, clap::Args)]

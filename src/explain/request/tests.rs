@@ -315,7 +315,10 @@ fn one_that_waits_for_a_person_says_so_with_the_command_and_what_would_stop_it_a
     assert!(answer.primary.help.as_deref().unwrap().contains("rouse request approve 7"));
     assert!(!answer.primary.code.is_permanent() && answer.secondary.is_empty());
     assert_eq!(answer.pools[0].verdict, Verdict::Waits(ReasonCode::Approval));
-    assert_eq!((answer.pools[0].sentence.as_str(), answer.pools[0].ahead), ("could run it once it is approved", 0));
+    assert_eq!(
+        (answer.pools[0].sentence.as_str(), answer.pools[0].ahead),
+        ("could run it once it is approved", 0)
+    );
     assert!(matches!(answer.pools[1].verdict, Verdict::Never(_)));
     // An approval that would be for nothing.
     world.pools.remove(0);

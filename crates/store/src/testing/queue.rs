@@ -54,7 +54,8 @@ pub async fn what_is_not_approved_is_not_in_the_queue_and_lapses(subject: &dyn S
     };
     assert_eq!(lapsed(9).await, Vec::<i64>::new());
     assert_eq!(lapsed(20).await, [2, 1]);
-    let mut first = store.request(samples::request(1).id).await.expect("it can be read").expect("it is there");
+    let mut first =
+        store.request(samples::request(1).id).await.expect("it can be read").expect("it is there");
     let given = Given { by: "alice".into(), reason: None, at: NOW };
     assert_eq!(first.approve(given), Approving::Applied);
     let mut batch = Batch::new("suite.approve");
