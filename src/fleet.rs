@@ -233,7 +233,7 @@ impl Fleet {
             let of_pool = asked.entry(pool_name.to_owned()).or_default();
             let at_once = match pool.slots {
                 1 => None,
-                _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder)),
+                _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder, None)),
             };
             match of_pool.iter_mut().find(|d| d.class == class && d.at_once == at_once) {
                 Some(demand) => demand.waiting += 1,

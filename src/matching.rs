@@ -106,7 +106,7 @@ async fn match_queue(
         let Some(builder) = active.config.builders.get(request.builder.as_str()) else { continue };
         let needs = match builder.locks.is_empty() && request.locks.is_none() {
             true => Vec::new(),
-            false => needs(&active.config, builder),
+            false => needs(&active.config, builder, request.branch.as_deref()),
         };
         // The fleet gives locks out, before anybody makes a worker; but those that are counted on workers.
         if !has_all(request.holds(), &needs) {

@@ -75,6 +75,13 @@ async fn changed_files(store: &Store, stamps: &[SourceStamp]) -> Result<Option<V
     Ok(known.then_some(files))
 }
 
+/// The stamp that `branch` and `revision` speak of: of the first codebase that the builder checks out, else the first there is.
+#[must_use]
+pub fn source<'a>(builder: &BuilderConfig, stamps: &'a [SourceStamp]) -> Option<&'a SourceStamp> {
+    let first = builder.codebases.first().map(ToString::to_string);
+    stamps.iter().find(|s| Some(&s.codebase) == first.as_ref()).or_else(|| stamps.first())
+}
+
 fn scope(
     builder: &BuilderConfig,
     request: &Request,
@@ -82,9 +89,7 @@ fn scope(
     props: Properties,
     changed_files: Option<Vec<String>>,
 ) -> Scope {
-    // The stamp that `branch` and `revision` speak of: the first that the builder checks out, else the only one there is.
-    let first = builder.codebases.first().map(ToString::to_string);
-    let stamp = stamps.iter().find(|s| Some(&s.codebase) == first.as_ref()).or_else(|| stamps.first());
+    let stamp = source(builder, stamps);
     let mut about = BTreeMap::new();
     about.insert("name".to_owned(), Value::String(request.builder.clone()));
     Scope {

@@ -35,6 +35,7 @@ mod masters;
 mod matrix;
 mod mirrors;
 mod opened;
+mod per_branch;
 mod registries;
 mod reload;
 mod retention;

@@ -43,6 +43,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[into_params(parameter_in = Query)]
 struct Query {
     builder: Option<String>,
+    /// Of the first codebase that the builder checks out.
+    branch: Option<String>,
     project: Option<String>,
     request: Option<i64>,
     worker: Option<i64>,
@@ -66,6 +68,7 @@ async fn list(
     let page = page(query.limit, query.before)?;
     let filter = BuildFilter {
         builder: query.builder,
+        branch: query.branch,
         project: caller.narrow(query.project),
         request: query.request.map(Into::into),
         worker: query.worker.map(Into::into),

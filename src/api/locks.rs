@@ -29,6 +29,8 @@ pub struct LockView {
     pub count: u32,
     /// Counted on each worker by itself.
     pub per_worker: bool,
+    /// Counted for each branch by itself.
+    pub per_branch: bool,
     /// The least trust of the builds that may take it.
     pub accepts: Trust,
     /// Those that the caller may see, oldest request first.
@@ -48,6 +50,8 @@ pub struct HolderView {
     pub count: Option<u32>,
     /// On which worker, where it is counted on each.
     pub worker: Option<i64>,
+    /// Of which branch, where it is counted for each; empty for what is about none.
+    pub branch: Option<String>,
 }
 
 /// Locks of the configuration in force
@@ -74,6 +78,7 @@ async fn list(
             name: name.to_string(),
             count: lock.count,
             per_worker: lock.per == Scope::Worker,
+            per_branch: lock.per == Scope::Branch,
             accepts: lock.accepts.into(),
             held: seen.flat_map(|request| holds(request, name.as_str())).collect(),
             waiting: queue.iter().filter(needs).count(),
@@ -93,6 +98,7 @@ fn holds(request: &Request, lock: &str) -> Vec<HolderView> {
             Share::Exclusive => None,
         },
         worker: hold.worker.map(|id| id.0),
+        branch: hold.branch.clone(),
     };
     of_lock.map(view).collect()
 }

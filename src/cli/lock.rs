@@ -19,7 +19,11 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
     out.list(items, "no locks; declare one under `locks:` in the configuration", |locks: &[LockView], _| {
         let mut table = Table::new(&["lock", "count", "accepts", "held by", "waiting"]);
         for lock in locks {
-            let per = if lock.per_worker { " per worker" } else { "" };
+            let per = match (lock.per_worker, lock.per_branch) {
+                (true, _) => " per worker",
+                (_, true) => " per branch",
+                _ => "",
+            };
             let held: Vec<String> = lock.held.iter().map(holder).collect();
             table.row(vec![
                 lock.name.clone().into(),
@@ -43,5 +47,7 @@ fn holder(holder: &HolderView) -> String {
         Some(count) => format!(" ×{count}"),
         None => " all of it".to_owned(),
     };
-    format!("{who} ({}){much}", holder.builder)
+    let branch = holder.branch.as_ref().filter(|branch| !branch.is_empty());
+    let branch = branch.map_or_else(String::new, |branch| format!(" of {branch}"));
+    format!("{who} ({}){much}{branch}", holder.builder)
 }

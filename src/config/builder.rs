@@ -61,6 +61,8 @@ pub(crate) struct RawBuilder {
     /// `branch`: a newer change of a branch ends the builds of older ones that the same scheduler asked for and that have not ended. Default: each
     /// change is built to its end.
     pub(crate) supersede: Option<Supersede>,
+    /// `branch`: its caches are of their own for each branch. Default: their keys alone tell them apart.
+    pub(crate) per: Option<RawBuilderPer>,
     /// Requests that wait until a person of the project says that they may be built: `strangers`, those of untrusted origin; `all`, every one. No worker
     /// is launched for them before that. Default: none.
     pub(crate) approval: Option<RawApproval>,
@@ -74,6 +76,14 @@ pub(crate) struct RawBuilder {
     /// What is done, in order.
     #[schemars(length(min = 1))]
     pub(crate) steps: Option<Vec<RawStep>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "BuilderPer")]
+pub(crate) enum RawBuilderPer {
+    /// Nothing of one branch reaches another.
+    Branch,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -190,7 +200,7 @@ impl RawBuilder {
             }
             planned.extend(step.check(step_name, cx, &at));
         }
-        cache::plan(self.caches, &mut planned);
+        cache::plan(self.caches, self.per.is_some(), &mut planned);
         let plan = Plan {
             steps: planned,
             env: env_of(self.env),

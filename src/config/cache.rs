@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 
+/// What the keys of a builder begin with that keeps branches apart; what is about no branch is apart from all.
+const BRANCH: &str = "{{ branch | default('') }}:";
 const DEFAULT_MAX: Bytes = Bytes(5 << 30);
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -27,13 +29,17 @@ pub(crate) struct RawCache {
 }
 
 impl RawCache {
-    fn check(self, name: String) -> Cache {
+    fn check(self, name: String, per_branch: bool) -> Cache {
         let keys = self.key.map(OneOrMany::into_vec).unwrap_or_default();
-        let keys: Vec<String> = keys.into_iter().map(String::from).collect();
+        let mut keys: Vec<String> = keys.into_iter().map(String::from).collect();
+        if keys.is_empty() {
+            keys.push(String::new());
+        }
+        let of_branch = |key: String| if per_branch { format!("{BRANCH}{key}") } else { key };
         Cache {
             name,
             path: self.path.into(),
-            keys: if keys.is_empty() { vec![String::new()] } else { keys },
+            keys: keys.into_iter().map(of_branch).collect(),
             max_bytes: self.max.unwrap_or(DEFAULT_MAX).0,
         }
     }
@@ -58,10 +64,10 @@ pub(crate) fn check_own(caches: &IndexMap<CacheName, RawCache>, cx: &mut Context
 }
 
 /// Puts the steps in that bring them, after the checkouts with which the builder begins, and those that keep them, at its end.
-pub(crate) fn plan(caches: IndexMap<CacheName, RawCache>, steps: &mut Vec<PlannedStep>) {
+pub(crate) fn plan(caches: IndexMap<CacheName, RawCache>, per_branch: bool, steps: &mut Vec<PlannedStep>) {
     let checkouts = steps.iter().take_while(|step| matches!(step.action, Action::Checkout { .. })).count();
     for (i, (name, cache)) in caches.into_iter().enumerate() {
-        let cache = cache.check(name.into());
+        let cache = cache.check(name.into(), per_branch);
         let restore =
             step(format!("restore cache {}", cache.name), Action::RestoreCache(cache.clone()), steps);
         steps.insert(checkouts + i, restore);

@@ -27,7 +27,7 @@ pub(crate) struct RawLockOf {
     /// So many may be taken at the same time. Default: 1.
     #[schemars(range(min = 1, max = 100_000))]
     count: Option<u32>,
-    /// `worker`: counted on each worker by itself. Default: over the whole installation.
+    /// `worker`: counted on each worker by itself; `branch`: for each branch that is built. Default: over the whole installation.
     per: Option<RawPer>,
     /// `trusted`: builds of trusted origin only may take it; `any`: untrusted ones too. Default: `trusted`.
     accepts: Option<RawAccepts>,
@@ -39,6 +39,8 @@ pub(crate) struct RawLockOf {
 enum RawPer {
     /// Counted on each worker by itself.
     Worker,
+    /// Counted for each branch by itself.
+    Branch,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -66,7 +68,11 @@ impl RawLock {
         };
         Lock {
             count: of.count.unwrap_or(1),
-            per: if of.per.is_some() { Scope::Worker } else { Scope::Installation },
+            per: match of.per {
+                None => Scope::Installation,
+                Some(RawPer::Worker) => Scope::Worker,
+                Some(RawPer::Branch) => Scope::Branch,
+            },
             accepts: of.accepts.map_or(Trust::Trusted, RawAccepts::least),
         }
     }

@@ -4,7 +4,7 @@ use super::reason::{Reason, ReasonCode};
 use super::request::Snapshot;
 use crate::config::Config;
 use rouse_model::buildset::{Request, RequestState};
-use rouse_model::locks::{Blocked, Ledger, Lock, Need, Share, has_all, of_workers, refused};
+use rouse_model::locks::{Blocked, Ledger, Lock, Need, Scope, Share, has_all, of_workers, refused};
 use rouse_model::matching::{Offer, Requirement, fits};
 use rouse_model::{RequestId, WorkerId};
 use std::collections::BTreeMap;
@@ -23,16 +23,17 @@ pub struct OwnNeed {
 /// Builder → what its requests need; those that need nothing are left out.
 pub(super) fn needs(config: &Config) -> BTreeMap<String, Vec<OwnNeed>> {
     let of_builder = |(name, builder): (&crate::config::BuilderName, _)| {
-        let needs = crate::requests::needs(config, builder);
+        let needs = crate::requests::needs(config, builder, None);
         let own = |need: Need<'_>| OwnNeed { name: need.name.to_owned(), lock: need.lock, share: need.share };
         (!needs.is_empty()).then(|| (name.to_string(), needs.into_iter().map(own).collect()))
     };
     config.builders.iter().filter_map(of_builder).collect()
 }
 
-fn needs_of<'a>(snapshot: &'a Snapshot, request: &Request) -> Vec<Need<'a>> {
+fn needs_of<'a>(snapshot: &'a Snapshot, request: &'a Request) -> Vec<Need<'a>> {
+    let branch = request.branch.as_deref();
     let needs = snapshot.needs.get(&request.builder).map_or(&[][..], Vec::as_slice);
-    needs.iter().map(|need| Need { name: &need.name, lock: need.lock, share: need.share }).collect()
+    needs.iter().map(|need| Need { name: &need.name, lock: need.lock, share: need.share, branch }).collect()
 }
 
 /// A lock of its that is counted on workers and taken on this one.
@@ -92,7 +93,11 @@ fn waits(snapshot: &Snapshot, other: &Request) -> bool {
 }
 
 fn taken(snapshot: &Snapshot, need: &Need<'_>, by: &[RequestId], ahead: &[RequestId]) -> String {
-    let name = need.name;
+    let of = match (need.lock.per, need.branch) {
+        (Scope::Branch, Some(branch)) => format!("` of branch `{branch}"),
+        _ => String::new(),
+    };
+    let name = format!("{}{of}", need.name);
     let what = match need.share {
         Share::Exclusive if need.lock.count > 1 => format!("all of lock `{name}`"),
         Share::Count(count) if need.lock.count > 1 => {

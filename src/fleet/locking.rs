@@ -68,7 +68,8 @@ impl<'a> Gate<'a> {
         candidates: &[(&str, &PoolConfig)],
         wished: impl Fn(&str) -> usize,
     ) -> Result<bool, FleetError> {
-        let needs = needs(&active.config, builder);
+        let branch = request.branch.clone();
+        let needs = needs(&active.config, builder, branch.as_deref());
         if refused(&needs, request.trust).is_some() {
             if request.locks.is_some() {
                 self.ledger.forget(request.id);

@@ -173,6 +173,7 @@ mod tests {
             buildset: BuildsetId(1),
             builder: "unit".into(),
             project: "default".into(),
+            branch: None,
             state,
             priority: 0,
             created: Timestamp(1),

@@ -143,6 +143,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
             buildset: id,
             builder: name,
             project: builder.project.to_string(),
+            branch: specs::source(builder, &stamps).and_then(|stamp| stamp.branch.clone()),
             state: if lapses.is_some() { RequestState::Unapproved } else { RequestState::Queued },
             priority: wish.priority,
             created: now,

@@ -99,6 +99,7 @@ mod tests {
             buildset: BuildsetId(1),
             builder: "unit".into(),
             project: "default".into(),
+            branch: None,
             state: RequestState::Unapproved,
             priority: 0,
             created: Timestamp(1),

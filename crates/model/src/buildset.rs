@@ -49,6 +49,8 @@ pub struct Request {
     pub buildset: BuildsetId,
     pub builder: String,
     pub project: String,
+    /// The branch that it is about, of the first codebase that its builder checks out; `None` where there is none.
+    pub branch: Option<String>,
     pub state: RequestState,
     /// Higher first; then older first.
     pub priority: i64,

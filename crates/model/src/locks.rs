@@ -26,6 +26,8 @@ pub enum Scope {
     Installation,
     /// On each worker by itself.
     Worker,
+    /// For each branch by itself.
+    Branch,
 }
 
 /// How much of a lock somebody takes.
@@ -43,6 +45,8 @@ pub struct Need<'a> {
     pub name: &'a str,
     pub lock: Lock,
     pub share: Share,
+    /// What the request is about; those that are about none count as one branch.
+    pub branch: Option<&'a str>,
 }
 
 /// A lock that a request has. It ends with the request, or with its build where that is to be tried again.
@@ -53,6 +57,27 @@ pub struct Hold {
     /// Of a lock that is counted on each worker, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
+    /// Of a lock that is counted for each branch; empty for a request that is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+}
+
+/// Where a lock is counted, in one case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    All,
+    Worker(WorkerId),
+    Branch(String),
+}
+
+impl Hold {
+    fn place(&self) -> Place {
+        match (self.worker, &self.branch) {
+            (Some(worker), _) => Place::Worker(worker),
+            (None, Some(branch)) => Place::Branch(branch.clone()),
+            (None, None) => Place::All,
+        }
+    }
 }
 
 /// Why a request cannot have its locks now.
@@ -73,7 +98,7 @@ pub enum Blocked {
 /// Who has what, and who waits for what in front of others.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    taken: HashMap<(String, Option<WorkerId>), Vec<Entry>>,
+    taken: HashMap<(String, Place), Vec<Entry>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,13 +113,13 @@ impl Ledger {
     pub fn of<'a>(holds: impl IntoIterator<Item = (RequestId, &'a Hold)>) -> Self {
         let mut ledger = Self::default();
         for (request, hold) in holds {
-            ledger.add(&hold.lock, hold.worker, Entry { request, share: hold.share, waits: false });
+            ledger.add(&hold.lock, hold.place(), Entry { request, share: hold.share, waits: false });
         }
         ledger
     }
 
-    fn add(&mut self, lock: &str, worker: Option<WorkerId>, entry: Entry) {
-        self.taken.entry((lock.to_owned(), worker)).or_default().push(entry);
+    fn add(&mut self, lock: &str, place: Place, entry: Entry) {
+        self.taken.entry((lock.to_owned(), place)).or_default().push(entry);
     }
 
     /// Whether a request could have all these; `worker` where it is known, without which those that are counted on workers are left aside.
@@ -135,9 +160,14 @@ impl Ledger {
         waits: bool,
     ) -> Vec<Hold> {
         let mut holds = Vec::new();
-        for (need, worker) in needs.iter().filter_map(|need| Some((need, place(need, worker)?))) {
-            self.add(need.name, worker, Entry { request, share: need.share, waits });
-            holds.push(Hold { lock: need.name.to_owned(), share: need.share, worker });
+        for (need, place) in needs.iter().filter_map(|need| Some((need, place(need, worker)?))) {
+            let (worker, branch) = match &place {
+                Place::All => (None, None),
+                Place::Worker(worker) => (Some(*worker), None),
+                Place::Branch(branch) => (None, Some(branch.clone())),
+            };
+            self.add(need.name, place, Entry { request, share: need.share, waits });
+            holds.push(Hold { lock: need.name.to_owned(), share: need.share, worker, branch });
         }
         holds
     }
@@ -151,12 +181,11 @@ impl Ledger {
 }
 
 /// Where a need is counted, as far as that is known.
-#[allow(clippy::option_option)] // Not counted now; counted for all; counted on one.
-fn place(need: &Need<'_>, worker: Option<WorkerId>) -> Option<Option<WorkerId>> {
-    match (need.lock.per, worker) {
-        (Scope::Installation, _) => Some(None),
-        (Scope::Worker, Some(worker)) => Some(Some(worker)),
-        (Scope::Worker, None) => None,
+fn place(need: &Need<'_>, worker: Option<WorkerId>) -> Option<Place> {
+    match need.lock.per {
+        Scope::Installation => Some(Place::All),
+        Scope::Worker => worker.map(Place::Worker),
+        Scope::Branch => Some(Place::Branch(need.branch.unwrap_or_default().to_owned())),
     }
 }
 
@@ -174,13 +203,15 @@ fn fits(need: &Need<'_>, entries: &[Entry]) -> bool {
     }
 }
 
-/// Whether what a request has is what it needs, of that which is counted for all; nothing less, and nothing that it needs no more.
+/// Whether what a request has is what it needs, of that which is not counted on workers; nothing less, and nothing that it needs no more.
 #[must_use]
 pub fn has_all(holds: &[Hold], needs: &[Need<'_>]) -> bool {
-    let mut wanted = needs.iter().filter(|need| need.lock.per == Scope::Installation);
+    let mut wanted = needs.iter().filter_map(|need| Some((need, place(need, None)?)));
     let count = wanted.clone().count();
-    holds.len() == count
-        && wanted.all(|need| holds.iter().any(|hold| hold.lock == need.name && hold.share == need.share))
+    let is = |hold: &Hold, need: &Need<'_>, place: &Place| {
+        hold.lock == need.name && hold.share == need.share && hold.place() == *place
+    };
+    holds.len() == count && wanted.all(|(need, place)| holds.iter().any(|hold| is(hold, need, &place)))
 }
 
 /// The first lock that a request may never take, for its trust.

@@ -190,8 +190,8 @@ record!(Buildset => "buildsets" key(id)
 } generation);
 record!(SourceStamp => "source_stamps" key(buildset, codebase) { buildset, codebase, branch, revision, change_set, trust });
 record!(Request => "requests" key(id)
-    fixed(buildset, builder, project, created, trust) {
-    id, buildset, builder, project, state, priority, created, not_before, attempts, trust, cancel, build, claimed_by, result, done,
+    fixed(buildset, builder, project, branch, created, trust) {
+    id, buildset, builder, project, branch, state, priority, created, not_before, attempts, trust, cancel, build, claimed_by, result, done,
     config, provision, locks, approval, lapses, generation
 } generation);
 record!(Build => "builds" key(id)

@@ -132,6 +132,7 @@ fn buildsets(batch: &mut Batch) {
         buildset: BuildsetId(id),
         builder: if id == 3 { "docs" } else { "unit" }.into(),
         project: if id == 3 { "default" } else { "shop" }.into(),
+        branch: Some("main".into()),
         state,
         priority: 0,
         created: ago(100),

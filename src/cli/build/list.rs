@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// Of this builder alone
     #[arg(short, long)]
     builder: Option<String>,
+    /// Of this branch alone
+    #[arg(long)]
+    branch: Option<String>,
     /// Of this project alone
     #[arg(short, long)]
     project: Option<String>,
@@ -33,6 +36,7 @@ pub(super) async fn run(args: &Args, connect: &ConnectArgs, out: &mut Out) -> Re
     let client = connect.client()?;
     let mut query = Vec::new();
     query.extend(args.builder.clone().map(|name| ("builder", name)));
+    query.extend(args.branch.clone().map(|name| ("branch", name)));
     query.extend(args.project.clone().map(|name| ("project", name)));
     query.extend(args.result.map(|result| ("result", result.to_string())));
     if args.open {

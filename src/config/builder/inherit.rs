@@ -92,6 +92,7 @@ fn fold(line: &[(&BuilderName, &RawBuilder)]) -> (RawBuilder, Origins) {
         whole.project = whole.project.or_else(|| builder.project.clone());
         whole.pool = whole.pool.or_else(|| builder.pool.clone());
         whole.supersede = whole.supersede.or(builder.supersede);
+        whole.per = whole.per.or(builder.per);
         whole.approval = whole.approval.or(builder.approval);
         whole.on_lost = whole.on_lost.or(builder.on_lost);
         whole.retries = whole.retries.or(builder.retries);

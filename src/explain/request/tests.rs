@@ -16,6 +16,7 @@ fn request(id: i64) -> Request {
         buildset: BuildsetId(1),
         builder: "unit".into(),
         project: "default".into(),
+        branch: None,
         state: RequestState::Queued,
         priority: 0,
         created: ago(40),

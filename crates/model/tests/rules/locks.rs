@@ -9,7 +9,7 @@ const fn lock(count: u32, per: Scope) -> Lock {
 }
 
 fn need(name: &'static str, count: u32, share: Share) -> Need<'static> {
-    Need { name, lock: lock(count, Scope::Installation), share }
+    Need { name, lock: lock(count, Scope::Installation), share, branch: None }
 }
 
 fn share() -> impl Strategy<Value = Share> {
@@ -91,11 +91,14 @@ fn who_waits_for_all_of_a_lock_is_not_passed_by_who_wants_a_part() {
 
 #[test]
 fn what_is_counted_on_workers_matters_once_there_is_one() {
-    let rig = [Need { name: "rig", lock: lock(1, Scope::Worker), share: Share::Count(1) }];
+    let rig = [Need { name: "rig", lock: lock(1, Scope::Worker), share: Share::Count(1), branch: None }];
     let mut ledger = Ledger::default();
     assert!(has_all(&[], &rig));
     let holds = ledger.take(RequestId(1), &rig, Some(WorkerId(7)));
-    assert_eq!(holds, [Hold { lock: "rig".into(), share: Share::Count(1), worker: Some(WorkerId(7)) }]);
+    assert_eq!(
+        holds,
+        [Hold { lock: "rig".into(), share: Share::Count(1), worker: Some(WorkerId(7)), branch: None }]
+    );
     assert_eq!(ledger.try_all(&rig, Trust::Trusted, None), Ok(()));
     assert_eq!(ledger.try_all(&rig, Trust::Trusted, Some(WorkerId(8))), Ok(()));
     assert!(ledger.try_all(&rig, Trust::Trusted, Some(WorkerId(7))).is_err());
@@ -104,11 +107,33 @@ fn what_is_counted_on_workers_matters_once_there_is_one() {
 }
 
 #[test]
+fn what_is_counted_for_each_branch_is_taken_there_alone() {
+    let stage =
+        |branch| [Need { name: "stage", lock: lock(1, Scope::Branch), share: Share::Exclusive, branch }];
+    let (main, side) = (stage(Some("main")), stage(Some("side")));
+    let mut ledger = Ledger::default();
+    let holds = ledger.take(RequestId(1), &main, None);
+    assert_eq!(holds[0].branch.as_deref(), Some("main"));
+    assert!(has_all(&holds, &main) && !has_all(&holds, &side) && !has_all(&[], &main));
+    assert_eq!(ledger.try_all(&side, Trust::Trusted, None), Ok(()));
+    assert!(ledger.try_all(&main, Trust::Trusted, None).is_err());
+    // What is about no branch is a branch of its own.
+    assert_eq!(ledger.try_all(&stage(None), Trust::Trusted, None), Ok(()));
+    ledger.take(RequestId(2), &stage(None), None);
+    let again = Ledger::of(holds.iter().map(|hold| (RequestId(1), hold)));
+    assert!(
+        again.try_all(&main, Trust::Trusted, None).is_err()
+            && ledger.try_all(&stage(None), Trust::Trusted, None).is_err()
+    );
+    assert_eq!(again.try_all(&side, Trust::Trusted, None), Ok(()));
+}
+
+#[test]
 fn an_untrusted_build_has_no_lock_that_is_not_open_to_it() {
     let key = [need("key", 1, Share::Count(1))];
     let refused = Blocked::Untrusted { lock: "key".into() };
     assert_eq!(Ledger::default().try_all(&key, Trust::Untrusted, None), Err(refused));
     let open = Lock { accepts: Trust::Untrusted, ..lock(1, Scope::Installation) };
-    let open = [Need { name: "open", lock: open, share: Share::Exclusive }];
+    let open = [Need { name: "open", lock: open, share: Share::Exclusive, branch: None }];
     assert_eq!(Ledger::default().try_all(&open, Trust::Untrusted, None), Ok(()));
 }

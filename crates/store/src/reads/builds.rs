@@ -12,6 +12,8 @@ use rouse_model::{ArtifactId, BuildId, BuildResult, CommandId, RequestId, StepId
 #[derive(Debug, Clone, Default)]
 pub struct BuildFilter {
     pub builder: Option<String>,
+    /// That its request is about.
+    pub branch: Option<String>,
     pub project: Option<String>,
     pub request: Option<RequestId>,
     pub worker: Option<WorkerId>,
@@ -35,6 +37,10 @@ impl Store {
         tail.and_if("builder = ?", filter.builder.as_deref())
             .and_if("project = ?", filter.project.as_deref())
             .and_if("request = ?", filter.request.map(|r| r.0))
+            .and_if(
+                "EXISTS (SELECT 1 FROM requests r WHERE r.id = builds.request AND r.branch = ?)",
+                filter.branch.as_deref(),
+            )
             .and_if("worker = ?", filter.worker.map(|w| w.0))
             .and_if("result = ?", filter.result.map(|r| r as i64));
         if filter.open {

@@ -74,7 +74,8 @@ pub async fn pages_by_key_show_each_row_once(subject: &dyn Subject) {
         build.finished = (id <= 100).then_some(NOW);
         build.result = (id <= 100).then_some(BuildResult::Success);
         batch.insert(&build);
-        batch.insert(&Request { builder: build.builder, ..samples::request(id) });
+        let branch = (id <= 3).then(|| "main".to_owned());
+        batch.insert(&Request { builder: build.builder, branch, ..samples::request(id) });
     }
     store.commit(batch).await.expect("new rows can be written");
     let even = BuildFilter { builder: Some("even".into()), ..BuildFilter::default() };
@@ -96,6 +97,11 @@ pub async fn pages_by_key_show_each_row_once(subject: &dyn Subject) {
     let all = Page { before: Some(131), limit: i64::MAX };
     let good = BuildFilter { result: Some(BuildResult::Success), ..BuildFilter::default() };
     assert_eq!(store.builds(&good, all).await.expect("builds can be read").len(), 100);
+    let odd_of_main =
+        BuildFilter { builder: Some("odd".into()), branch: Some("main".into()), ..BuildFilter::default() };
+    let odd_of_main = store.builds(&odd_of_main, Page { before: None, limit: 100 }).await;
+    let odd_of_main = odd_of_main.expect("builds can be read");
+    assert_eq!(odd_of_main.iter().map(|b| b.id.0).collect::<Vec<_>>(), [3, 1]);
     let open = BuildFilter { open: true, ..BuildFilter::default() };
     assert_eq!(store.builds(&open, all).await.expect("builds can be read").len(), 30);
     let odd = RequestFilter { builder: Some("odd".into()), ..RequestFilter::default() };

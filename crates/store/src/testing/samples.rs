@@ -41,6 +41,7 @@ pub fn request(id: i64) -> Request {
         buildset: BuildsetId(id),
         builder: "tests".into(),
         project: "default".into(),
+        branch: None,
         state: RequestState::Queued,
         priority: 0,
         created: NOW,
@@ -93,6 +94,7 @@ pub fn build(id: i64) -> Build {
 pub(crate) fn full_request() -> Request {
     Request {
         state: RequestState::Done,
+        branch: Some(HARD.into()),
         priority: i64::MIN,
         not_before: Some(Timestamp(i64::MAX)),
         attempts: 3,
@@ -116,8 +118,8 @@ pub(crate) fn full_request() -> Request {
             imageless_since: Some(NOW),
         },
         locks: Some(vec![
-            Hold { lock: HARD.into(), share: Share::Exclusive, worker: None },
-            Hold { lock: "rig".into(), share: Share::Count(2), worker: Some(WorkerId(3)) },
+            Hold { lock: HARD.into(), share: Share::Exclusive, worker: None, branch: Some(HARD.into()) },
+            Hold { lock: "rig".into(), share: Share::Count(2), worker: Some(WorkerId(3)), branch: None },
         ]),
         approval: Some(Approval {
             of: ApprovalOf::Strangers,
