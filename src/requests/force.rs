@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A repository that takes longer to say whether it has a revision is not waited for.
 const FIND_OUT: Duration = Duration::from_secs(20);
 /// Nor one that takes longer to say where a branch is: then each build finds out by itself.
-const FIND_TIP: Duration = Duration::from_secs(5);
+const FIND_TIP: Duration = Duration::from_secs(10);
 
 /// What a person asks for.
 #[derive(Debug, Clone, Default)]
@@ -148,13 +148,6 @@ async fn submit(
     for (codebase, branch) in wanted {
         stamps.push(stamp(ctx, active, codebase, branch, &asked).await?);
     }
-    let waits =
-        |name: &String| active.config.builders.get(name.as_str()).is_some_and(|b| b.approval.is_some());
-    if builders.iter().any(waits) {
-        for stamp in stamps.iter_mut().filter(|stamp| stamp.revision.is_none()) {
-            stamp.revision = tip(ctx, stamp).await;
-        }
-    }
     let key = asked.idempotency_key.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let wish = Wish {
         origin: format!("api/{key}"),
@@ -205,7 +198,7 @@ async fn stamp(
                 heads.into_iter().find(|h| Some(&h.branch) == branch.as_ref()).and_then(|h| h.revision);
             let revision = match seen {
                 Some(revision) => Some(revision),
-                // Nobody polls it. Settled now, it is the same for all builds of this wish.
+                // Nobody polls it. Settled now, it is the same for all builds of this wish, and what a person approves no push can change.
                 None => found_out(FIND_TIP, ctx.sources.tip(&codebase, branch.as_deref()), &codebase).await,
             };
             (revision, true)
@@ -213,20 +206,6 @@ async fn stamp(
     };
     let trust = if declared && known { Trust::Trusted } else { Trust::Untrusted };
     Ok(Stamp { codebase, branch, revision, change_set: None, trust })
-}
-
-/// Where a branch stands now, so that what a person approves is not changed by the next push. `None` where it cannot be told in a moment.
-async fn tip(ctx: &Ctx, stamp: &Stamp) -> Option<String> {
-    let codebase = stamp.codebase.as_str();
-    match tokio::time::timeout(FIND_OUT, ctx.sources.tip(codebase, stamp.branch.as_deref())).await {
-        Ok(Ok(revision)) => Some(revision),
-        Ok(Err(error)) => {
-            let error = crate::supervisor::chain(&error);
-            tracing::debug!(codebase, branch = stamp.branch, error, "where a branch stands is not known");
-            None
-        }
-        Err(_) => None,
-    }
 }
 
 /// Whether a revision is in the past of one of these. What cannot be told in a moment, or not at all, is not.
