@@ -18,6 +18,7 @@ use super::server::{RawServer, ServerConfig};
 use super::tree::Path;
 use indexmap::IndexMap;
 use rouse_model::Trust;
+use rouse_model::approval::ApprovalOf;
 use rouse_model::locks::Lock;
 use rouse_model::matching::{Offer, Requirement, fits};
 use rouse_model::placement::Room;
@@ -202,15 +203,23 @@ fn never_runs(
             continue;
         }
         let named: Vec<String> = builder.pools.iter().map(ToString::to_string).collect();
-        let wish = Requirement { pools: &named, project: &builder.project, trust: Trust::Trusted };
-        let misfits: Vec<String> = pools
-            .iter()
-            .map_while(|(pool, offer)| {
+        let misfits = |trust| -> Vec<String> {
+            let wish = Requirement { pools: &named, project: &builder.project, trust };
+            let why_not = |(pool, offer): (&PoolName, &PoolConfig)| {
                 let why = fits(&wish, &Offer { pool, accepts: offer.accepts }).err()?;
                 Some(format!("pool `{pool}`: {}", why.sentence()))
-            })
-            .collect();
-        if misfits.len() < pools.len() {
+            };
+            pools.iter().map_while(why_not).collect()
+        };
+        let of_trusted = misfits(Trust::Trusted);
+        if of_trusted.len() < pools.len() {
+            let asks = builder.approval.is_some_and(|approval| approval.of == ApprovalOf::Strangers);
+            if asks && misfits(Trust::Untrusted).len() == pools.len() {
+                let message =
+                    format!("`approval: strangers` of builder `{name}` is for builds that no pool takes");
+                let fault = Fault::warning(Code::Useless, cx.key(&path), message);
+                cx.push(fault.note("strangers' builds run in pools that say `accepts: any`"));
+            }
             continue;
         }
         let message = format!("builder `{name}` can never run: no pool would take it");
@@ -218,6 +227,6 @@ fn never_runs(
         if pools.is_empty() {
             fault = fault.note("no pool is declared: write one under `pools:`, such as `containers: {docker: {image: debian:12}}`");
         }
-        cx.push(misfits.into_iter().fold(fault, Fault::note));
+        cx.push(of_trusted.into_iter().fold(fault, Fault::note));
     }
 }

@@ -7,6 +7,7 @@ use crate::build;
 use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::Owner;
+use crate::observe;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{
     ListContainersOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
@@ -29,7 +30,7 @@ impl Marks {
 
     /// The images that are there, before one is pulled.
     pub(crate) async fn before(&self, daemon: &Daemon) -> Result<HashSet<String>, Failed> {
-        let found = daemon.api().await?.list_images(None::<ListImagesOptions>).await?;
+        let found = observe::listed_images(daemon, ListImagesOptions::default()).await?;
         Ok(found.into_iter().map(|image| image.id).collect())
     }
 
@@ -64,7 +65,7 @@ impl Marks {
         let api = daemon.api().await?;
         let filters = HashMap::from([("reference".to_owned(), vec![self.repository.clone()])]);
         let options = ListImagesOptions { filters: Some(filters), ..Default::default() };
-        let ours = api.list_images(Some(options)).await?;
+        let ours = observe::listed_images(daemon, options).await?;
         let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
         let mut there: u64 = ours.iter().map(|image| size(image.size)).sum();
         if there <= self.keep {

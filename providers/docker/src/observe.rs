@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::{Labels, Owner, Part, is_beside, is_part};
 use crate::reference::Reference;
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListVolumesOptions};
 use futures::{StreamExt, TryStreamExt};
 use rouse_contract::{Observed, ObservedState, Tag};
@@ -18,6 +18,7 @@ const AT_ONCE: usize = 8;
 /// Looks at what is between two states.
 const LOOKS: usize = 40;
 const PAUSE: Duration = Duration::from_millis(50);
+const PASSING: [&str; 2] = ["unknown variant `stopped`", "locating image with ID"];
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +38,14 @@ impl From<Life> for ObservedState {
     }
 }
 
-/// Asks again while a container is in a state that Docker does not know: for a moment, before it has `exited`, Podman's has `stopped`.
+/// Asks again what cannot be told for a moment: Podman's containers have `stopped`, which is no state of Docker's, before they have `exited`, and it
+/// fails to list images while one is being removed.
 pub(crate) async fn settled<T, A: Future<Output = Result<T, Failed>>>(
     ask: impl Fn() -> A,
 ) -> Result<T, Failed> {
     for _ in 0..LOOKS {
         match ask().await {
-            Err(failed) if failed.message().contains("unknown variant `stopped`") => {
+            Err(failed) if PASSING.iter().any(|words| failed.message().contains(words)) => {
                 tokio::time::sleep(PAUSE).await;
             }
             answer => return answer,
@@ -181,12 +183,19 @@ pub(crate) async fn volumes(
     Ok(found.into_iter().filter(|volume| ours.fits(&volume.labels)).filter_map(observe).collect())
 }
 
+pub(crate) async fn listed_images(
+    daemon: &Daemon,
+    options: ListImagesOptions,
+) -> Result<Vec<ImageSummary>, Failed> {
+    settled(|| async { Ok(daemon.api().await?.list_images(Some(options.clone())).await?) }).await
+}
+
 /// Images with the agent that a crash left behind.
 pub(crate) async fn images(daemon: &Daemon, owner: &Owner) -> Result<Vec<Observed>, Failed> {
     let ours = owner.filter();
     let options = ListImagesOptions { filters: Some(ours.asked()), ..Default::default() };
-    let found = daemon.api().await?.list_images(Some(options)).await?;
-    let observe = |image: bollard::models::ImageSummary| Observed {
+    let found = listed_images(daemon, options).await?;
+    let observe = |image: ImageSummary| Observed {
         at: Reference::Image(image.id).to_ref(),
         tag: None,
         state: ObservedState::Resource { kind: "image with the agent".into(), keep: false },

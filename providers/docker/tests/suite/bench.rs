@@ -1,7 +1,7 @@
 //! A daemon as a back end: real agents in containers, counted by labels and names with calls of the tests' own.
 
 use async_trait::async_trait;
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, KillContainerOptions, ListContainersOptions, ListImagesOptions, ListVolumesOptions,
 };
@@ -32,14 +32,17 @@ pub struct Host {
     pub state: tempfile::TempDir,
     agents: PathBuf,
     id: String,
+    /// Podman trips over itself where images are made and removed at the same time.
+    _turn: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
 
 pub async fn bench() -> Option<Host> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     // These files are two test programs, one for each daemon.
-    let host = match env!("CARGO_CRATE_NAME") {
-        "podman" => rouse_testkit::back_ends::podman_host()?,
-        _ => rouse_testkit::back_ends::docker_host()?,
+    let (host, turn) = match env!("CARGO_CRATE_NAME") {
+        "podman" => (rouse_testkit::back_ends::podman_host()?, Some(TURN.lock().await)),
+        _ => (rouse_testkit::back_ends::docker_host()?, None),
     };
     let agents = rouse_testkit::back_ends::agents()?;
     let docker = Docker::connect_with_unix(&host, 60, API_DEFAULT_VERSION).expect("the daemon's socket");
@@ -50,7 +53,7 @@ pub async fn bench() -> Option<Host> {
         .tempdir()
         .expect("a state folder");
     let id = format!("{:06x}{:02x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    Some(Host { docker, host, state, agents, id })
+    Some(Host { docker, host, state, agents, id, _turn: turn })
 }
 
 /// Both images, under ids that stay: imported once, since importing anew moves the tag under whoever has resolved it.
@@ -113,6 +116,16 @@ impl Host {
         let labels = vec![format!("rouse.token={}", tag.token.0)];
         let filters = HashMap::from([("label".to_owned(), labels)]);
         self.containers(Some(filters)).await
+    }
+
+    async fn images(&self) -> Vec<ImageSummary> {
+        loop {
+            match self.docker.list_images(None::<ListImagesOptions>).await {
+                // Podman cannot while another test removes one.
+                Err(error) if error.to_string().contains("locating image with ID") => {}
+                list => return list.expect("images"),
+            }
+        }
     }
 
     async fn containers(&self, filters: Option<HashMap<String, Vec<String>>>) -> Vec<ContainerSummary> {
@@ -219,8 +232,7 @@ impl Bench for Host {
             let volumes = volumes.unwrap_or_default().into_iter();
             let volumes = volumes.filter(|v| ours(&v.labels) || v.name.contains(short));
             left.extend(volumes.map(|v| format!("volume {}", v.name)));
-            let images =
-                self.docker.list_images(None::<ListImagesOptions>).await.expect("images").into_iter();
+            let images = self.images().await.into_iter();
             let images =
                 images.filter(|i| ours(&i.labels) || i.repo_tags.iter().any(|tag| tag.contains(short)));
             left.extend(images.map(|i| format!("image {:?}", i.repo_tags)));
