@@ -111,10 +111,8 @@ def supervise(agent, command, args, pid, ends):
     def owns(other, session, child):
         """Our process, its session, and of what came to the agent whatever says so or can be nobody else's."""
         if other == pid or session == pid: return True
-        with agent.lock:  # a command's process that is being made is in no list yet
-            if not child or other in agent.runs: return False
-            alone = len(agent.runs) == 1
-        return alone or f"\0ROUSE_COMMAND={command.id}\0" in "\0" + read_text(f"/proc/{other}/environ")
+        with agent.lock: runs = set(agent.runs)  # not while a process is being made, which is not among them yet
+        return child and other not in runs and (len(runs) == 1 or f"\0ROUSE_COMMAND={command.id}\0" in "\0" + read_text(f"/proc/{other}/environ"))
     while not command.ended:
         if not why:
             room, moment = agent.room(), clock()
