@@ -99,19 +99,8 @@ impl Turn<'_> {
         note: Option<String>,
     ) -> Log {
         let (build, step) = (state.build.id, state.steps[index].id);
-        let row = Log {
-            id,
-            build,
-            step,
-            name,
-            bytes: 0,
-            lines: 0,
-            sealed: note.is_some(),
-            inline: None,
-            note,
-            created: self.now,
-            generation: 0,
-        };
+        let begun = Log::begun(id, (build, step), name, self.now);
+        let row = Log { sealed: note.is_some(), note, ..begun };
         self.batch.insert(&row);
         let payload = serde_json::json!({"build": build, "step": step, "name": row.name});
         self.event(state, EventKind::LogMade, format!("log/{id}"), payload);

@@ -86,19 +86,7 @@ async fn keep(
     let text = masks.mask_text(&log.text);
     let id: LogId = store.next_id().await?;
     let (build, step) = (state.build.id, state.steps[0].id);
-    let row = Log {
-        id,
-        build,
-        step,
-        name,
-        bytes: 0,
-        lines: 0,
-        sealed: false,
-        inline: None,
-        note: None,
-        created: turn.now,
-        generation: 0,
-    };
+    let row = Log::begun(id, (build, step), name, turn.now);
     logs.open_new(&row, Masks::default());
     let mut batch = Batch::new("log.service");
     batch.insert(&row);

@@ -22,6 +22,26 @@ pub struct Log {
     pub generation: i64,
 }
 
+impl Log {
+    /// One that nothing has been written to yet.
+    #[must_use]
+    pub fn begun(id: LogId, (build, step): (BuildId, StepId), name: String, created: Timestamp) -> Self {
+        Self {
+            id,
+            build,
+            step,
+            name,
+            bytes: 0,
+            lines: 0,
+            sealed: false,
+            inline: None,
+            note: None,
+            created,
+            generation: 0,
+        }
+    }
+}
+
 /// One immutable piece of a log in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSegment {
