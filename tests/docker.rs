@@ -237,8 +237,7 @@ fn kill_by_daemon(docker: &Docker, container: &str) {
 
 /// From the host, past the daemon.
 fn kill_first_process(docker: &Docker, container: &str) {
-    let pid = docker.run(&["container", "inspect", "--format", "{{.State.Pid}}", container]);
-    processes::kill9(pid.trim().parse().expect("a number"));
+    processes::kill9(docker.first_process(container).expect("it runs"));
 }
 
 fn kill_group_of_step(docker: &Docker, container: &str) {

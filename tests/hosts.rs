@@ -219,10 +219,12 @@ fn hosts_that_hang_are_drained_or_die_hold_up_none_of_the_others() {
     let doomed = scene.start(1);
     let at = scene.waiting(1).remove(0);
     let dead = scene.host_of(&at);
-    for id in scene.hosts[dead].docker().run(&["ps", "--quiet"]).split_whitespace() {
-        scene.hosts[dead].docker().run(&["kill", id]);
-    }
+    // The daemon first, so that it cannot be given the next attempt.
+    let docker = scene.hosts[dead].docker();
+    let ids = docker.run(&["ps", "--quiet"]);
+    let containers: Vec<i32> = ids.split_whitespace().filter_map(|id| docker.first_process(id)).collect();
     scene.hosts[dead].kill9();
+    containers.into_iter().for_each(processes::kill9);
     let next = scene
         .bench
         .running(doomed[0], "the next attempt", |build| build.id() != at.id() && build.has_step("wait"));

@@ -83,6 +83,12 @@ impl Docker {
         }
     }
 
+    /// Of a container that runs, as the host counts processes.
+    pub fn first_process(&self, container: &str) -> Option<i32> {
+        let pid = self.try_run(&["container", "inspect", "--format", "{{.State.Pid}}", container]).ok()?;
+        pid.trim().parse().ok().filter(|pid| *pid > 0)
+    }
+
     pub fn answers(&self) -> bool {
         self.try_run(&["version", "--format", "{{.Server.Version}}"]).is_ok()
     }
