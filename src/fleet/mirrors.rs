@@ -6,12 +6,15 @@
 //! worker does not find there is fetched as ever. docs/adr/0020
 
 mod records;
+#[cfg(test)]
+mod tests;
 
 use super::Fleet;
 use crate::config::{CodebaseConfig, Config, MirrorPolicy};
 use records::{Record, Records};
 use rouse_contract::{LaunchSpec, ProviderError, Shelf, Shelves};
 use rouse_model::Trust;
+use rouse_model::matching::ReuseClass;
 use rouse_model::worker::Worker;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -129,6 +132,16 @@ pub(super) async fn for_worker(fleet: &Arc<Fleet>, worker: &Worker) -> Vec<Shelf
         shelves.extend(shelf.map(|shelf| Shelf { name: shelf, at: name.to_string() }));
     }
     shelves
+}
+
+/// Whether a host has a mirror of anything that builds of a class may read. Which of its project's codebases they check out, a class does not say.
+pub(super) fn help(fleet: &Fleet, config: &Config, account: &str, class: &ReuseClass) -> bool {
+    config.codebases.iter().any(|(name, codebase)| {
+        codebase.project.as_str() == class.project
+            && may_read(codebase, class.trust)
+            && (fleet.mirrors.records.get(account, name.as_str()))
+                .is_some_and(|known| known.url == codebase.git.to_string())
+    })
 }
 
 /// Writes down, before the launch, what the worker will have.

@@ -2,6 +2,7 @@
 
 use super::Fleet;
 use super::breakers::May;
+use super::mirrors;
 use crate::config::{Config, PoolConfig};
 use crate::ctx::Active;
 use crate::placing::{self, Taken};
@@ -55,7 +56,8 @@ impl Fleet {
         let mut hosts = self.hosts(config, pool, taken);
         let images = self.images_of(&class.spec_digest);
         for host in &mut hosts {
-            host.warm = images.first().is_some_and(|image| self.warm.has(&host.name, image));
+            host.has_image = images.first().is_some_and(|image| self.warm.has(&host.name, image));
+            host.has_mirror = mirrors::help(self, config, &host.name, class);
         }
         hosts.retain(|host| {
             images.iter().all(|image| matches!(self.breakers.may(&host.name, image), May::Ask))

@@ -45,8 +45,10 @@ pub struct Host {
     pub drained: bool,
     /// It did not answer lately.
     pub away: bool,
-    /// A worker of the class is or was there lately: its image is there, and what it keeps between builds.
-    pub warm: bool,
+    /// The image of the class is there.
+    pub has_image: bool,
+    /// So is a git mirror that its builds may read.
+    pub has_mirror: bool,
 }
 
 /// Why an account takes no worker now.
@@ -84,8 +86,8 @@ fn cpus(thousandths: u64) -> f64 {
 
 /// The place among `hosts` where a worker that takes `takes` goes; or why each of them refuses it.
 ///
-/// One that answers comes before one that does not. Among those the one with the largest share left free, where a warm one counts half its
-/// whole more. Of equals the first.
+/// One that answers comes before one that does not. Among those the one with the largest share left free, where one that has the image counts half
+/// its whole more, and one that has a mirror a quarter. Of equals the first.
 ///
 /// # Errors
 /// Where none has room: the refusals, in the order of the hosts.
@@ -96,7 +98,7 @@ pub fn place(hosts: &[Host], takes: Room) -> Result<usize, Vec<Refusal>> {
         match share_left(host, takes) {
             Err(refusal) => refusals.push(refusal),
             Ok(left) => {
-                let score = (!host.away, left + if host.warm { WHOLE / 2 } else { 0 });
+                let score = (!host.away, left + warmth(host));
                 if best.is_none_or(|(_, so_far)| score > so_far) {
                     best = Some((at, score));
                 }
@@ -108,6 +110,10 @@ pub fn place(hosts: &[Host], takes: Room) -> Result<usize, Vec<Refusal>> {
 
 /// A share of 1.
 const WHOLE: u64 = 1_000_000;
+
+fn warmth(host: &Host) -> u64 {
+    (if host.has_image { WHOLE / 2 } else { 0 }) + (if host.has_mirror { WHOLE / 4 } else { 0 })
+}
 
 /// What is left of the scarcest part once the worker is there, of [`WHOLE`]. Where nothing is counted, the fewer workers the more.
 fn share_left(host: &Host, takes: Room) -> Result<u64, Refusal> {
@@ -150,15 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_free_share_wins_and_warmth_counts_for_a_half() {
+    fn the_largest_free_share_wins_unless_another_host_is_warm() {
         let hosts = [host("a", 8, 4), host("b", 16, 4), host("c", 16, 4)];
         assert_eq!(place(&hosts, takes(2)), Ok(1));
         let mut warm = hosts.clone();
-        warm[0].warm = true;
+        warm[0].has_image = true;
         assert_eq!(place(&warm, takes(2)), Ok(0));
+        // An image weighs more than a mirror.
+        warm[2].has_mirror = true;
+        assert_eq!(place(&warm, takes(4)), Ok(2));
+        warm[2].taken = warm[1].taken;
+        warm[1].has_image = true;
+        assert_eq!(place(&warm, takes(4)), Ok(1));
         // Not at any price: a host that is all but full is no bargain.
-        warm[0] = Host { warm: true, ..host("a", 8, 6) };
-        warm[1] = host("b", 16, 0);
+        let warm = [Host { has_image: true, ..host("a", 8, 6) }, host("b", 16, 0)];
         assert_eq!(place(&warm, takes(2)), Ok(1));
     }
 
