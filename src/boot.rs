@@ -146,6 +146,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
         mirrors: crate::ctx::MirrorsWanted::default(),
+        coming: crate::ctx::Coming::default(),
         turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         away: std::sync::OnceLock::new(),

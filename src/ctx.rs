@@ -2,6 +2,7 @@
 //!
 //! It owns nothing but handles. What is true stands in the store; a nudge carries no data.
 
+mod coming;
 mod trouble;
 
 use crate::authority::Authority;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
+pub use coming::{Announced, Coming};
 pub use trouble::Trouble;
 
 /// Shared by all parts of one master.
@@ -42,6 +44,7 @@ pub struct Ctx {
     pub nudges: Nudges,
     pub hurry: Hurry,
     pub mirrors: MirrorsWanted,
+    pub coming: Coming,
     pub turnstile: crate::requests::Turnstile,
     pub roles: Roles,
     pub switchboard: Switchboard,

@@ -3,6 +3,7 @@
 //! How many is decided by [`rouse_model::scaling`]; what a tag means is asked of the provider once for each buildset; each instance has
 //! one driver task, the only writer of its phase. The reaper compares what providers have with what is on record.
 
+mod ahead;
 mod breakers;
 mod driver;
 mod failures;
@@ -22,7 +23,7 @@ use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
 use crate::specs;
 use breakers::Breakers;
-use locking::Gate;
+use locking::{Gate, Says};
 use mirrors::Mirrors;
 use placing::Warm;
 use provisioning::Specs;
@@ -110,6 +111,7 @@ impl Fleet {
         let reaper_stop = stop.clone();
         crate::supervisor::spawn("reaper", async move { reaper::run(reaper, reaper_stop).await });
         crate::supervisor::spawn("mirrors", mirrors::run(Arc::clone(&self), stop.clone()));
+        crate::supervisor::spawn("ahead", ahead::run(Arc::clone(&self), stop.clone()));
         loop {
             let waiting = match self.pass(&stop).await {
                 Ok(waiting) => waiting,
@@ -191,7 +193,7 @@ impl Fleet {
     }
 
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
-    /// ask nobody.
+    /// ask for none, only what their images are.
     async fn demand(
         self: &Arc<Self>,
         active: &Active,
@@ -212,9 +214,11 @@ impl Fleet {
             };
             let candidates = specs::candidates(&active.config, builder, &request);
             let wished = |name: &str| asked.get(name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
-            if let Some(gate) = &mut gate
-                && !gate.lets(active, builder, &mut request, &candidates, wished).await?
-            {
+            let says = match &mut gate {
+                Some(gate) => gate.lets(active, builder, &mut request, &candidates, wished).await?,
+                None => Says::Go,
+            };
+            if says == Says::Never {
                 continue;
             }
             let roomy = candidates.iter().find(|(name, pool)| {
@@ -225,6 +229,10 @@ impl Fleet {
             let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
                 continue;
             };
+            // By the time it has its locks, its image is there.
+            if says == Says::Wait {
+                continue;
+            }
             let there = workers.iter().any(|worker| class_of_worker(worker) == class);
             if !there && let Some(error) = self.without_image(pool, &class) {
                 failures::refused(self, builder, &mut request, pool_name, None, &error).await?;

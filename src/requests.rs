@@ -13,5 +13,5 @@ pub use cancel::{TRIES, cancel};
 pub use finish::{Passed, Passing, Turnstile, finish, request_event};
 pub use force::{Asked, AskedSource, ForceError};
 pub use locks::needs;
-pub use make::{Made, MakeError, Stamp, Wish, make};
+pub use make::{Draft, Made, MakeError, Stamp, Wish, draft, make};
 pub use supersede::{SupersedeError, supersede};

@@ -5,10 +5,12 @@ mod after;
 mod changes;
 mod clock;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use crate::config::{SchedulerConfig, Trigger};
-use crate::ctx::{Active, Ctx};
-use crate::requests::{MakeError, Stamp, SupersedeError};
+use crate::ctx::{Active, Announced, Coming, Ctx};
+use crate::requests::{self, MakeError, Stamp, SupersedeError, Wish};
 use rouse_model::{Timestamp, Trust};
 use rouse_store::{CommitError, HoldError, ReadError};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_secs(5);
+/// Between looks at what is coming.
+const ANNOUNCE: Duration = Duration::from_secs(2);
 
 /// Why a scheduler's turn was cut short.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +47,38 @@ struct Turn<'a> {
     now: Timestamp,
 }
 
+/// Says what is coming to whoever listens, until told to stop. Not with each turn: what ends a thousand times in a minute is not looked at as often.
+async fn announce(ctx: Arc<Ctx>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ANNOUNCE) => {}
+        }
+        if ctx.coming.has_listeners() {
+            ctx.coming.say(announced(&ctx, &ctx.config(), Coming::LEAD).await);
+        }
+    }
+}
+
+/// What is coming within a time, of all schedulers: branches that are not quiet yet, strokes of clocks, and what follows buildsets that are under way.
+async fn announced(ctx: &Ctx, active: &Active, within: Duration) -> Vec<Announced> {
+    let mut all = Vec::new();
+    for (name, config) in &active.config.schedulers {
+        let turn = Turn { ctx, active, name: name.as_str(), config, now: ctx.now() };
+        match turn.ahead(within).await {
+            Ok(ahead) => all.extend(ahead),
+            Err(error) => {
+                let error = crate::supervisor::chain(&error);
+                tracing::debug!(scheduler = name.as_str(), error, "a scheduler cannot say what is coming");
+            }
+        }
+    }
+    all
+}
+
 /// Runs all schedulers until told to stop.
 pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
+    crate::supervisor::spawn("announcer", announce(Arc::clone(&ctx), stop.clone()));
     let mut tidied = None;
     loop {
         let revision = ctx.config().revision;
@@ -107,6 +141,36 @@ impl Turn<'_> {
         }
     }
 
+    async fn ahead(&self, within: Duration) -> Result<Vec<Announced>, TurnError> {
+        match &self.config.trigger {
+            Trigger::Changes(_) => self.changes_ahead().await,
+            Trigger::Every(_) | Trigger::Cron(_) => {
+                Ok(self.stroke_ahead(within).await?.into_iter().collect())
+            }
+            Trigger::After(after) => self.after_ahead(after).await,
+            Trigger::Force(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// What this scheduler asks for, but for what it is built from. The origin is unique among its own.
+    fn wish(&self, origin: String, reason: String) -> Wish {
+        Wish {
+            origin: format!("{}/{origin}", self.name),
+            scheduler: Some(self.name.to_owned()),
+            reason,
+            owner: None,
+            properties: requests::force::properties_of(self.config, self.name),
+            builders: self.config.builders.iter().map(ToString::to_string).collect(),
+            stamps: Vec::new(),
+            parent: None,
+            trust: Trust::Trusted,
+            priority: self.config.priority,
+            images: [].into(),
+            merges: [].into(),
+            approved: None,
+        }
+    }
+
     /// When this scheduler came to be, as far as is known: what happened before is not its business.
     async fn since(&self) -> Result<Timestamp, TurnError> {
         let revision = self.ctx.store.config_revision(self.active.revision).await?;
@@ -140,9 +204,5 @@ impl Turn<'_> {
             change_set: None,
             trust: Trust::Trusted,
         })
-    }
-
-    fn builders(&self) -> Vec<String> {
-        self.config.builders.iter().map(ToString::to_string).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! End to end: the shipped binaries as processes, against real back ends. One binary, one file for each group of scenarios.
 
 mod agents_by_tls;
+mod ahead;
 mod approval;
 mod backup;
 mod built;

@@ -15,6 +15,16 @@ use rouse_model::worker::Worker;
 use rouse_store::Batch;
 use std::collections::HashMap;
 
+/// What the locks say to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    Go,
+    /// For now it asks nobody for a worker.
+    Wait,
+    /// It may never have them.
+    Never,
+}
+
 /// The locks, as one pass of the fleet sees them.
 pub(super) struct Gate<'a> {
     ctx: &'a Ctx,
@@ -59,7 +69,7 @@ impl<'a> Gate<'a> {
         self.locked
     }
 
-    /// Whether a request may ask for a worker. One that could have its locks, and whose pools have no room, keeps its place and takes nothing yet.
+    /// Whether a request asks for a worker. One that could have its locks, and whose pools have no room, keeps its place and takes nothing yet.
     pub(super) async fn lets(
         &mut self,
         active: &Active,
@@ -67,7 +77,7 @@ impl<'a> Gate<'a> {
         request: &mut Request,
         candidates: &[(&str, &PoolConfig)],
         wished: impl Fn(&str) -> usize,
-    ) -> Result<bool, FleetError> {
+    ) -> Result<Says, FleetError> {
         let branch = request.branch.clone();
         let needs = needs(&active.config, builder, branch.as_deref());
         if refused(&needs, request.trust).is_some() {
@@ -75,10 +85,10 @@ impl<'a> Gate<'a> {
                 self.ledger.forget(request.id);
                 self.record(request, None).await?;
             }
-            return Ok(false);
+            return Ok(Says::Never);
         }
         if has_all(request.holds(), &needs) && (request.locks.is_none() || !candidates.is_empty()) {
-            return Ok(true);
+            return Ok(Says::Go);
         }
         if request.locks.is_some() {
             // The configuration has changed: it takes what it needs now, or nothing.
@@ -88,7 +98,7 @@ impl<'a> Gate<'a> {
             }
         }
         if candidates.is_empty() {
-            return Ok(false);
+            return Ok(Says::Wait);
         }
         let free = self.ledger.try_all(&needs, request.trust, None).is_ok();
         let room = candidates.iter().any(|(name, pool)| {
@@ -97,22 +107,22 @@ impl<'a> Gate<'a> {
         });
         if !free || !room {
             self.ledger.wait(request.id, &needs, None);
-            return Ok(false);
+            return Ok(Says::Wait);
         }
         self.grant(request, &needs).await
     }
 
-    async fn grant(&mut self, request: &mut Request, needs: &[Need<'_>]) -> Result<bool, FleetError> {
+    async fn grant(&mut self, request: &mut Request, needs: &[Need<'_>]) -> Result<Says, FleetError> {
         let holds = self.ledger.take(request.id, needs, None);
         self.record(request, Some(holds).filter(|holds| !holds.is_empty())).await
     }
 
-    /// Whether it is on record: somebody else may have changed the request.
+    /// It waits where it is not on record, since somebody else has changed the request.
     async fn record(
         &self,
         request: &mut Request,
         locks: Option<Vec<rouse_model::locks::Hold>>,
-    ) -> Result<bool, FleetError> {
+    ) -> Result<Says, FleetError> {
         request.locks = locks;
         let mut batch = Batch::new("request.lock");
         batch.expect_role(self.role).update(request);
@@ -120,9 +130,9 @@ impl<'a> Gate<'a> {
         match self.ctx.store.commit(batch).await {
             Ok(()) => {
                 self.ctx.nudges.matching.notify_one();
-                Ok(true)
+                Ok(Says::Go)
             }
-            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) if error.is_conflict() => Ok(Says::Wait),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,14 +2,16 @@
 
 use super::resolving::{self, Image};
 use super::{Fleet, FleetError, failures, trees};
+use crate::accounts::Account;
 use crate::config::{BuilderConfig, PoolConfig};
 use crate::ctx::Active;
-use crate::specs;
-use rouse_contract::{LaunchSpec, ProviderError, ResolveRequest, Resolved};
+use crate::specs::{self, Rendered, Wish};
+use rouse_contract::tree::Tree;
+use rouse_contract::{LaunchSpec, ProviderError, ProviderKind, ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, SettledImage};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
-use rouse_model::worker::{Link, Phase, Wanted, Worker};
+use rouse_model::worker::{self, Link, Phase, Worker};
 use rouse_model::{Timestamp, WorkerId};
 use rouse_store::Batch;
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +41,14 @@ impl Specs {
         }
         known.insert(digest.to_owned(), spec);
     }
+}
+
+/// What a pool is to be for a wish.
+pub(super) struct Wanted {
+    rendered: Rendered,
+    tree: Option<Tree>,
+    /// The worker's own image first, where it has one; those of services by their names.
+    pub(super) asks: Vec<(Option<String>, ResolveRequest)>,
 }
 
 /// Whose image it is that cannot be had.
@@ -108,28 +118,13 @@ impl Fleet {
         let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
             return Ok(Ok(None));
         };
-        let rendered = match specs::render_pool(pool, &*kind, &wish.scope) {
-            Ok(rendered) => rendered,
-            Err(error) => {
-                let doing = format!("render pool `{pool_name}` for this build");
-                let why = crate::supervisor::chain(&error);
-                return Ok(Err(ProviderError::new(FailureClass::User, doing, why)));
-            }
+        let Wanted { rendered, tree, asks } = match self.wanted(pool_name, pool, &*kind, &wish) {
+            Ok(wanted) => wanted,
+            Err(error) => return Ok(Err(error)),
         };
-        let reader = || trees::reader(Arc::clone(&self.ctx));
-        let tree = match specs::tree_of(&rendered, &*kind, &wish, reader) {
-            Ok(tree) => tree,
-            Err(why) => {
-                let doing = format!("make the image of pool `{pool_name}` for this build");
-                return Ok(Err(ProviderError::new(FailureClass::User, doing, why.to_string())));
-            }
-        };
-        let own = specs::resolve_request(&rendered, &*kind, tree.clone()).map(|ask| (None, ask));
-        let beside =
-            specs::resolve_beside(&rendered, &*kind).into_iter().map(|(name, ask)| (Some(name), ask));
         let (mut image, mut of_services, mut waits) = (None, BTreeMap::new(), false);
         // All are asked for before one is waited for.
-        for (service, ask) in own.into_iter().chain(beside) {
+        for (service, ask) in asks {
             let (key, resolved) = match self.settle(active, request, pool, ask).await? {
                 Ok(Some(settled)) => settled,
                 Ok(None) => {
@@ -151,22 +146,55 @@ impl Fleet {
         Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image, of_services, tree))))
     }
 
+    /// What a pool is to be for a wish, and what has to be asked for that.
+    pub(super) fn wanted(
+        &self,
+        pool_name: &str,
+        pool: &PoolConfig,
+        kind: &dyn ProviderKind,
+        wish: &Wish,
+    ) -> Result<Wanted, ProviderError> {
+        let rendered = specs::render_pool(pool, kind, &wish.scope).map_err(|error| {
+            let doing = format!("render pool `{pool_name}` for this build");
+            ProviderError::new(FailureClass::User, doing, crate::supervisor::chain(&error))
+        })?;
+        let reader = || trees::reader(Arc::clone(&self.ctx));
+        let tree = specs::tree_of(&rendered, kind, wish, reader).map_err(|why| {
+            let doing = format!("make the image of pool `{pool_name}` for this build");
+            ProviderError::new(FailureClass::User, doing, why.to_string())
+        })?;
+        let own = specs::resolve_request(&rendered, kind, tree.clone()).map(|ask| (None, ask));
+        let beside = specs::resolve_beside(&rendered, kind).into_iter().map(|(name, ask)| (Some(name), ask));
+        let mut asks: Vec<(Option<String>, ResolveRequest)> = own.into_iter().chain(beside).collect();
+        let secrets = crate::secrets::keyring(self.ctx.config(), &wish.request.project);
+        asks.iter_mut().for_each(|(_, ask)| ask.secrets = secrets.clone());
+        Ok(Wanted { rendered, tree, asks })
+    }
+
+    /// Who is asked what an image means, and under which name the answer is kept, which is the same whichever account is asked.
+    pub(super) fn whom(
+        &self,
+        active: &Active,
+        pool: &PoolConfig,
+        ask: &ResolveRequest,
+    ) -> Result<(Account, String), ProviderError> {
+        let account = self.accounts.get(&active.config, &self.asked(&active.config, pool))?;
+        let on: Vec<&str> = pool.on.iter().map(|name| name.as_str()).collect();
+        Ok((account, resolving::key(&on.join(","), ask)))
+    }
+
     /// What an image means, with the name under which that is kept; `None` where it is being asked for.
     async fn settle(
         self: &Arc<Self>,
         active: &Active,
         request: &Request,
         pool: &PoolConfig,
-        mut ask: ResolveRequest,
+        ask: ResolveRequest,
     ) -> Result<Result<Option<(String, Resolved)>, ProviderError>, FleetError> {
-        ask.secrets = crate::secrets::keyring(self.ctx.config(), &request.project);
-        let account = match self.accounts.get(&active.config, &self.asked(&active.config, pool)) {
-            Ok(account) => account,
+        let (account, key) = match self.whom(active, pool, &ask) {
+            Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        // The same whichever of them is asked.
-        let on: Vec<&str> = pool.on.iter().map(|name| name.as_str()).collect();
-        let key = resolving::key(&on.join(","), &ask);
         Ok(match self.image(request, account, ask, &key).await? {
             Image::UnderWay => Ok(None),
             Image::Is(resolved) => Ok(Some((key, resolved))),
@@ -204,7 +232,7 @@ impl Fleet {
             slots: i64::from(pool.slots),
             max_builds: i64::from(pool.reuse.builds),
             builds_done: 0,
-            wanted: Wanted::Run,
+            wanted: worker::Wanted::Run,
             phase: Phase::Requested { token },
             link: Link::Never,
             incarnation: None,

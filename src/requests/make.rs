@@ -85,22 +85,81 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         }
         return Ok(Made::Before { buildset: before.id });
     }
+    let id: BuildsetId = ctx.store.next_id().await?;
+    let mut ids = Vec::new();
+    for _ in &wish.builders {
+        ids.push(ctx.store.next_id().await?);
+    }
+    let origin = wish.origin.clone();
+    let Draft { buildset, stamps, mut requests } = draft(active, wish, id, &ids, ctx.now())?;
+    let now = buildset.created;
+    let builders: Vec<&str> = requests.iter().map(|request| request.builder.as_str()).collect();
+    let mut batch = Batch::new("buildset.make");
+    batch.insert(&buildset).event(NewEvent {
+        kind: EventKind::BuildsetMade,
+        version: 1,
+        subject: format!("buildset/{id}"),
+        project: buildset.project.clone(),
+        at: now,
+        payload: serde_json::json!({"scheduler": buildset.scheduler, "reason": buildset.reason, "builders": builders}),
+    });
+    for stamp in &stamps {
+        batch.insert(stamp);
+    }
+    for request in &mut requests {
+        request.provision.digests = digests(ctx, active, request, &buildset, &stamps).await?;
+        batch.insert(&*request).event(request_event(EventKind::RequestMade, request, now));
+    }
+    batch.append(also);
+    match ctx.store.commit(batch).await {
+        Ok(()) => {
+            ctx.nudges.fleet.notify_one();
+            ctx.nudges.matching.notify_one();
+            Ok(Made::New { buildset: id, requests: ids })
+        }
+        Err(error) if error.is_duplicate() => match ctx.store.buildset_by_origin(&origin).await? {
+            Some(before) => Ok(Made::Before { buildset: before.id }),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The rows of a wish.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub buildset: Buildset,
+    /// In the order of their codebases.
+    pub stamps: Vec<SourceStamp>,
+    /// One for each of its builders.
+    pub requests: Vec<Request>,
+}
+
+/// What a wish comes to under ids that somebody has for it, one for each builder. It is not on record.
+///
+/// # Errors
+/// Where a builder is not configured, or there is none.
+pub fn draft(
+    active: &Active,
+    wish: Wish,
+    id: BuildsetId,
+    ids: &[RequestId],
+    now: Timestamp,
+) -> Result<Draft, MakeError> {
     let mut builders = Vec::new();
     for name in &wish.builders {
         let builder = active.config.builders.get(name.as_str());
         builders.push(builder.ok_or_else(|| MakeError::NoBuilder(name.clone()))?);
     }
     let project = builders.first().ok_or(MakeError::Empty)?.project.to_string();
-    let now = ctx.now();
     let trust = Trust::least(wish.stamps.iter().map(|s| s.trust).chain([wish.trust]));
-    let id: BuildsetId = ctx.store.next_id().await?;
     let mut properties = wish.properties;
     if let Some(scheduler) = &wish.scheduler {
         properties.set("scheduler", scheduler.clone(), "scheduler", false);
     }
     let buildset = Buildset {
         id,
-        origin: wish.origin.clone(),
+        origin: wish.origin,
         project,
         scheduler: wish.scheduler,
         reason: wish.reason,
@@ -113,15 +172,6 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
         result: None,
         generation: 0,
     };
-    let mut batch = Batch::new("buildset.make");
-    batch.insert(&buildset).event(NewEvent {
-        kind: EventKind::BuildsetMade,
-        version: 1,
-        subject: format!("buildset/{id}"),
-        project: buildset.project.clone(),
-        at: now,
-        payload: serde_json::json!({"scheduler": buildset.scheduler, "reason": buildset.reason, "builders": wish.builders}),
-    });
     let row = |stamp: Stamp| SourceStamp {
         buildset: id,
         codebase: stamp.codebase,
@@ -132,15 +182,11 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     };
     let mut stamps: Vec<SourceStamp> = wish.stamps.into_iter().map(row).collect();
     stamps.sort_by(|a, b| a.codebase.cmp(&b.codebase));
-    for stamp in &stamps {
-        batch.insert(stamp);
-    }
-    let mut requests = Vec::new();
-    for (name, builder) in wish.builders.into_iter().zip(builders) {
+    let request = |((name, builder), id): ((String, &BuilderConfig), &RequestId)| {
         let (approval, lapses) = approval(builder, trust, wish.approved.as_ref(), now);
-        let mut request = Request {
-            id: ctx.store.next_id().await?,
-            buildset: id,
+        Request {
+            id: *id,
+            buildset: buildset.id,
             builder: name,
             project: builder.project.to_string(),
             branch: specs::source(builder, &stamps).and_then(|stamp| stamp.branch.clone()),
@@ -165,24 +211,10 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
             approval,
             lapses,
             generation: 0,
-        };
-        request.provision.digests = digests(ctx, active, &request, &buildset, &stamps).await?;
-        batch.insert(&request).event(request_event(EventKind::RequestMade, &request, now));
-        requests.push(request.id);
-    }
-    batch.append(also);
-    match ctx.store.commit(batch).await {
-        Ok(()) => {
-            ctx.nudges.fleet.notify_one();
-            ctx.nudges.matching.notify_one();
-            Ok(Made::New { buildset: id, requests })
         }
-        Err(error) if error.is_duplicate() => match ctx.store.buildset_by_origin(&wish.origin).await? {
-            Some(before) => Ok(Made::Before { buildset: before.id }),
-            None => Err(error.into()),
-        },
-        Err(error) => Err(error.into()),
-    }
+    };
+    let requests = wish.builders.into_iter().zip(builders).zip(ids).map(request).collect();
+    Ok(Draft { buildset, stamps, requests })
 }
 
 /// The word of a person that a request needs, and where nobody has given it, when the request ends without it.

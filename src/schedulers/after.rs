@@ -2,13 +2,17 @@
 
 use super::{Turn, TurnError};
 use crate::config::{After, When};
+use crate::ctx::Announced;
 use crate::requests::{self, Stamp, Wish};
+use rouse_model::buildset::Buildset;
 use rouse_model::event::EventKind;
 use rouse_model::{BuildResult, BuildsetId, Timestamp};
 use rouse_store::Batch;
 
 const CURSOR: &str = "events";
 const AT_ONCE: i64 = 500;
+/// Of so many buildsets it is said what follows them.
+const AHEAD: usize = 50;
 
 impl Turn<'_> {
     pub(super) async fn after(&self, after: &After) -> Result<Option<Timestamp>, TurnError> {
@@ -46,15 +50,17 @@ impl Turn<'_> {
             self.ctx.store.commit(also).await?;
             return Ok(());
         }
+        let wish = self.wish_after(before, upstream).await?;
+        requests::make(self.ctx, self.active, wish, also).await?;
+        Ok(())
+    }
+
+    async fn wish_after(&self, before: Buildset, upstream: &str) -> Result<Wish, TurnError> {
+        let id = before.id;
         let stamps = self.ctx.store.stamps(id).await?;
         let parent = self.ctx.store.requests_of(id).await?.into_iter().find_map(|r| r.build);
-        let wish = Wish {
-            origin: format!("{}/after/{id}", self.name),
-            scheduler: Some(self.name.to_owned()),
-            reason: format!("after {upstream}: {}", before.reason),
+        Ok(Wish {
             owner: before.owner,
-            properties: requests::force::properties_of(self.config, self.name),
-            builders: self.builders(),
             stamps: stamps
                 .into_iter()
                 .map(|s| Stamp {
@@ -67,12 +73,20 @@ impl Turn<'_> {
                 .collect(),
             parent,
             trust: before.trust,
-            priority: self.config.priority,
-            images: [].into(),
-            merges: [].into(),
-            approved: None,
-        };
-        requests::make(self.ctx, self.active, wish, also).await?;
-        Ok(())
+            ..self.wish(format!("after/{id}"), format!("after {upstream}: {}", before.reason))
+        })
+    }
+
+    /// What follows the buildsets that are under way, should they end well; failures are not counted on.
+    pub(super) async fn after_ahead(&self, after: &After) -> Result<Vec<Announced>, TurnError> {
+        let mut ahead = Vec::new();
+        for (upstream, _) in after.upstream.iter().filter(|(_, when)| **when != When::Failure) {
+            // The oldest first, which ends first.
+            for before in self.ctx.store.open_buildsets(upstream.as_str()).await?.into_iter().take(AHEAD) {
+                let wish = self.wish_after(before, upstream.as_str()).await?;
+                ahead.push(Announced { wish, due: None });
+            }
+        }
+        Ok(ahead)
     }
 }

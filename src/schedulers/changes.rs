@@ -6,10 +6,11 @@
 use super::memory::Memory;
 use super::{Turn, TurnError};
 use crate::config::{ChangeFilter, Changes};
+use crate::ctx::Announced;
 use crate::requests::{self, Stamp, Wish};
 use rouse_model::event::EventKind;
 use rouse_model::source::{Change, ChangeSet};
-use rouse_model::{ChangeSetId, Timestamp, Trust};
+use rouse_model::{ChangeSetId, Timestamp};
 use rouse_store::Batch;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -108,6 +109,13 @@ impl Turn<'_> {
     }
 
     async fn build(&self, set: ChangeSet, sets: u32, rows: &[Change], also: Batch) -> Result<(), TurnError> {
+        let wish = self.wish_of_changes(&set, sets, rows).await?;
+        requests::supersede(self.ctx, &self.active.config, &wish).await?;
+        requests::make(self.ctx, self.active, wish, also).await?;
+        Ok(())
+    }
+
+    async fn wish_of_changes(&self, set: &ChangeSet, sets: u32, rows: &[Change]) -> Result<Wish, TurnError> {
         let mut stamps = vec![Stamp {
             codebase: set.codebase.clone(),
             branch: Some(set.branch.clone()),
@@ -121,24 +129,26 @@ impl Turn<'_> {
         {
             stamps.push(self.stamp_of_head(codebase.as_str(), branch.clone()).await?);
         }
-        let wish = Wish {
-            origin: format!("{}/changes/{}", self.name, set.id),
-            scheduler: Some(self.name.to_owned()),
-            reason: reason(&set, sets, rows),
+        Ok(Wish {
             owner: rows.last().map(|c| c.author.clone()),
-            properties: requests::force::properties_of(self.config, self.name),
-            builders: self.builders(),
             stamps,
-            parent: None,
-            trust: Trust::Trusted,
-            priority: self.config.priority,
-            images: [].into(),
-            merges: [].into(),
-            approved: None,
-        };
-        requests::supersede(self.ctx, &self.active.config, &wish).await?;
-        requests::make(self.ctx, self.active, wish, also).await?;
-        Ok(())
+            ..self.wish(format!("changes/{}", set.id), reason(set, sets, rows))
+        })
+    }
+
+    /// Branches that are not quiet yet, and when they will have been.
+    pub(super) async fn changes_ahead(&self) -> Result<Vec<Announced>, TurnError> {
+        let memory = self.memory().await?;
+        let mut ahead = Vec::new();
+        for key in memory.keys(TIMER) {
+            let Some(timer): Option<Timer> = memory.get(&key)? else { continue };
+            if let Some(set) = self.ctx.store.change_set(ChangeSetId(timer.newest)).await? {
+                let rows = self.ctx.store.changes_of(set.id).await?;
+                let wish = self.wish_of_changes(&set, timer.sets, &rows).await?;
+                ahead.push(Announced { wish, due: Some(Timestamp(timer.due)) });
+            }
+        }
+        Ok(ahead)
     }
 }
 

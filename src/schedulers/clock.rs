@@ -2,10 +2,11 @@
 
 use super::memory::Memory;
 use super::{Turn, TurnError};
-use crate::config::{Cron, Every, IfChanged, Missed};
+use crate::config::{Cron, Every, IfChanged, Missed, Trigger};
+use crate::ctx::Announced;
 use crate::requests::{self, Stamp, Wish};
 use chrono::{DateTime, Utc};
-use rouse_model::{Timestamp, Trust};
+use rouse_model::Timestamp;
 use rouse_store::{Batch, Page};
 use std::time::Duration;
 
@@ -88,31 +89,43 @@ impl Turn<'_> {
     ) -> Result<(), TurnError> {
         let mut batch = Batch::new("scheduler.skip");
         memory.set(&mut batch, LAST, &at.0);
+        match self.stroke(memory, at, only_if_changed).await?.filter(|_| wanted) {
+            Some(wish) => _ = requests::make(self.ctx, self.active, wish, batch).await?,
+            None => self.ctx.store.commit(batch).await?,
+        }
+        Ok(())
+    }
+
+    /// What is built at a moment, as things stand now; `None` where there is nothing new.
+    async fn stroke(
+        &self,
+        memory: &Memory,
+        at: Timestamp,
+        only_if_changed: Option<IfChanged>,
+    ) -> Result<Option<Wish>, TurnError> {
         let stamps = self.stamps_of_heads().await?;
-        if !wanted || !self.has_changed(only_if_changed, &stamps).await? {
-            self.ctx.store.commit(batch).await?;
-            return Ok(());
+        if !self.has_changed(only_if_changed, &stamps).await? {
+            return Ok(None);
         }
         let anew = memory.get::<i64>(ANEW)?.map_or_else(String::new, |anew| format!("/{anew}"));
         let shown =
             DateTime::<Utc>::from_timestamp_micros(at.0).map(|t| t.format("%Y-%m-%d %H:%M UTC").to_string());
-        let wish = Wish {
-            origin: format!("{}/at/{}{anew}", self.name, at.0 / 1_000_000),
-            scheduler: Some(self.name.to_owned()),
-            reason: format!("scheduled for {}", shown.unwrap_or_default()),
-            owner: None,
-            properties: requests::force::properties_of(self.config, self.name),
-            builders: self.builders(),
-            stamps,
-            parent: None,
-            trust: Trust::Trusted,
-            priority: self.config.priority,
-            images: [].into(),
-            merges: [].into(),
-            approved: None,
+        let reason = format!("scheduled for {}", shown.unwrap_or_default());
+        Ok(Some(Wish { stamps, ..self.wish(format!("at/{}{anew}", at.0 / 1_000_000), reason) }))
+    }
+
+    /// The next stroke, where it comes within a time. A clock that has never been looked at has none yet.
+    pub(super) async fn stroke_ahead(&self, within: Duration) -> Result<Option<Announced>, TurnError> {
+        let memory = self.memory().await?;
+        let Some(last) = memory.get::<i64>(LAST)?.map(Timestamp) else { return Ok(None) };
+        let (due, only_if_changed) = match &self.config.trigger {
+            Trigger::Every(every) => (Some(last + every.period.0), every.only_if_changed),
+            Trigger::Cron(cron) => (next_after(cron, last), cron.only_if_changed),
+            _ => return Ok(None),
         };
-        requests::make(self.ctx, self.active, wish, batch).await?;
-        Ok(())
+        let Some(due) = due.filter(|due| *due <= self.now + within) else { return Ok(None) };
+        let wish = self.stroke(&memory, due, only_if_changed).await?;
+        Ok(wish.map(|wish| Announced { wish, due: Some(due) }))
     }
 
     /// Whether a codebase stands elsewhere than in the buildset that is compared with; where there is none, everything is new.

@@ -244,6 +244,7 @@ pub(crate) fn context(
         nudges: Nudges::default(),
         hurry: crate::ctx::Hurry::default(),
         mirrors: crate::ctx::MirrorsWanted::default(),
+        coming: crate::ctx::Coming::default(),
         turnstile: crate::requests::Turnstile::default(),
         switchboard: Switchboard::default(),
         away: std::sync::OnceLock::new(),

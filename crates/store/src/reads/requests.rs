@@ -46,19 +46,6 @@ impl Store {
         self.select(&tail, params).await
     }
 
-    /// Finished ones of a scheduler with ids above `after`, oldest first: what a dependent scheduler looks at.
-    pub async fn finished_buildsets(
-        &self,
-        scheduler: &str,
-        after: BuildsetId,
-    ) -> Result<Vec<Buildset>, ReadError> {
-        self.select(
-            "WHERE scheduler = $1 AND id > $2 AND done IS NOT NULL ORDER BY id LIMIT 500",
-            vec![scheduler.into(), after.0.into()],
-        )
-        .await
-    }
-
     /// Not done, oldest first.
     pub async fn open_buildsets(&self, scheduler: &str) -> Result<Vec<Buildset>, ReadError> {
         self.select("WHERE done IS NULL AND scheduler = $1 ORDER BY id", vec![scheduler.into()]).await

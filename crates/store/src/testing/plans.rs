@@ -65,7 +65,6 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     store.buildsets_by_id(&[BuildsetId(1), BuildsetId(2)]).await?;
     store.stamps_by_buildset(&[BuildsetId(1), BuildsetId(2)]).await?;
     store.open_buildsets("push").await?;
-    store.finished_buildsets("push", BuildsetId(1)).await?;
     store.open_builds().await?;
     store.build(BuildId(1)).await?;
     store.build_properties(BuildId(1)).await?;
