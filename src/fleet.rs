@@ -18,10 +18,11 @@ mod tests;
 mod trees;
 
 use crate::accounts::Accounts;
-use crate::config::Period;
+use crate::config::{Config, Period};
 use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
 use crate::specs;
+use ahead::Expected;
 use breakers::Breakers;
 use locking::{Gate, Says};
 use mirrors::Mirrors;
@@ -76,6 +77,8 @@ pub struct Fleet {
     warm: Warm,
     breakers: Breakers,
     mirrors: Mirrors,
+    /// As it was announced last.
+    expected: Mutex<Vec<Expected>>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
     /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
     suspected: Mutex<HashSet<WorkerId>>,
@@ -100,6 +103,7 @@ impl Fleet {
             answers: Answers::default(),
             warm: Warm::default(),
             breakers: Breakers::default(),
+            expected: Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
         }
@@ -248,7 +252,28 @@ impl Fleet {
                 None => of_pool.push(Demand { class, waiting: 1, at_once }),
             }
         }
+        self.add_expected(&active.config, &mut asked);
         Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
+    }
+
+    /// Work that comes so soon that its worker has to be launched now. It is counted after what waits already, and until it is there: then it waits itself.
+    fn add_expected(&self, config: &Config, asked: &mut BTreeMap<String, Vec<Demand>>) {
+        let now = self.ctx.now();
+        for coming in self.expected.lock().expect("nothing panics while it is held").iter() {
+            let is_there = config.pools.iter().any(|(name, _)| name.as_str() == coming.class.pool);
+            if !is_there || now < coming.from || !self.ctx.coming.is_coming(&coming.origin) {
+                continue;
+            }
+            let of_pool = asked.entry(coming.class.pool.clone()).or_default();
+            match of_pool.iter_mut().find(|d| d.class == coming.class && d.at_once.is_none()) {
+                Some(demand) => demand.waiting += 1,
+                None => of_pool.push(Demand { class: coming.class.clone(), waiting: 1, at_once: None }),
+            }
+        }
+    }
+
+    fn expect(&self, expected: Vec<Expected>) {
+        *self.expected.lock().expect("nothing panics while it is held") = expected;
     }
 
     async fn scale(

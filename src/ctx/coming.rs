@@ -10,7 +10,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Announced {
     pub wish: Wish,
-    /// `None` where it follows the end of other builds.
+    /// Known for clocks and for branches that are not quiet yet; foretold for what follows other builds, by how long such builds took before. It may be
+    /// over already. `None` where nobody can say.
     pub due: Option<Timestamp>,
 }
 
@@ -34,5 +35,21 @@ impl Coming {
 
     pub fn say(&self, all: Vec<Announced>) {
         self.0.send_replace(Arc::new(all));
+    }
+
+    /// It has come: what is there is not announced any more.
+    pub fn has_come(&self, origin: &str) {
+        self.0.send_if_modified(|all| {
+            let announced = all.iter().any(|coming| coming.wish.origin == origin);
+            if announced {
+                Arc::make_mut(all).retain(|coming| coming.wish.origin != origin);
+            }
+            announced
+        });
+    }
+
+    #[must_use]
+    pub fn is_coming(&self, origin: &str) -> bool {
+        self.0.borrow().iter().any(|coming| coming.wish.origin == origin)
     }
 }

@@ -1,21 +1,25 @@
-//! Images of what is coming: asked for before anybody waits for them, so that they are on a host by then.
+//! What is coming is prepared: its images are asked for before anybody waits for them, so that they are on a host by then, and where it is known when it
+//! comes, its workers are launched so long before as they take.
 //!
 //! Nothing is kept of it but the image on the host. When the work comes, its buildset asks anew what its tags mean, and a host that has the layers already is
 //! quick to say.
 
 use super::breakers::May;
-use super::{Fleet, FleetError};
+use super::{Fleet, FleetError, provisioning};
 use crate::accounts::Account;
 use crate::ctx::{Active, Announced};
 use crate::requests::{Draft, draft};
 use crate::specs;
-use rouse_contract::ResolveRequest;
+use rouse_contract::{ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, RequestState};
-use rouse_model::{BuildsetId, RequestId};
-use std::collections::HashSet;
-use std::sync::Arc;
+use rouse_model::matching::ReuseClass;
+use rouse_model::{BuildsetId, RequestId, Timestamp};
+use rouse_store::Page;
+use rouse_store::reads::WorkerFilter;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Before this master looks again whether it has the fleet's role.
@@ -23,18 +27,35 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Pulls ahead at one time: what is waited for comes first.
 const AT_ONCE: usize = 2;
 
+/// Launches are decided on by looks that lie so far apart.
+const MARGIN: Duration = Duration::from_secs(3);
+/// From the last so many workers of a pool it is learned how long the next one takes.
+const LEARNED_FROM: i64 = 30;
+
 /// A builder of a buildset that is coming, by its origin.
 type Key = (String, String);
+/// What has been prepared, and the class of workers that it will ask for, once that is known.
+type Prepared = HashMap<Key, Arc<OnceLock<ReuseClass>>>;
+
+/// Work of which is known when it comes.
+#[derive(Debug, Clone)]
+pub(super) struct Expected {
+    pub origin: String,
+    pub class: ReuseClass,
+    /// From then on a worker is launched for it.
+    pub from: Timestamp,
+}
 
 /// Prepares until told to stop.
 pub(super) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut prepared: HashSet<Key> = HashSet::new();
+    let mut prepared = Prepared::new();
     loop {
         if let Err(error) = listen(&fleet, &places, &mut prepared, &stop).await {
             let error = crate::supervisor::chain(&error);
             tracing::debug!(error, "nothing is prepared for what is coming");
         }
+        fleet.expect(Vec::new());
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
@@ -46,7 +67,7 @@ pub(super) async fn run(fleet: Arc<Fleet>, stop: CancellationToken) {
 async fn listen(
     fleet: &Arc<Fleet>,
     places: &Arc<Semaphore>,
-    prepared: &mut HashSet<Key>,
+    prepared: &mut Prepared,
     stop: &CancellationToken,
 ) -> Result<(), FleetError> {
     let mut coming = fleet.ctx.coming.listen();
@@ -57,6 +78,7 @@ async fn listen(
         }
         let all = Arc::clone(&coming.borrow_and_update());
         *prepared = prepare_all(fleet, places, &all, prepared).await?;
+        fleet.expect(expected(fleet, &all, prepared).await?);
     }
     Ok(())
 }
@@ -66,79 +88,129 @@ async fn prepare_all(
     fleet: &Arc<Fleet>,
     places: &Arc<Semaphore>,
     all: &[Announced],
-    before: &HashSet<Key>,
-) -> Result<HashSet<Key>, FleetError> {
+    before: &Prepared,
+) -> Result<Prepared, FleetError> {
     let active = fleet.ctx.config();
-    let mut prepared = HashSet::new();
+    let mut prepared = Prepared::new();
     for Announced { wish, .. } in all {
         // Under no ids: it is never on record.
         let ids = vec![RequestId(0); wish.builders.len()];
         let Ok(draft) = draft(&active, wish.clone(), BuildsetId(0), &ids, fleet.ctx.now()) else { continue };
         for request in &draft.requests {
-            let key = (draft.buildset.origin.clone(), request.builder.clone());
             // What waits for a person's word may never be built.
-            let is_new = request.state == RequestState::Queued && !before.contains(&key);
-            if !is_new || prepare(fleet, places, &active, &draft, request).await? {
-                prepared.insert(key);
+            if request.state != RequestState::Queued {
+                continue;
             }
+            let key = (draft.buildset.origin.clone(), request.builder.clone());
+            let class = match before.get(&key) {
+                Some(class) => Some(Arc::clone(class)),
+                None => prepare(fleet, places, &active, &draft, request).await?,
+            };
+            prepared.extend(class.map(|class| (key, class)));
         }
     }
     Ok(prepared)
 }
 
-/// Asks for the images of one request; `false` where there was no place for that yet.
+/// Asks for the images of one request; `None` where there was no place for that yet.
 async fn prepare(
     fleet: &Arc<Fleet>,
     places: &Arc<Semaphore>,
     active: &Active,
     draft: &Draft,
     request: &Request,
-) -> Result<bool, FleetError> {
-    let Some(builder) = active.config.builders.get(request.builder.as_str()) else { return Ok(true) };
-    let Some((pool_name, pool)) = specs::candidates(&active.config, builder, request).first().copied() else {
-        return Ok(true);
-    };
-    let Some(kind) = fleet.accounts.kind(&pool.kind).cloned() else { return Ok(true) };
+) -> Result<Option<Arc<OnceLock<ReuseClass>>>, FleetError> {
+    let class = Arc::new(OnceLock::new());
+    let Some(builder) = active.config.builders.get(request.builder.as_str()) else { return Ok(Some(class)) };
+    let candidates = specs::candidates(&active.config, builder, request);
+    let Some((pool_name, pool)) = candidates.first().copied() else { return Ok(Some(class)) };
+    let Some(kind) = fleet.accounts.kind(&pool.kind).cloned() else { return Ok(Some(class)) };
     let (buildset, stamps) = (draft.buildset.clone(), draft.stamps.clone());
     let wish = specs::wish_of(&fleet.ctx.store, builder, request.clone(), buildset, stamps).await?;
     // Whoever comes to build it says what is wrong.
-    let Ok(wanted) = fleet.wanted(pool_name, pool, &*kind, &wish) else { return Ok(true) };
-    if wanted.asks.is_empty() {
-        return Ok(true);
-    }
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Ok(false) };
-    let asks = wanted.asks.into_iter().map(|(_, ask)| ask);
-    let asks = asks.filter_map(|ask| fleet.whom(active, pool, &ask).ok().map(|whom| (whom, ask))).collect();
-    crate::supervisor::spawn("image ahead", ask_all(Arc::clone(fleet), asks, place));
-    Ok(true)
+    let Ok(mut wanted) = fleet.wanted(pool_name, pool, &*kind, &wish) else { return Ok(Some(class)) };
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Ok(None) };
+    let asks = std::mem::take(&mut wanted.asks).into_iter();
+    let asks = asks.map(|(service, ask)| fleet.whom(active, pool, &ask).map(|whom| (service, whom, ask)));
+    let Ok(asks) = asks.collect::<Result<Vec<_>, _>>() else { return Ok(Some(class)) };
+    let (fleet, known, pool_name) = (Arc::clone(fleet), Arc::clone(&class), pool_name.to_owned());
+    // Whether it will have its locks by then, nobody knows.
+    let is_free = builder.locks.is_empty();
+    crate::supervisor::spawn("image ahead", async move {
+        let _place = place;
+        let mut waits = false;
+        for (service, (account, key), ask) in asks {
+            match resolve(&fleet, &account, &key, &ask).await {
+                Some(resolved) => wanted.is(service, resolved),
+                None => waits = true,
+            }
+        }
+        if is_free && !waits {
+            let digest = fleet.specs.put(wanted.spec(&pool_name, &wish.request));
+            let _ = known.set(provisioning::class(&wish.request, &pool_name, digest));
+        }
+    });
+    Ok(Some(class))
 }
 
-async fn ask_all(
-    fleet: Arc<Fleet>,
-    asks: Vec<((Account, String), ResolveRequest)>,
-    _place: OwnedSemaphorePermit,
-) {
-    for ((account, key), ask) in asks {
-        let at = account.name.as_str();
-        if !matches!(fleet.breakers.may(at, &key), May::Ask) {
-            continue;
+async fn resolve(fleet: &Fleet, account: &Account, key: &str, ask: &ResolveRequest) -> Option<Resolved> {
+    let at = account.name.as_str();
+    if !matches!(fleet.breakers.may(at, key), May::Ask) {
+        return None;
+    }
+    fleet.breakers.asks(at, key);
+    match account.provider.resolve(ask).await {
+        Ok(resolved) => {
+            fleet.breakers.good(at, key);
+            fleet.warm.note(at, &resolved.id);
+            tracing::debug!(account = at, image = resolved.image, "an image is there ahead of its builds");
+            Some(resolved)
         }
-        fleet.breakers.asks(at, &key);
-        match account.provider.resolve(&ask).await {
-            Ok(resolved) => {
-                fleet.breakers.good(at, &key);
-                fleet.warm.note(at, &resolved.id);
-                tracing::debug!(
-                    account = at,
-                    image = resolved.image,
-                    "an image is there ahead of its builds"
-                );
-            }
-            Err(error) => {
-                let error = fleet.breakers.failed(at, &key, error);
-                let error = crate::supervisor::chain(&error);
-                tracing::debug!(account = at, error, "an image is not to be had ahead of its builds");
+        Err(error) => {
+            let error = fleet.breakers.failed(at, key, error);
+            let error = crate::supervisor::chain(&error);
+            tracing::debug!(account = at, error, "an image is not to be had ahead of its builds");
+            None
+        }
+    }
+}
+
+/// What comes at a known time, and when a worker has to be launched to be up by then.
+async fn expected(
+    fleet: &Fleet,
+    all: &[Announced],
+    prepared: &Prepared,
+) -> Result<Vec<Expected>, FleetError> {
+    let mut boots: HashMap<&str, Option<Duration>> = HashMap::new();
+    let mut expected = Vec::new();
+    for Announced { wish, due } in all {
+        let Some(due) = *due else { continue };
+        for builder in &wish.builders {
+            let class = prepared.get(&(wish.origin.clone(), builder.clone())).and_then(|class| class.get());
+            let Some(class) = class else { continue };
+            let boot = match boots.get(class.pool.as_str()) {
+                Some(boot) => *boot,
+                None => {
+                    let learned = boot_of(fleet, &class.pool).await?;
+                    *boots.entry(class.pool.as_str()).or_insert(learned)
+                }
+            };
+            if let Some(boot) = boot {
+                let (origin, class) = (wish.origin.clone(), class.clone());
+                expected.push(Expected { origin, class, from: due - (boot + MARGIN) });
             }
         }
     }
+    Ok(expected)
+}
+
+/// How long nine of ten workers of a pool took lately from the wish to the agent; `None` where none has come yet.
+async fn boot_of(fleet: &Fleet, pool: &str) -> Result<Option<Duration>, FleetError> {
+    let filter = WorkerFilter { pool: Some(pool.to_owned()), live: false };
+    let page = Page { before: None, limit: LEARNED_FROM };
+    let workers = fleet.ctx.store.workers(&filter, page).await?;
+    let mut took: Vec<Duration> =
+        workers.iter().filter_map(|worker| Some(worker.attached?.since(worker.requested))).collect();
+    took.sort_unstable();
+    Ok(took.get((took.len() * 9 / 10).min(took.len().saturating_sub(1))).copied())
 }

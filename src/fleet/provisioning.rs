@@ -34,12 +34,15 @@ impl Specs {
         self.known.lock().expect("nothing panics while it is held").get(digest).cloned()
     }
 
-    fn put(&self, digest: &str, spec: LaunchSpec) {
+    /// Answers its digest.
+    pub(super) fn put(&self, spec: LaunchSpec) -> String {
+        let digest = spec.digest();
         let mut known = self.known.lock().expect("nothing panics while it is held");
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(digest.to_owned(), spec);
+        known.insert(digest.clone(), spec);
+        digest
     }
 }
 
@@ -49,6 +52,33 @@ pub(super) struct Wanted {
     tree: Option<Tree>,
     /// The worker's own image first, where it has one; those of services by their names.
     pub(super) asks: Vec<(Option<String>, ResolveRequest)>,
+    image: Option<Resolved>,
+    beside: BTreeMap<String, Resolved>,
+}
+
+impl Wanted {
+    /// What was answered about the worker's own image, or about a service's.
+    pub(super) fn is(&mut self, service: Option<String>, resolved: Resolved) {
+        match service {
+            Some(service) => _ = self.beside.insert(service, resolved),
+            None => self.image = Some(resolved),
+        }
+    }
+
+    /// Once all is answered.
+    pub(super) fn spec(self, pool_name: &str, request: &Request) -> LaunchSpec {
+        specs::launch_spec(pool_name, request, self.rendered, self.image, self.beside, self.tree)
+    }
+}
+
+/// The class of workers that a request asks of a pool, by the digest of what they are launched with.
+pub(super) fn class(request: &Request, pool_name: &str, spec_digest: String) -> ReuseClass {
+    ReuseClass {
+        pool: pool_name.to_owned(),
+        spec_digest,
+        trust: request.trust,
+        project: request.project.clone(),
+    }
 }
 
 /// Whose image it is that cannot be had.
@@ -69,16 +99,10 @@ impl Fleet {
         pool_name: &str,
         pool: &PoolConfig,
     ) -> Result<Option<ReuseClass>, FleetError> {
-        let class = |request: &Request, digest: String| ReuseClass {
-            pool: pool_name.to_owned(),
-            spec_digest: digest,
-            trust: request.trust,
-            project: request.project.clone(),
-        };
         if let Some(digest) = request.provision.digests.get(pool_name)
             && self.specs.get(digest).is_some()
         {
-            return Ok(Some(class(request, digest.clone())));
+            return Ok(Some(class(request, pool_name, digest.clone())));
         }
         let before = request.provision.clone();
         let spec = match self.spec_of(active, builder, request, pool_name, pool).await? {
@@ -90,8 +114,7 @@ impl Fleet {
             }
         };
         request.provision.imageless_since = None;
-        let digest = spec.digest();
-        self.specs.put(&digest, spec);
+        let digest = self.specs.put(spec);
         request.provision.digests.insert(pool_name.to_owned(), digest.clone());
         if request.provision != before {
             let mut batch = Batch::new("request.resolve");
@@ -102,7 +125,7 @@ impl Fleet {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(class(request, digest)))
+        Ok(Some(class(request, pool_name, digest)))
     }
 
     /// The spec to launch, `None` where an image is still being asked for; or why there cannot be one.
@@ -118,13 +141,13 @@ impl Fleet {
         let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
             return Ok(Ok(None));
         };
-        let Wanted { rendered, tree, asks } = match self.wanted(pool_name, pool, &*kind, &wish) {
+        let mut wanted = match self.wanted(pool_name, pool, &*kind, &wish) {
             Ok(wanted) => wanted,
             Err(error) => return Ok(Err(error)),
         };
-        let (mut image, mut of_services, mut waits) = (None, BTreeMap::new(), false);
+        let mut waits = false;
         // All are asked for before one is waited for.
-        for (service, ask) in asks {
+        for (service, ask) in std::mem::take(&mut wanted.asks) {
             let (key, resolved) = match self.settle(active, request, pool, ask).await? {
                 Ok(Some(settled)) => settled,
                 Ok(None) => {
@@ -135,15 +158,9 @@ impl Fleet {
             };
             let Resolved { image: name, id } = resolved.clone();
             request.provision.images.insert(key, SettledImage { image: name, id });
-            match service {
-                Some(service) => _ = of_services.insert(service, resolved),
-                None => image = Some(resolved),
-            }
+            wanted.is(service, resolved);
         }
-        if waits {
-            return Ok(Ok(None));
-        }
-        Ok(Ok(Some(specs::launch_spec(pool_name, request, rendered, image, of_services, tree))))
+        Ok(Ok((!waits).then(|| wanted.spec(pool_name, request))))
     }
 
     /// What a pool is to be for a wish, and what has to be asked for that.
@@ -168,7 +185,7 @@ impl Fleet {
         let mut asks: Vec<(Option<String>, ResolveRequest)> = own.into_iter().chain(beside).collect();
         let secrets = crate::secrets::keyring(self.ctx.config(), &wish.request.project);
         asks.iter_mut().for_each(|(_, ask)| ask.secrets = secrets.clone());
-        Ok(Wanted { rendered, tree, asks })
+        Ok(Wanted { rendered, tree, asks, image: None, beside: BTreeMap::new() })
     }
 
     /// Who is asked what an image means, and under which name the answer is kept, which is the same whichever account is asked.

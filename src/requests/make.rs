@@ -113,6 +113,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     batch.append(also);
     match ctx.store.commit(batch).await {
         Ok(()) => {
+            ctx.coming.has_come(&origin);
             ctx.nudges.fleet.notify_one();
             ctx.nudges.matching.notify_one();
             Ok(Made::New { buildset: id, requests: ids })

@@ -7,10 +7,14 @@ use crate::requests::{self, Stamp, Wish};
 use rouse_model::buildset::Buildset;
 use rouse_model::event::EventKind;
 use rouse_model::{BuildResult, BuildsetId, Timestamp};
-use rouse_store::Batch;
+use rouse_store::reads::BuildFilter;
+use rouse_store::{Batch, Page};
+use std::time::Duration;
 
 const CURSOR: &str = "events";
 const AT_ONCE: i64 = 500;
+/// Of a builder's last so many builds some are good, and show how long they take.
+const LEARNED_FROM: i64 = 20;
 /// Of so many buildsets it is said what follows them.
 const AHEAD: usize = 50;
 
@@ -83,10 +87,42 @@ impl Turn<'_> {
         for (upstream, _) in after.upstream.iter().filter(|(_, when)| **when != When::Failure) {
             // The oldest first, which ends first.
             for before in self.ctx.store.open_buildsets(upstream.as_str()).await?.into_iter().take(AHEAD) {
+                let due = self.foretold_end(&before).await?;
                 let wish = self.wish_after(before, upstream.as_str()).await?;
-                ahead.push(Announced { wish, due: None });
+                ahead.push(Announced { wish, due });
             }
         }
         Ok(ahead)
+    }
+
+    /// When all builds of a buildset will have ended, should they take as long as such builds did before; `None` where one does not run yet, or is the first of
+    /// its builder.
+    async fn foretold_end(&self, before: &Buildset) -> Result<Option<Timestamp>, TurnError> {
+        let mut end = None;
+        for request in self.ctx.store.requests_of(before.id).await? {
+            if request.done.is_some() {
+                continue;
+            }
+            let build = match request.build {
+                Some(build) => self.ctx.store.build(build).await?,
+                None => None,
+            };
+            let usual = self.usual_time(&request.builder).await?;
+            let (Some(build), Some(usual)) = (build, usual) else { return Ok(None) };
+            end = end.max(Some(build.matched + usual));
+        }
+        Ok(end)
+    }
+
+    /// How long the half of a builder's last good builds took at most.
+    async fn usual_time(&self, builder: &str) -> Result<Option<Duration>, TurnError> {
+        let page = Page { before: None, limit: LEARNED_FROM };
+        let filter = BuildFilter { builder: Some(builder.to_owned()), ..BuildFilter::default() };
+        let builds = self.ctx.store.builds(&filter, page).await?;
+        let good = builds.iter().filter(|build| build.result.is_some_and(BuildResult::is_good));
+        let mut took: Vec<Duration> =
+            good.filter_map(|build| Some(build.finished?.since(build.matched))).collect();
+        took.sort_unstable();
+        Ok(took.get(took.len() / 2).copied())
     }
 }

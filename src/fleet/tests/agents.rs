@@ -24,6 +24,8 @@ pub(super) struct Agents {
     machines: BTreeMap<String, BTreeMap<i64, Run>>,
     sessions: u64,
     pub cuts: usize,
+    /// How long each command runs; at random where nothing is said.
+    pub lasts: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl Agents {
                 machine.entry(command.id.0).or_insert_with(|| Run {
                     build: BuildId(command.build),
                     stream: command.stream(),
-                    ends: now + Duration::from_secs(dice.below(LONGEST)),
+                    ends: now + self.lasts.unwrap_or_else(|| Duration::from_secs(dice.below(LONGEST))),
                     stopped: None,
                 });
             }

@@ -14,13 +14,14 @@ use rouse_model::worker::{CauseCode, LaunchToken, Phase, Worker};
 use rouse_model::{BuildResult, Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind, Fault, on};
 use rouse_store::testing::{Death, Memory};
-use rouse_store::{Batch, Page};
+use rouse_store::{Batch, Page, Store};
 use rouse_testkit::chance::Dice;
 use rouse_testkit::clock::SimClock;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 const START: Timestamp = Timestamp(1_764_032_400_000_000);
 /// Things go wrong for so long.
@@ -160,25 +161,7 @@ impl Town {
         };
         let stop = CancellationToken::new();
         let alive = async {
-            let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-            let kinds: Vec<Arc<dyn ProviderKind>> = vec![Arc::new(FakeKind(Arc::clone(&self.cloud)))];
-            let master = store.enter("one", "machine", clock.now()).await.unwrap();
-            let config = self.folder.path().join("rouse.yaml");
-            let revisions =
-                Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &config).await.unwrap();
-            let state = self.folder.path().to_owned();
-            let (ctx, _logs) = world::context(store.clone(), clock, master.id, revisions, state, Some(7));
-            let installation = Installation {
-                id: store.facts().installation.clone(),
-                store_epoch: store.facts().store_epoch,
-                agents: "/nowhere".into(),
-                state: self.folder.path().join("providers"),
-                many_masters: false,
-            };
-            let accounts = Arc::new(Accounts::new(kinds, installation));
-            tokio::spawn(crate::matching::run(Arc::clone(&ctx), stop.clone()));
-            tokio::spawn(crate::builds::run(Arc::clone(&ctx), Arc::default(), stop.clone()));
-            tokio::spawn(Arc::new(Fleet::new(Arc::clone(&ctx), accounts)).run(stop.clone()));
+            let (ctx, _logs) = master(store, &self.clock, &self.cloud, self.folder.path(), &stop).await;
             let calm = START + TROUBLED;
             tokio::select! {
                 () = self.agents.serve(&ctx, &self.cloud, &mut self.dice, calm) => unreachable!("they serve for ever"),
@@ -196,6 +179,34 @@ impl Town {
         story.seconds = self.clock.now().since(START).as_secs();
         Some(story)
     }
+}
+
+/// A master's loops, but for those that bring it work, until told to stop.
+pub(super) async fn master(
+    store: Store,
+    clock: &Arc<SimClock>,
+    cloud: &Arc<Cloud>,
+    folder: &Path,
+    stop: &CancellationToken,
+) -> (Arc<Ctx>, DropGuard) {
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
+    let kinds: Vec<Arc<dyn ProviderKind>> = vec![Arc::new(FakeKind(Arc::clone(cloud)))];
+    let entered = store.enter("one", "machine", clock.now()).await.unwrap();
+    let config = folder.join("rouse.yaml");
+    let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &config).await.unwrap();
+    let installation = Installation {
+        id: store.facts().installation.clone(),
+        store_epoch: store.facts().store_epoch,
+        agents: "/nowhere".into(),
+        state: folder.join("providers"),
+        many_masters: false,
+    };
+    let (ctx, logs) = world::context(store, clock, entered.id, revisions, folder.to_owned(), Some(7));
+    let accounts = Arc::new(Accounts::new(kinds, installation));
+    tokio::spawn(crate::matching::run(Arc::clone(&ctx), stop.clone()));
+    tokio::spawn(crate::builds::run(Arc::clone(&ctx), Arc::default(), stop.clone()));
+    tokio::spawn(Arc::new(Fleet::new(Arc::clone(&ctx), accounts)).run(stop.clone()));
+    (ctx, logs)
 }
 
 fn launch_fault(dice: &mut Dice) -> Fault {
