@@ -258,7 +258,7 @@ pub fn resolve_beside(rendered: &Rendered, kind: &dyn ProviderKind) -> BTreeMap<
 
 fn question(rendered: &Rendered, kind: &dyn ProviderKind, images: Vec<String>) -> ResolveRequest {
     let deciding = |key: &&str| rendered.options.get(*key).map(|value| ((*key).to_owned(), value.clone()));
-    let options = kind.resolve_keys().iter().filter_map(deciding).collect();
+    let options = kind.resolve_keys(&rendered.options).iter().filter_map(deciding).collect();
     ResolveRequest { images, options: Value::Object(options), secrets: Keyring::default(), tree: None }
 }
 

@@ -137,6 +137,64 @@ fn for_each_content_on(docker: Docker) {
 }
 
 #[test]
+fn it_takes_no_more_of_its_host_than_a_worker_and_ends_in_time() {
+    let Some(docker) = Docker::of_this_run() else { return };
+    let (base, before) = (docker.busybox(&[]), made_on(&docker));
+    let scratch = Scratch::new();
+    let of = |command: &str| format!("FROM {}\nRUN {command}\n", base.name());
+    let limits = of("cd /sys/fs/cgroup; \
+         (cat memory.max || cat memory/memory.limit_in_bytes) > /limits; \
+         (cut -d ' ' -f 1 cpu.max || cat cpu/cpu.cfs_quota_us) >> /limits; \
+         df -k /dev/shm | awk '{kib = $2} END {print kib}' >> /limits");
+    let files = [
+        ("ci/limits", limits),
+        ("ci/greedy", of("echo begun && tail /dev/zero")),
+        ("ci/endless", of("echo begun && sleep 86399")),
+    ];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let repo = GitRepo::with(scratch.path(), "app", &files);
+    let pool = |name: &str, more: &str, limits: &str| {
+        format!("  {name}: {{docker: {{build: {{file: ci/{name}{more}}}, network: none{limits}}}}}\n")
+    };
+    let config = format!(
+        "codebases: {{app: {{git: '{}', branches: main}}}}\npools:\n{}builders:\n{}",
+        repo.url(),
+        // More than fits into a number of 32 bits.
+        pool("limits", "", ", memory: 3 GiB, cpus: 0.5, shm: 16 MiB")
+            + &pool("greedy", "", ", memory: 32 MiB")
+            + &pool("endless", ", within: 2s", ""),
+        ["limits", "greedy", "endless"]
+            .map(|name| format!(
+                "  {name}: {{pool: {name}, retries: 0, steps: [{{checkout: app}}, {{name: look, run: cat /limits}}]}}\n"
+            ))
+            .concat()
+    );
+    let options = Options { docker: Some(docker.clone()), ..Options::default() };
+    let bench = Bench::within(scratch, &config, options);
+    let requests = ["limits", "greedy", "endless"].map(|builder| bench.start(builder));
+    let [limits, greedy, endless] = requests.map(|request| bench.ended(request));
+    limits.must_be("success");
+    assert_eq!(limits.text("look"), "3221225472\n50000\n16384\n");
+    for (build, told) in [
+        (greedy, ["137", "killed", "the pool's `memory`, 32 MiB", "begun"]),
+        (endless, ["within 2s", "was ended", "`within` of the pool's `build`", "begun"]),
+    ] {
+        let said = build.summary();
+        assert_eq!((build.result(), &build.detail["class"]), ("exception", &json!("image")), "{said}");
+        for part in told {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    wait::until_true("the endless command to end", wait::SOON, || {
+        !docker.run(&["ps", "--all", "--no-trunc", "--format", "{{.Command}}"]).contains("sleep 86399")
+    });
+    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
+    for name in made_on(&docker).iter().filter(|name| !before.contains(name)) {
+        docker.run(&["image", "rm", name]);
+    }
+}
+
+#[test]
 fn each_host_makes_its_own() {
     let Some(mut lan) = Lan::new() else { return };
     let registry = Registry::start(lan.here());

@@ -70,8 +70,8 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The keys of a pool's options that decide, beside the images, what is found: a platform, a pull policy.
-    fn resolve_keys(&self) -> &'static [&'static str] {
+    /// The keys of a pool's rendered options that decide, beside the images, what is found and how: a platform, a pull policy.
+    fn resolve_keys(&self, _options: &Value) -> &'static [&'static str] {
         &[]
     }
 

@@ -16,14 +16,19 @@ use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::BuildImageOptions;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use hyper::Request;
+use rouse_contract::units::{Bytes, Span};
 use rouse_contract::{Keyring, ProviderError, Tree};
 use rouse_model::failure::FailureClass;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long one may take.
-const WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// How long one may take, where nobody says.
+const WITHIN: Span = Span(Duration::from_secs(2 * 3600));
+/// Of the processors' time, in microseconds; and the least part of it that the kernel gives out.
+const PERIOD: f64 = 100_000.0;
+const LEAST: f64 = 1_000.0;
 /// How much of what it printed goes with its failure.
 const SHOWN: usize = 2_000;
 
@@ -116,6 +121,9 @@ impl Builds {
             images: images.clone(),
             tree: tree.clone(),
             accounts: registry::accounts(options, secrets),
+            limits: limits(options),
+            memory: options.memory,
+            within: build.within.unwrap_or(WITHIN),
             options: BuildImageOptions {
                 dockerfile: places.file,
                 t: Some(name.clone()),
@@ -151,6 +159,10 @@ struct Work {
     images: Images,
     tree: Tree,
     accounts: Vec<Account>,
+    /// As the daemon reads them.
+    limits: String,
+    memory: Option<Bytes>,
+    within: Span,
     options: BuildImageOptions,
     doing: String,
 }
@@ -158,12 +170,13 @@ struct Work {
 impl Work {
     async fn run(self) -> Result<(), ProviderError> {
         let mut printed = String::new();
-        let made = match tokio::time::timeout(WITHIN, self.make(&mut printed)).await {
-            Ok(made) => made,
-            Err(_) => {
-                let why = format!("it was not made after {} h", WITHIN.as_secs() / 3600);
-                Err(Unmade::Failed(Failed::said(FailureClass::Image, why)))
-            }
+        // The daemon ends what runs once nobody listens any more.
+        let Ok(made) = tokio::time::timeout(self.within.0, self.make(&mut printed)).await else {
+            let why = format!(
+                "it was not made within {}, and was ended; `within` of the pool's `build` gives it longer",
+                self.within
+            );
+            return Err(ProviderError::new(FailureClass::Image, self.doing, with_end(&why, &printed)));
         };
         match made {
             Ok(()) => self.images.made(&self.daemon, self.options.t.as_deref().unwrap_or_default()).await,
@@ -178,7 +191,9 @@ impl Work {
         for account in &self.accounts {
             credentials.extend([account.credentials(&self.images.helpers).await?]);
         }
-        let (tree, api) = (self.tree.pack().await?, self.daemon.api().await?);
+        let (tree, limits) = (self.tree.pack().await?, self.limits.clone());
+        let api = self.daemon.api().await?.clone();
+        let api = api.with_request_modifier(move |request| limited(request, &limits));
         // The daemon hears of what breaks off only by what is missing of it.
         let body = bollard::body_try_stream(tree);
         let mut said = api.build_image(self.options.clone(), Some(credentials), Some(body)).boxed();
@@ -203,9 +218,33 @@ impl Work {
             Refusal::Later(wait) if is_of_registry(&words) => {
                 of(FailureClass::Image, words).retry_after(wait)
             }
-            _ => of(FailureClass::Image, with_end(&words, printed)),
+            _ => of(FailureClass::Image, with_end(&with_reason(&words, self.memory), printed)),
         }
     }
+}
+
+/// What the commands of a Dockerfile may take of the host: as much as a worker of the pool may, as far as the builder takes a limit.
+fn limits(options: &PoolOptions) -> String {
+    let mut said = String::new();
+    if let Some(Bytes(memory)) = options.memory {
+        // Together with swap: none beyond it.
+        said += &format!("&memory={memory}&memswap={memory}");
+    }
+    if let Some(cpus) = options.cpus {
+        said += &format!("&cpuperiod={PERIOD}&cpuquota={:.0}", (cpus * PERIOD).max(LEAST));
+    }
+    if let Some(Bytes(shm)) = options.shm {
+        said += &format!("&shmsize={shm}");
+    }
+    said
+}
+
+/// The client's own options have 32 bits for each, which end at 2 GiB.
+fn limited<B>(mut request: Request<B>, limits: &str) -> Request<B> {
+    if let Ok(uri) = format!("{}{limits}", request.uri()).parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Why an image was not made.
@@ -229,8 +268,7 @@ impl From<Failed> for Unmade {
 /// Whether a failure is of getting what it is made from, and not of making it.
 fn is_of_registry(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
-    let is_a_commands_end = ["returned a non-zero code", "while running runtime"];
-    !is_a_commands_end.iter().any(|text| words.contains(text))
+    !is_a_commands_end(&words)
         && [
             "toomanyrequests",
             "too many requests",
@@ -242,6 +280,21 @@ fn is_of_registry(words: &str) -> bool {
         ]
         .iter()
         .any(|text| words.contains(text))
+}
+
+/// Whether a command of the Dockerfile has failed, and not the daemon.
+fn is_a_commands_end(words: &str) -> bool {
+    ["returned a non-zero code", "while running runtime"].iter().any(|text| words.contains(text))
+}
+
+/// Of a command that is killed the daemon says no more than the number.
+fn with_reason(words: &str, memory: Option<Bytes>) -> String {
+    match memory {
+        Some(memory) if is_a_commands_end(words) && words.ends_with(" 137") => format!(
+            "{words}: it was killed, as what takes more memory is than the pool's `memory`, {memory}, lets it"
+        ),
+        _ => words.to_owned(),
+    }
 }
 
 fn with_end(words: &str, printed: &str) -> String {
@@ -261,7 +314,15 @@ mod tests {
         let args =
             HashMap::from([("V", "1")]).into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         let context = context.map(str::to_owned);
-        BuildOptions { file: file.into(), context, codebase: None, args, target: None, network: None }
+        BuildOptions {
+            file: file.into(),
+            context,
+            codebase: None,
+            args,
+            target: None,
+            network: None,
+            within: None,
+        }
     }
 
     #[test]
@@ -296,6 +357,8 @@ mod tests {
         let network = BuildOptions { network: Some("host".into()), ..build.clone() };
         assert_eq!(builds.name("abc", &places, &network, &pool), name);
         assert_ne!(builds.name("abd", &places, &build, &pool), name);
+        let within = BuildOptions { within: Some(Span(Duration::from_secs(1))), ..build.clone() };
+        assert_eq!(builds.name("abc", &places, &within, &pool), name);
         let target = BuildOptions { target: Some("test".into()), ..build.clone() };
         assert_ne!(builds.name("abc", &places, &target, &pool), name);
         let other = PoolOptions { platform: Some("linux/arm64".into()), ..PoolOptions::default() };
@@ -313,5 +376,35 @@ mod tests {
         assert!(!is_of_registry("dockerfile parse error line 1: unknown instruction: FORM"));
         assert_eq!(with_end("no", "Step 1/2\nbroken\n"), "no; it ended with:\nStep 1/2\nbroken");
         assert_eq!(with_end("no", ""), "no");
+    }
+
+    #[test]
+    fn limits_are_those_of_a_worker() {
+        let mut pool = PoolOptions::default();
+        assert_eq!(limits(&pool), "");
+        pool.memory = Some(Bytes(5 << 30));
+        (pool.cpus, pool.shm) = (Some(0.5), Some(Bytes(1 << 20)));
+        let said = "&memory=5368709120&memswap=5368709120&cpuperiod=100000&cpuquota=50000&shmsize=1048576";
+        assert_eq!(limits(&pool), said);
+        pool.cpus = Some(0.001);
+        assert!(limits(&pool).contains("&cpuquota=1000&"));
+        for uri in ["http://10.0.0.1:2376/v1.41/build?rm=true", "unix://2f72756e:0/v1.41/build?rm=true"] {
+            let request = Request::builder().uri(uri).body(()).expect("a request");
+            assert_eq!(limited(request, said).uri().to_string(), format!("{uri}{said}"));
+        }
+    }
+
+    #[test]
+    fn who_is_killed_is_told_by_what() {
+        let memory = Some(Bytes(64 << 20));
+        let killed = "The command '/bin/sh -c make' returned a non-zero code: 137";
+        assert!(with_reason(killed, memory).ends_with("the pool's `memory`, 64 MiB, lets it"));
+        for (words, memory) in [
+            (killed, None),
+            ("The command '/bin/sh -c make' returned a non-zero code: 2", memory),
+            ("no route to 10.0.0 137", memory),
+        ] {
+            assert_eq!(with_reason(words, memory), words);
+        }
     }
 }

@@ -78,8 +78,11 @@ impl ProviderKind for DockerKind {
         Some(TreeWish { codebase: build.codebase, folder })
     }
 
-    fn resolve_keys(&self) -> &'static [&'static str] {
-        &["build", "platform", "pull", "registry"]
+    fn resolve_keys(&self, options: &Value) -> &'static [&'static str] {
+        match options.get("build") {
+            None => &["platform", "pull", "registry"],
+            Some(_) => &["build", "platform", "pull", "registry", "memory", "cpus", "shm"],
+        }
     }
 
     fn capacity(&self, account: &Value) -> Room {
@@ -211,6 +214,10 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
 }
 
 fn build_fault(build: &BuildOptions) -> Option<OptionFault> {
+    if build.within.is_some_and(|span| span.0.is_zero()) {
+        let help = Some("for example `within: 30m`");
+        return Some(fault(&["build", "within"], "no image is made in no time", help));
+    }
     if build.network.as_deref().is_some_and(|name| name.is_empty() || is_template(name)) {
         let message =
             "the network decides what a Dockerfile can reach, so it is written out, without a template";
@@ -329,6 +336,7 @@ mod tests {
         assert_eq!(built(json!({"file": "/etc/Dockerfile"})), ["build.file"]);
         assert_eq!(built(json!({"file": "Dockerfile", "context": "../all"})), ["build.context"]);
         assert_eq!(built(json!({"file": "Dockerfile", "network": "{{ net }}"})), ["build.network"]);
+        assert_eq!(built(json!({"file": "Dockerfile", "within": "0s"})), ["build.within"]);
         let both = json!({"image": "a", "build": {"file": "Dockerfile"}});
         assert_eq!(paths(&kind.check_pool(&both)), ["build"]);
     }

@@ -62,7 +62,8 @@ impl TlsOptions {
 pub struct PoolOptions {
     /// The image, or several in order of which the first that can be had is taken. Any Linux image will do: the agent is brought along.
     pub image: Images,
-    /// Instead of `image`: made on the daemon's host of the project's own Dockerfile, where it is not there.
+    /// Instead of `image`: made on the daemon's host of the project's own Dockerfile, where it is not there. The pool's `memory`, `cpus` and `shm` hold
+    /// for what runs then, too.
     pub build: Option<BuildOptions>,
     /// A program and its arguments that stand before the agent, which they must run in the end: `["/sbin/tini", "--"]`. The image's own
     /// entrypoint is not run.
@@ -126,6 +127,8 @@ pub struct BuildOptions {
     pub target: Option<String>,
     /// The daemon's network that its commands have. Default: the daemon's.
     pub network: Option<String>,
+    /// How long making it may take, `30m`; then it is ended. Default: `2h`.
+    pub within: Option<Span>,
 }
 
 /// A container beside each worker of a pool.
