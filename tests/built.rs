@@ -1,7 +1,13 @@
 //! Images that are made of a project's own Dockerfile: once for each content, on whichever host wants one, and never of what strangers write.
 
-use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 
+use serde_json::{Value, json};
+use sha2::Digest;
+
+use rouse_testkit::back_ends;
+
+use crate::harness::scratch::unique;
 use crate::harness::{Bench, Build, Docker, Dockerd, GitRepo, Lan, Options, Registry, Scratch, wait};
 
 /// What was made has a word of its own, so that making it again would be seen.
@@ -24,10 +30,23 @@ fn found(build: &Build) -> [String; 3] {
     [0, 1, 2].map(|n| lines[n].to_owned())
 }
 
-/// The images that Rouse has made on a daemon.
-fn made_on(docker: &Docker) -> Vec<String> {
-    let list = ["image", "ls", "--filter", "reference=rouse-built/*", "--format", "{{.Repository}}:{{.Tag}}"];
-    docker.run(&list).lines().map(str::to_owned).collect()
+/// The images that a master has made on a daemon, which others share.
+fn made_by(bench: &Bench, docker: &Docker) -> Vec<String> {
+    let master = bench.api.get("/master");
+    let installation = master["installation"].as_str().expect("a master says whose it is");
+    let mark: String =
+        sha2::Sha256::digest(installation)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let by = format!("reference=rouse-built/{mark}");
+    let listed = docker.run(&["image", "ls", "--filter", &by, "--format", "{{.Repository}}:{{.Tag}}"]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// They may go at any time that no worker is there. How many there were.
+fn remove_all(bench: &Bench, docker: &Docker) -> usize {
+    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
+    let made = made_by(bench, docker);
+    made.iter().for_each(|name| _ = docker.run(&["image", "rm", name]));
+    made.len()
 }
 
 #[test]
@@ -38,12 +57,12 @@ fn one_is_made_for_each_content_and_of_nothing_that_strangers_write() {
 
 #[test]
 fn so_it_is_on_podman() {
-    let Some(host) = rouse_testkit::back_ends::podman_host() else { return };
+    let Some(host) = back_ends::podman_host() else { return };
     for_each_content_on(Docker::at(&host));
 }
 
 fn for_each_content_on(docker: Docker) {
-    let (base, before) = (docker.busybox(&[]), made_on(&docker));
+    let base = docker.busybox(&[]);
     let scratch = Scratch::new();
     let files =
         [("ci/Dockerfile", dockerfile(base.name())), ("ci/greeting", "hello\n".into()), ("src", "1".into())];
@@ -123,23 +142,16 @@ fn for_each_content_on(docker: Docker) {
     let without = bench.run("bare");
     assert!(without.summary().contains("checks out no codebase"), "{}", without.summary());
 
-    // They may go at any time.
-    let remove_all = || {
-        bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
-        let names: Vec<String> = made_on(&docker).into_iter().filter(|name| !before.contains(name)).collect();
-        names.iter().for_each(|name| _ = docker.run(&["image", "rm", name]));
-        names.len()
-    };
-    assert_eq!(remove_all(), 3);
+    assert_eq!(remove_all(&bench, &docker), 3);
     let again = found(&build_of(&of_branch("main")));
     assert_eq!(again[..2], first[..2]);
-    assert_eq!(remove_all(), 1);
+    assert_eq!(remove_all(&bench, &docker), 1);
 }
 
 #[test]
 fn it_takes_no_more_of_its_host_than_a_worker_and_ends_in_time() {
     let Some(docker) = Docker::of_this_run() else { return };
-    let (base, before) = (docker.busybox(&[]), made_on(&docker));
+    let base = docker.busybox(&[]);
     let scratch = Scratch::new();
     let of = |command: &str| format!("FROM {}\nRUN {command}\n", base.name());
     let limits = of("cd /sys/fs/cgroup; \
@@ -188,10 +200,91 @@ fn it_takes_no_more_of_its_host_than_a_worker_and_ends_in_time() {
     wait::until_true("the endless command to end", wait::SOON, || {
         !docker.run(&["ps", "--all", "--no-trunc", "--format", "{{.Command}}"]).contains("sleep 86399")
     });
-    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
-    for name in made_on(&docker).iter().filter(|name| !before.contains(name)) {
-        docker.run(&["image", "rm", name]);
+    remove_all(&bench, &docker);
+}
+
+#[test]
+fn what_it_is_made_from_may_want_a_login() {
+    let (Some(docker), Some(open), Some(login)) =
+        (Docker::of_this_run(), back_ends::registry(), back_ends::registry_with_login())
+    else {
+        return;
+    };
+    let name = unique("private");
+    docker.busybox(&[]).push_as(&format!("{open}/{name}:1"));
+    let host = &login.address;
+    let (scratch, keys) = (Scratch::new(), Scratch::new());
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = keys.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("the file is ours");
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("right", &login.password, 0o600), file("wrong", "not-the-sesame-78", 0o600));
+    // What it says at first has ended.
+    let once = keys.path().join("asked");
+    let script = format!(
+        "#!/bin/sh\nread -r server\nword={wrong}; [ -e '{once}' ] && word={right}; : > '{once}'\n\
+         printf '{{\"ServerURL\":\"%s\",\"Username\":\"{user}\",\"Secret\":\"%s\"}}' \"$server\" \"$(cat $word)\"\n",
+        once = once.display(),
+        user = login.user,
+    );
+    let helper = file("helper", &script, 0o700);
+    let text = dockerfile(&format!("{host}/{name}:1"));
+    let repo = GitRepo::with(scratch.path(), "app", &[("ci/Dockerfile", &text), ("ci/greeting", "hello\n")]);
+    let pool = |name: &str, login: &str| {
+        format!(
+            "  {name}: {{docker: {{build: {{file: ci/Dockerfile, args: {{V: {name}}}}}, network: none{login}}}}}\n"
+        )
+    };
+    let with = |secret: &str| {
+        format!(", registry: {{'{host}': {{user: {}, password: 'secret:{secret}'}}}}", login.user)
+    };
+    let pools = [
+        ("none", String::new()),
+        ("bad", with("wrong")),
+        ("good", with("right")),
+        ("helped", format!(", registry: {{'{host}': {{helper: '{helper}'}}}}")),
+    ];
+    let config = format!(
+        "codebases: {{app: {{git: '{}', branches: main}}}}\n\
+         secrets: {{right: {{file: '{right}'}}, wrong: {{file: '{wrong}'}}}}\npools:\n{}builders:\n{}",
+        repo.url(),
+        pools.each_ref().map(|(name, login)| pool(name, login)).concat(),
+        pools
+            .each_ref()
+            .map(|(name, _)| format!(
+                "  {name}: {{pool: {name}, retries: 0, steps: [{{checkout: app}}, {{name: look, run: cat /greeting /v /word}}]}}\n"
+            ))
+            .concat()
+    );
+    let options = Options { docker: Some(docker.clone()), ..Options::default() };
+    let bench = Bench::within(scratch, &config, options);
+    let refused = |builder: &str| {
+        let build = bench.run(builder);
+        let said = build.summary().to_owned();
+        assert_eq!((build.result(), &build.detail["class"]), ("exception", &json!("image")), "{said}");
+        assert!(said.contains(&format!("made from {host}/{name}:1")), "{said}");
+        said
+    };
+    let said = refused("none");
+    assert!(said.contains(&format!("registry {host} wants a login")), "{said}");
+    let said = refused("bad");
+    let told = [format!("registry {host}"), format!("user `{}`", login.user), "secret:wrong".into()];
+    assert!(told.iter().all(|part| said.contains(part)), "{said}");
+    for builder in ["good", "helped"] {
+        // Each pulls it for itself.
+        let _ = docker.try_run(&["image", "rm", "--force", &format!("{host}/{name}:1")]);
+        assert_eq!(found(&bench.run(builder))[..2], ["hello", builder]);
     }
+    for password in ["not-the-sesame-78", &login.password] {
+        assert!(!bench.master.log().contains(password));
+        for path in ["/config", "/requests", "/builds", "/workers"] {
+            assert!(!bench.api.get(path).to_string().contains(password), "{path}");
+        }
+    }
+    remove_all(&bench, &docker);
+    let _ = docker.try_run(&["image", "rm", "--force", &format!("{host}/{name}:1")]);
 }
 
 #[test]
@@ -224,8 +317,8 @@ fn each_host_makes_its_own() {
     let builds = requests.map(|request| bench.ended(request));
     let words = builds.each_ref().map(|build| found(build)[2].clone());
     assert_ne!(words[0], words[1], "both were on one host");
-    let made = made_on(hosts[0].docker());
-    assert_eq!((made.len(), &made), (1, &made_on(hosts[1].docker())));
+    let made = made_by(&bench, hosts[0].docker());
+    assert_eq!((made.len(), &made), (1, &made_by(&bench, hosts[1].docker())));
     // From now on each has it.
     let again = found(&bench.run("unit"));
     assert!(words.contains(&again[2]), "{again:?} {words:?}");

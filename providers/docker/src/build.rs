@@ -186,10 +186,22 @@ impl Work {
         .doing(|| self.doing.clone())
     }
 
+    /// A helper's login may have ended since it was given: then the helper is asked once more.
     async fn make(&self, printed: &mut String) -> Result<(), Unmade> {
+        match self.make_as(printed, false).await {
+            Err(Unmade::Failed(failed))
+                if is_of_login(&failed) && self.accounts.iter().any(Account::has_helper) =>
+            {
+                self.make_as(printed, true).await
+            }
+            made => made,
+        }
+    }
+
+    async fn make_as(&self, printed: &mut String, fresh: bool) -> Result<(), Unmade> {
         let mut credentials: HashMap<String, DockerCredentials> = HashMap::new();
         for account in &self.accounts {
-            credentials.extend([account.credentials(&self.images.helpers).await?]);
+            credentials.extend([account.credentials(&self.images.helpers, fresh).await?]);
         }
         let (tree, limits) = (self.tree.pack().await?, self.limits.clone());
         let api = self.daemon.api().await?.clone();
@@ -214,6 +226,7 @@ impl Work {
         let words = failed.message();
         let of = |class, words| ProviderError::new(class, self.doing.clone(), words);
         match Refusal::of(&failed) {
+            _ if is_of_login(&failed) => of(FailureClass::Image, self.without_login(&failed, printed)),
             Refusal::Host => of(FailureClass::Offering, words),
             Refusal::Later(wait) if is_of_registry(&words) => {
                 of(FailureClass::Image, words).retry_after(wait)
@@ -221,6 +234,41 @@ impl Work {
             _ => of(FailureClass::Image, with_end(&with_reason(&words, self.memory), printed)),
         }
     }
+
+    /// The daemon's words name the registry sometimes, and never who asked it.
+    fn without_login(&self, failed: &Failed, printed: &str) -> String {
+        match base_of(printed) {
+            Some(base) => {
+                let registry = registry::registry_of(base);
+                let account = self.accounts.iter().find(|account| account.is_of(registry));
+                format!("it is made from {base}: {}", registry::refusal(base, account, failed))
+            }
+            None => format!(
+                "a registry does not let the pool have what it is made from ({}); see the pool's `registry`",
+                failed.message()
+            ),
+        }
+    }
+}
+
+/// Whether a registry has not let the daemon have what an image is made from.
+fn is_of_login(failed: &Failed) -> bool {
+    !is_a_commands_end(&failed.message().to_ascii_lowercase()) && Refusal::of(failed) == Refusal::Login
+}
+
+/// The image that was wanted last, as the daemon repeats the Dockerfile. `None` where it does not stand there in full.
+fn base_of(printed: &str) -> Option<&str> {
+    let mut steps = printed.lines().rev().filter(|line| line.to_ascii_lowercase().starts_with("step "));
+    let (_, command) = steps.next()?.split_once(": ")?;
+    let mut words = command.split_whitespace();
+    let first = words.next()?;
+    let copied = words.clone().find_map(|word| word.strip_prefix("--from="));
+    let base = match first.to_ascii_uppercase().as_str() {
+        "FROM" => words.find(|word| !word.starts_with("--")),
+        "COPY" => copied,
+        _ => None,
+    };
+    base.filter(|base| !base.contains('$'))
 }
 
 /// What the commands of a Dockerfile may take of the host: as much as a worker of the pool may, as far as the builder takes a limit.
@@ -392,6 +440,27 @@ mod tests {
             let request = Request::builder().uri(uri).body(()).expect("a request");
             assert_eq!(limited(request, said).uri().to_string(), format!("{uri}{said}"));
         }
+    }
+
+    #[test]
+    fn what_a_registry_refuses_is_the_last_that_was_wanted() {
+        for (printed, base) in [
+            ("Step 1/2 : FROM r:5000/base:1\n", Some("r:5000/base:1")),
+            ("Step 1/2 : FROM --platform=linux/amd64 r:5000/base AS one\n\n", Some("r:5000/base")),
+            (
+                "Step 1/3 : FROM a\n ---> 12\nStep 2/3 : COPY --from=r:5000/tools /bin /bin\n",
+                Some("r:5000/tools"),
+            ),
+            ("STEP 1/2: FROM r:5000/base:1\n", Some("r:5000/base:1")),
+            ("Step 1/2 : ARG V=1\nStep 2/2 : FROM r:5000/base:$V\n", None),
+            ("Step 1/2 : RUN false\n", None),
+            ("", None),
+        ] {
+            assert_eq!(base_of(printed), base, "{printed}");
+        }
+        let said = |words: &str| Failed::said(FailureClass::Image, words);
+        assert!(is_of_login(&said("unauthorized: authentication required")));
+        assert!(!is_of_login(&said("The command '/bin/sh -c curl x # denied' returned a non-zero code: 1")));
     }
 
     #[test]

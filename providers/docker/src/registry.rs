@@ -104,12 +104,17 @@ pub(crate) fn accounts(options: &PoolOptions, secrets: &Keyring) -> Vec<Account>
 }
 
 impl Account {
-    /// What the daemon logs in with, by what its registry's login is kept under.
+    pub(crate) fn is_of(&self, registry: &str) -> bool {
+        self.registry == registry
+    }
+
+    /// What the daemon logs in with, by what its registry's login is kept under; `fresh`: as [`Self::login`] has it.
     pub(crate) async fn credentials(
         &self,
         helpers: &Helpers,
+        fresh: bool,
     ) -> Result<(String, DockerCredentials), ProviderError> {
-        let login = self.login(helpers, false).await?;
+        let login = self.login(helpers, fresh).await?;
         Ok((server(&self.registry).to_owned(), login.credentials(&self.registry)))
     }
 
