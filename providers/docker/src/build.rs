@@ -170,6 +170,7 @@ struct Work {
 impl Work {
     async fn run(self) -> Result<(), ProviderError> {
         let mut printed = String::new();
+        let before = self.images.before(&self.daemon).await.doing(|| self.doing.clone())?;
         // The daemon ends what runs once nobody listens any more.
         let Ok(made) = tokio::time::timeout(self.within.0, self.make(&mut printed)).await else {
             let why = format!(
@@ -179,7 +180,10 @@ impl Work {
             return Err(ProviderError::new(FailureClass::Image, self.doing, with_end(&why, &printed)));
         };
         match made {
-            Ok(()) => self.images.made(&self.daemon, self.options.t.as_deref().unwrap_or_default()).await,
+            Ok(()) => {
+                let name = self.options.t.as_deref().unwrap_or_default();
+                self.images.made(&self.daemon, name, before.as_ref()).await
+            }
             Err(Unmade::Said(error)) => return Err(error),
             Err(Unmade::Failed(failed)) => return Err(self.refused(failed, &printed)),
         }

@@ -118,10 +118,23 @@ impl Images {
         Ok(found)
     }
 
+    /// What is there before an image is made, where it matters: of a Dockerfile that adds nothing comes what it begins with.
+    pub(crate) async fn before(&self, daemon: &Daemon) -> Result<Option<HashSet<String>>, Failed> {
+        match &self.marks {
+            Some(marks) => Ok(Some(marks.before(daemon).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// An image was made for builds under this name, and is collected as those that were pulled.
-    pub(crate) async fn made(&self, daemon: &Daemon, name: &str) -> Result<(), Failed> {
+    pub(crate) async fn made(
+        &self,
+        daemon: &Daemon,
+        name: &str,
+        before: Option<&HashSet<String>>,
+    ) -> Result<(), Failed> {
         if let (Some(found), Some(marks)) = (have(daemon, name).await?, &self.marks) {
-            marks.used(daemon, &found, Some(&HashSet::new())).await?;
+            marks.used(daemon, &found, before).await?;
         }
         Ok(())
     }
