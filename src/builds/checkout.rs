@@ -134,7 +134,8 @@ fn script(state: &State, planned: &PlannedStep, wanted: Script<'_>, log: LogId) 
             set("ROUSE_URL", submodule.url.clone());
             set("ROUSE_CHECKOUT", submodule.revision.clone());
             set("GIT_ALLOW_PROTOCOL", "http:https:ssh:git".into());
-            (join(&dir, &submodule.path), format!("{OF_SUBMODULE}{FETCH}{CHECKOUT}"))
+            set("ROUSE_LFS", lfs(&submodule.url, tree.lfs));
+            (join(&dir, &submodule.path), format!("{OF_SUBMODULE}{FETCH}{LFS}{CHECKOUT}"))
         }
         Part::Merge => {
             set("ROUSE_CHECKOUT", merge.map(|merge| merge.commit.clone()).unwrap_or_default());
@@ -160,8 +161,8 @@ fn script(state: &State, planned: &PlannedStep, wanted: Script<'_>, log: LogId) 
             let fetch = format!("{FETCH}{FETCH_ONTO}{FOLDERS}{LFS}{CHECKOUT}");
             let text = match (way, mirror) {
                 (Way::TreeOfMirror, _) => format!("{empty}{}", mirrored::TREE),
-                (_, true) => format!("{empty}{}{fetch}", mirrored::BEFORE_FETCH),
-                (_, false) => format!("{empty}{fetch}"),
+                (_, true) => format!("{GIT}{empty}{}{fetch}", mirrored::BEFORE_FETCH),
+                (_, false) => format!("{GIT}{empty}{fetch}"),
             };
             (dir, text)
         }
@@ -184,8 +185,8 @@ fn codebase_url(state: &State, codebase: &str) -> Result<String, StepError> {
         .ok_or_else(|| StepError::User(format!("codebase `{codebase}` is not in the configuration")))
 }
 
-/// Where the large files of a repository are, by the convention that all servers keep; empty where they are not asked for. The repository's own
-/// `.lfsconfig` has no say in it.
+/// Where the large files of a repository are, a submodule's too, by the convention that all servers keep; empty where they are not asked for. The
+/// repository's own `.lfsconfig` has no say in it.
 fn lfs(url: &str, asked: bool) -> String {
     let plain = url.trim_end_matches('/');
     match (asked, url.starts_with("http")) {
@@ -196,6 +197,13 @@ fn lfs(url: &str, asked: bool) -> String {
 }
 
 const EMPTY: &str = "find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +\n";
+
+/// Before anything that was there goes.
+const GIT: &str = r#"if ! command -v git >/dev/null; then
+    echo 'error: there is no git on the worker' >&2
+    exit 76
+fi
+"#;
 
 /// Below the folder of a checkout.
 const MERGE_PACK: &str = ".git/rouse-merge.pack";
@@ -232,7 +240,7 @@ fi
 const LFS: &str = r#"if [ -n "$ROUSE_LFS" ]; then
     if ! git lfs version >/dev/null 2>&1; then
         echo 'error: `lfs: true` needs git-lfs on the worker, and there is none' >&2
-        exit 1
+        exit 77
     fi
     unset GIT_LFS_SKIP_SMUDGE
     git lfs install --local --skip-repo --force >/dev/null

@@ -91,6 +91,10 @@ pub(super) fn trouble(outcome: &Outcome) -> Option<End> {
 /// The exit code by which a checkout says that the source could not be fetched: the revision is known to be there, so it is nobody's code that
 /// failed.
 pub(super) const NOT_FETCHED: i32 = 75;
+/// Those by which it says that the worker lacks what it needs. That is the pool's image, which is as somebody has chosen it, and no other worker of the
+/// pool has more.
+pub(super) const NO_GIT: i32 = 76;
+pub(super) const NO_LFS: i32 = 77;
 
 /// What went wrong with a checkout by the worker itself, where something did.
 pub(super) fn of_checkout(outcome: &Outcome) -> Option<End> {
@@ -100,6 +104,12 @@ pub(super) fn of_checkout(outcome: &Outcome) -> Option<End> {
             class: Some(FailureClass::Master),
             summary: "the source could not be fetched".into(),
         }),
+        OutcomeKind::Exited { code: NO_GIT } => Some(End::failure(
+            "there is no git on the worker, by which this checkout is; install it in the pool's image, or leave `by: worker` and `lfs` out".into(),
+        )),
+        OutcomeKind::Exited { code: NO_LFS } => Some(End::failure(
+            "there is no git-lfs on the worker, which `lfs: true` needs; install it in the pool's image, or leave `lfs` out for pointers".into(),
+        )),
         _ => trouble(outcome),
     }
 }

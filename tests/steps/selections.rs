@@ -237,21 +237,25 @@ fn large_files_come_by_the_worker_from_the_codebases_own_server() {
     }
     let scratch = Scratch::new();
     let app = GitRepo::empty(scratch.path(), "app");
+    let lib = GitRepo::empty(scratch.path(), "lib");
     let large = "large ".repeat(10_000);
     let home = scratch.folder("home");
-    let lfs = |arguments: &[&str]| {
+    let lfs = |repo: &GitRepo, arguments: &[&str]| {
         let output = std::process::Command::new("git")
             .args(arguments)
-            .current_dir(app.work())
+            .current_dir(repo.work())
             .env("HOME", &home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .output()
             .expect("git is installed");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    lfs(&["lfs", "install", "--local"]);
-    app.git(&["config", "lfs.url", &format!("file://{}", app.bare().display())]);
-    app.commit("attributes", &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
+    for repo in [&app, &lib] {
+        lfs(repo, &["lfs", "install", "--local"]);
+        repo.git(&["config", "lfs.url", &format!("file://{}", repo.bare().display())]);
+        repo.commit("attributes", &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
+    }
+    let lib_at = lib.land("main", "large", &[("three.bin", "three")]);
     app.commit("large", &[("a/one.bin", &large), ("b/two.bin", "two"), ("file", "1\n")]);
     // Who follows this has not listened to its own configuration.
     let astray = GitRepo::empty(&scratch.folder("astray"), "astray");
@@ -260,24 +264,44 @@ fn large_files_come_by_the_worker_from_the_codebases_own_server() {
         "[lfs]\n\turl = {0}/astray.git/info/lfs\n[remote \"origin\"]\n\tlfsurl = {0}/x.git\n",
         elsewhere.base()
     );
-    app.land("main", "a file of settings", &[(".lfsconfig", &file)]);
-    lfs(&["lfs", "push", "--all", "origin", "main"]);
-    std::process::Command::new("git")
-        .args(["update-server-info"])
-        .current_dir(app.bare())
-        .status()
-        .expect("git runs");
+    land_with(&app, &[("lib", "../lib.git", &lib_at)], &[(".lfsconfig", &file)]);
+    for repo in [&app, &lib] {
+        lfs(repo, &["lfs", "push", "--all", "origin", "main"]);
+        let mut command = std::process::Command::new("git");
+        command.arg("update-server-info").current_dir(repo.bare()).status().expect("git runs");
+    }
+    // Workers that have a shell, and one of them git.
+    let tools = ["nothing", "git"].map(|name| {
+        let folder = scratch.folder(name);
+        for tool in ["sh", "find", "rm", "cat", "mkdir", name] {
+            let found = format!("/usr/bin/{tool}");
+            if Path::new(&found).exists() {
+                std::os::unix::fs::symlink(&found, folder.join(tool)).expect("a link can be made");
+            }
+        }
+        folder.display().to_string()
+    });
     let server = LfsServer::of(&app);
     let look = "wc -c < a/one.bin; if test -e b; then cat b/two.bin; fi";
     let builder = |name: &str, how: &str| {
         format!(
-            "  {name}: {{retries: 0, steps: [{{checkout: {{app: {{{how}}}}}}}, {{name: look, run: '{look}'}}]}}\n"
+            "  {name}: {{pool: here, retries: 0, steps: [{{checkout: {{app: {{{how}}}}}}}, {{name: look, run: '{look}'}}]}}\n"
         )
+    };
+    let lacking = |name: &str, pool: &str, how: &str| {
+        format!("  {name}: {{pool: {pool}, steps: [{{checkout: {{app: {{{how}}}}}}}]}}\n")
     };
     let config = format!(
         "codebases: {{app: {{git: '{}/app.git'}}}}\n\
-         pools: {{here: {{local: {{}}, max: 1, accepts: any, reuse: {{builds: 100, idle: 5m}}}}}}\nbuilders:\n{}{}{}{}",
+         pools:\n  here: {{local: {{}}, max: 1, accepts: any, reuse: {{builds: 100, idle: 5m}}}}\n  \
+         nothing: {{local: {{env: {{PATH: '{}'}}}}}}\n  git: {{local: {{env: {{PATH: '{}'}}}}}}\nbuilders:\n{}{}{}{}{}{}{}{}",
         server.base(),
+        tools[0],
+        tools[1],
+        lacking("no-git", "nothing", "by: worker"),
+        lacking("no-lfs", "git", "lfs: true"),
+        "  pointers: {pool: here, steps: [{checkout: {app: {by: worker, submodules: true}}}, {name: look, run: cat lib/three.bin}]}\n",
+        "  deep: {pool: here, steps: [{checkout: {app: {lfs: true, submodules: true}}}, {name: look, run: 'wc -c < a/one.bin; cat lib/three.bin'}]}\n",
         builder("without", "by: worker, mode: incremental"),
         builder("whole", "lfs: true"),
         builder("some", "lfs: true, sparse: a"),
@@ -293,7 +317,21 @@ fn large_files_come_by_the_worker_from_the_codebases_own_server() {
     assert_eq!(green(bench.run("some")).text("look"), "60000\n");
     assert_eq!(green(bench.run("kept")).text("look"), "60000\ntwo");
     assert_eq!(green(bench.run("kept")).text("look"), "60000\ntwo");
+    // Those of submodules are asked for with them, at their own server.
+    let pointer = green(bench.run("pointers")).text("look");
+    assert!(pointer.starts_with("version https://git-lfs"), "{pointer}");
+    assert_eq!(green(bench.run("deep")).text("look"), "60000\nthree");
+    assert!(server.asked().iter().any(|asked| asked == "POST /lib.git/info/lfs/objects/batch"));
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
+    // A worker that lacks what it takes: no other one of its pool would do better, so it is red at once, and says what to do.
+    for (builder, lacks) in [("no-git", "no git on the worker"), ("no-lfs", "no git-lfs on the worker")] {
+        let build = bench.run(builder);
+        build.must_be("failure");
+        let (result, said) = build.end_of("checkout");
+        assert_eq!((result, &build.detail["attempt"]), ("failure", &json!(1)), "{said}");
+        assert!(said.contains(lacks) && said.contains("install it in the pool's image"), "{said}");
+        assert!(build.text("checkout").contains("on the worker"), "{}", build.text("checkout"));
+    }
     // What is not there is not made up.
     std::fs::remove_dir_all(app.bare().join("lfs/objects")).expect("they are ours");
     let gone = bench.run("whole");
