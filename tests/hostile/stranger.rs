@@ -96,6 +96,10 @@ impl Scene {
     }
 
     fn build(&self, builder: &str, branch: &str) -> Build {
+        self.bench.ended(self.start(builder, branch))
+    }
+
+    fn start(&self, builder: &str, branch: &str) -> i64 {
         let master = &self.bench.master;
         let state = master.state();
         // Where the master is told to be found.
@@ -107,7 +111,7 @@ impl Scene {
             "socket": std::env::var("ROUSE_TEST_DOCKER_HOST").unwrap_or_default().trim_start_matches("unix://"),
         });
         let wish = json!({"sources": [{"branch": branch}], "properties": properties});
-        self.bench.ended(self.bench.start_with(builder, &wish))
+        self.bench.start_with(builder, &wish)
     }
 
     /// Nothing came of the attack, and each attempt says so.
@@ -158,6 +162,16 @@ fn a_stranger_s_build_comes_to_nothing_in_a_container() {
     allowed.must_be("success");
     let said = allowed.text("work");
     assert!(said.contains("eth0") && said.contains("16"), "{said}");
+    // Wanted at the same time, of the same pool and image: each has a worker that was made for it.
+    let both: Vec<i64> =
+        (0..4).flat_map(|_| [scene.start("allowed", "main"), scene.start("unit", "stranger")]).collect();
+    for pair in both.chunks(2) {
+        let [allowed, stranger] = [0, 1].map(|n| scene.bench.ended(pair[n]));
+        allowed.must_be("success");
+        assert!(allowed.text("work").contains("eth0"), "{}", allowed.text("work"));
+        stranger.must_be("success");
+        assert!(!stranger.text("attack").contains("LEAK"), "{}", stranger.text("attack"));
+    }
     let shared = scene.bench.scratch.path().join("shared");
     assert!(shared.join("mine").exists() && !shared.join("poison").exists());
 }

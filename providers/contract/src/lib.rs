@@ -224,13 +224,20 @@ pub struct LaunchSpec {
 }
 
 impl LaunchSpec {
-    /// SHA-256 over what distinguishes one launch from another: all but the image's spelling, and what happens to lie on the host.
+    /// SHA-256 over what distinguishes one launch from another: all but the image's spelling, and what happens to lie on the host. Whose build it is and
+    /// how far that is trusted decide about networks, mounts and secrets, so who remembers a launch by this never gives a stranger another's.
     #[must_use]
     pub fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
         let id = self.image.as_ref().map_or("", |i| i.id.as_str());
-        let mut told =
-            vec![self.pool.clone().into(), id.into(), self.options.clone(), serde_json::json!(self.env)];
+        let mut told = vec![
+            self.pool.clone().into(),
+            self.project.clone().into(),
+            serde_json::json!(self.trust),
+            id.into(),
+            self.options.clone(),
+            serde_json::json!(self.env),
+        ];
         told.extend(self.beside.values().map(|image| Value::from(image.id.clone())));
         let text = Value::Array(told).to_string();
         hex::encode(&Sha256::digest(text.as_bytes())[..16])
@@ -400,5 +407,30 @@ impl ProviderError {
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_for_another_trust_or_project_is_another_one() {
+        let spec = LaunchSpec {
+            pool: "boxes".into(),
+            project: "shop".into(),
+            trust: Trust::Trusted,
+            image: Some(Resolved { image: "app:1".into(), id: "sha256:aa".into() }),
+            options: serde_json::json!({"network": "bridge"}),
+            env: BTreeMap::new(),
+            secrets: Keyring::default(),
+            shelves: Vec::new(),
+            beside: BTreeMap::new(),
+            tree: None,
+        };
+        let spelled = Resolved { image: "app:main".into(), id: "sha256:aa".into() };
+        assert_eq!(LaunchSpec { image: Some(spelled), ..spec.clone() }.digest(), spec.digest());
+        assert_ne!(LaunchSpec { trust: Trust::Untrusted, ..spec.clone() }.digest(), spec.digest());
+        assert_ne!(LaunchSpec { project: "other".into(), ..spec.clone() }.digest(), spec.digest());
     }
 }
