@@ -1,5 +1,5 @@
 //! Hosts whose workers cannot reach their master in any way: it opens streams to their agents by its own connection to the daemon, by TLS and by ssh,
-//! and by the same way git mirrors come to these hosts.
+//! and by the same way git mirrors come to these hosts. Services stand beside workers there as anywhere.
 
 use serde_json::json;
 
@@ -8,6 +8,10 @@ use crate::harness::{
 };
 
 const MEGABYTES: usize = 8;
+
+/// Serves a page, and says who asks for it.
+const DB: &str =
+    "[sh, -c, 'mkdir /www; echo rows > /www/index.html; touch /ready; exec httpd -f -vv -p 80 -h /www']";
 
 struct Scene {
     // In this order: the master ends before its hosts, and these before their network.
@@ -39,16 +43,35 @@ impl Scene {
         let mounts =
             ["/usr", "/lib", "/lib64"].map(|path| json!({"source": path, "target": path, "readonly": true}));
         let mounts = json!(mounts);
+        let served = [("tls", ""), ("ssh", ", network: none")].map(|(host, network)| {
+            format!(
+                "  served-by-{host}: {{docker: {{on: {host}, image: '{image}'{network}, \
+                 services: {{db: {{image: '{image}', ready: [test, -e, /ready], command: {DB}}}}}}}, accepts: any}}\n"
+            )
+        });
+        let served = served.concat();
+        // The registry is what can be reached where there is a way out.
+        let ask = format!(
+            "wget -qO- http://db/; if said=$(echo | nc -w 5 {} 2>&1); then echo a way out; else echo $said; fi",
+            registry.address().replace(':', " ")
+        );
+        // No mirror is filled for these: what a master that is killed leaves of that stays for an hour.
+        let asking = ["tls", "ssh"].map(|host| {
+            format!(
+                "  served-by-{host}: {{pool: served-by-{host}, steps: [{{checkout: {{app: {{by: master}}}}}}, {{name: ask, run: '{ask}'}}]}}\n"
+            )
+        });
+        let asking = asking.concat();
         let config = format!(
             "codebases: {{app: {{git: '{}', branches: main, mirror: always}}}}\nproviders:\n  tls: {{docker: {{host: '{}', tls: {tls}}}}}\n  \
              ssh: {{docker: {{host: 'ssh://root@{}'}}}}\npools:\n  \
-             tls: {{docker: {{on: tls, image: '{image}', mounts: {mounts}}}, accepts: any}}\n  ssh: {{docker: {{on: ssh, image: '{image}', mounts: {mounts}, network: none}}, accepts: any}}\n\
+             tls: {{docker: {{on: tls, image: '{image}', mounts: {mounts}}}, accepts: any}}\n  ssh: {{docker: {{on: ssh, image: '{image}', mounts: {mounts}, network: none}}, accepts: any}}\n{served}\
              builders:\n  base:\n    template: true\n    caches: {{made: {{path: made}}}}\n    steps:\n      - checkout: app\n      \
              - name: look\n        run: |\n          cat file; ls /sys/class/net\n          mkdir -p made; head -c {MEGABYTES}000000 /dev/urandom > made/file\n          \
              base64 made/file | head -n 20000\n          sha256sum made/file\n      - {{name: keep, upload: {{paths: made/file, as: made}}}}\n      \
              - {{name: wait, run: 'test -z \"$WAITS\" || until [ -e /tmp/go ]; do sleep 0.1; done; echo over'}}\n    \
              env: {{WAITS: '{{{{ props.waits }}}}'}}\n    properties: {{waits: ''}}\n  \
-             by-tls: {{like: base, pool: tls}}\n  by-ssh: {{like: base, pool: ssh}}\n",
+             by-tls: {{like: base, pool: tls}}\n  by-ssh: {{like: base, pool: ssh}}\n{asking}",
             repo.url(),
             hosts[0].address(),
             hosts[1].host().address,
@@ -72,6 +95,32 @@ impl Scene {
             let all: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
             ["tls", "ssh"].iter().all(|host| all[host]["app"]["layers"].as_u64() >= Some(1))
         });
+    }
+
+    /// What stands beside workers is reached by its name also where nothing else is, and what it prints is kept.
+    fn services_are_there(&self) {
+        let wanted = [
+            ("served-by-tls", "main", "a way out"),
+            ("served-by-ssh", "main", "No route to host"),
+            ("served-by-tls", "stranger", "No route to host"),
+            ("served-by-ssh", "stranger", "No route to host"),
+        ];
+        // All at once: a worker that is made for one trust is never made as for the other.
+        let requests = wanted.map(|(builder, branch, _)| {
+            self.bench.start_with(builder, &json!({"sources": [{"branch": branch}]}))
+        });
+        for (request, (builder, branch, way)) in requests.into_iter().zip(wanted) {
+            let build = self.bench.ended(request);
+            build.must_be("success");
+            let said = build.text("ask");
+            assert!(said.starts_with("rows\n"), "{builder} {branch}: {said}");
+            assert!(said.contains(way), "{builder} {branch}: {said}");
+            let logs = build.steps()[0]["logs"].as_array().cloned().unwrap_or_default();
+            let log = logs.iter().find(|log| log["name"] == "service db");
+            let log = log.unwrap_or_else(|| panic!("no log of the service: {:#}", build.detail));
+            let printed = self.bench.api.bytes(&format!("/logs/{}/raw", log["id"]));
+            assert!(String::from_utf8_lossy(&printed).contains("url:/"), "{builder} {branch}");
+        }
     }
 
     /// All that has travelled is what it was.
@@ -110,6 +159,7 @@ fn agents_that_cannot_come_are_gone_to() {
     scene.is_whole(&stranger);
     assert!(stranger.text("look").starts_with("of a stranger\nlo\n"), "{:.200}", stranger.text("look"));
 
+    scene.services_are_there();
     scene.wait_for_mirrors();
 
     // The master dies under builds, and what passes their streams on after it.
@@ -145,6 +195,10 @@ fn agents_that_cannot_come_are_gone_to() {
     for host in &scene.hosts {
         wait::until_true("all containers to go", wait::A_BUILD, || {
             host.docker().run(&["ps", "--all", "--quiet"]).trim().is_empty()
+        });
+        wait::until_true("the services' networks to go", wait::A_BUILD, || {
+            let networks = host.docker().run(&["network", "ls", "--format", "{{.Name}}"]);
+            !networks.lines().any(|name| name.starts_with("rouse-"))
         });
     }
 }
