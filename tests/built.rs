@@ -189,7 +189,7 @@ fn it_takes_no_more_of_its_host_than_a_worker_and_ends_in_time() {
     assert_eq!(limits.text("look"), "3221225472\n50000\n16384\n");
     for (build, told) in [
         (greedy, ["137", "killed", "the pool's `memory`, 32 MiB", "begun"]),
-        (endless, ["within 2s", "was ended", "`within` of the pool's `build`", "begun"]),
+        (endless, ["within 2s", "all the time it has", "`within` of the pool's `build`", "begun"]),
     ] {
         let said = build.summary();
         assert_eq!((build.result(), &build.detail["class"]), ("exception", &json!("image")), "{said}");

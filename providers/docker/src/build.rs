@@ -171,10 +171,10 @@ impl Work {
     async fn run(self) -> Result<(), ProviderError> {
         let mut printed = String::new();
         let before = self.images.before(&self.daemon).await.doing(|| self.doing.clone())?;
-        // The daemon ends what runs once nobody listens any more.
+        // Docker ends what runs once nobody listens any more; Podman 4.3 does not.
         let Ok(made) = tokio::time::timeout(self.within.0, self.make(&mut printed)).await else {
             let why = format!(
-                "it was not made within {}, and was ended; `within` of the pool's `build` gives it longer",
+                "it was not made within {}, which is all the time it has; `within` of the pool's `build` gives it more",
                 self.within
             );
             return Err(ProviderError::new(FailureClass::Image, self.doing, with_end(&why, &printed)));
@@ -235,7 +235,7 @@ impl Work {
             Refusal::Later(wait) if is_of_registry(&words) => {
                 of(FailureClass::Image, words).retry_after(wait)
             }
-            _ => of(FailureClass::Image, with_end(&with_reason(&words, self.memory), printed)),
+            _ => of(FailureClass::Image, with_end(&with_reason(&words, printed, self.memory), printed)),
         }
     }
 
@@ -339,10 +339,11 @@ fn is_a_commands_end(words: &str) -> bool {
     ["returned a non-zero code", "while running runtime"].iter().any(|text| words.contains(text))
 }
 
-/// Of a command that is killed the daemon says no more than the number.
-fn with_reason(words: &str, memory: Option<Bytes>) -> String {
+/// Of a command that is killed Docker says the number, and Podman a word before it fails.
+fn with_reason(words: &str, printed: &str, memory: Option<Bytes>) -> String {
+    let killed = words.ends_with(" 137") || printed.trim_end().ends_with("container exited on killed");
     match memory {
-        Some(memory) if is_a_commands_end(words) && words.ends_with(" 137") => format!(
+        Some(memory) if killed && is_a_commands_end(words) => format!(
             "{words}: it was killed, as what takes more memory is than the pool's `memory`, {memory}, lets it"
         ),
         _ => words.to_owned(),
@@ -471,13 +472,16 @@ mod tests {
     fn who_is_killed_is_told_by_what() {
         let memory = Some(Bytes(64 << 20));
         let killed = "The command '/bin/sh -c make' returned a non-zero code: 137";
-        assert!(with_reason(killed, memory).ends_with("the pool's `memory`, 64 MiB, lets it"));
-        for (words, memory) in [
-            (killed, None),
-            ("The command '/bin/sh -c make' returned a non-zero code: 2", memory),
-            ("no route to 10.0.0 137", memory),
-        ] {
-            assert_eq!(with_reason(words, memory), words);
+        let on_podman = "building at STEP \"RUN make\": while running runtime: exit status 1";
+        for (words, printed) in [(killed, ""), (on_podman, "gcc\ncontainer exited on killed\n")] {
+            let said = with_reason(words, printed, memory);
+            assert!(said.ends_with("the pool's `memory`, 64 MiB, lets it"), "{said}");
+            assert_eq!(with_reason(words, printed, None), words);
+        }
+        for words in
+            ["The command '/bin/sh -c make' returned a non-zero code: 2", on_podman, "no route to 10.0.0 137"]
+        {
+            assert_eq!(with_reason(words, "", memory), words);
         }
     }
 }
