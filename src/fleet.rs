@@ -4,6 +4,7 @@
 //! one driver task, the only writer of its phase. The reaper compares what providers have with what is on record.
 
 mod ahead;
+mod boots;
 mod breakers;
 mod driver;
 mod failures;
@@ -23,6 +24,7 @@ use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
 use crate::specs;
 use ahead::Expected;
+use boots::Boots;
 use breakers::Breakers;
 use locking::{Gate, Says};
 use mirrors::Mirrors;
@@ -49,7 +51,7 @@ const WORKERS_FOR_A_REQUEST: usize = 8;
 const LEAST_REST: Duration = Duration::from_millis(5);
 /// How far down the queue demand is counted.
 const WINDOW: i64 = 1_000;
-/// A warm worker whose pool says `idle: auto` waits so long.
+/// A warm worker whose pool says `idle: auto` waits at least so long.
 const IDLE_AUTO: Duration = Duration::from_secs(120);
 /// One that serves a single build does not idle. It has this long to be given the build that it was made for, which may have been cancelled.
 const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
@@ -77,6 +79,7 @@ pub struct Fleet {
     warm: Warm,
     breakers: Breakers,
     mirrors: Mirrors,
+    boots: Boots,
     /// As it was announced last.
     expected: Mutex<Vec<Expected>>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
@@ -103,6 +106,7 @@ impl Fleet {
             answers: Answers::default(),
             warm: Warm::default(),
             breakers: Breakers::default(),
+            boots: Boots::default(),
             expected: Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
@@ -298,7 +302,10 @@ impl Fleet {
                 builds: pool.reuse.builds as usize,
                 idle: match pool.reuse.idle {
                     _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
-                    crate::config::Idle::Auto => IDLE_AUTO,
+                    // A worker that is soon wanted again is worth as much as another one takes to come.
+                    crate::config::Idle::Auto => {
+                        self.boots.of(name.as_str()).unwrap_or_default().max(IDLE_AUTO)
+                    }
                     crate::config::Idle::After(period) => period.0,
                 },
             };

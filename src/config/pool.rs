@@ -67,7 +67,8 @@ struct RawReuse {
     /// Builds that one worker serves before it goes. Default: 1.
     #[schemars(range(min = 1, max = 1_000_000))]
     builds: Option<u32>,
-    /// How long a worker may wait for its next build; `auto` learns it from how long launches take. Default: `auto`.
+    /// How long a worker may wait for its next build; `auto`: as long as nine of ten workers of the pool took to come lately, and two minutes at least.
+    /// Default: `auto`.
     idle: Option<RawIdle>,
 }
 

@@ -14,8 +14,6 @@ use rouse_contract::{ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::matching::ReuseClass;
 use rouse_model::{BuildsetId, RequestId, Timestamp};
-use rouse_store::Page;
-use rouse_store::reads::WorkerFilter;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,8 +27,6 @@ const AT_ONCE: usize = 2;
 
 /// Launches are decided on by looks that lie so far apart.
 const MARGIN: Duration = Duration::from_secs(3);
-/// From the last so many workers of a pool it is learned how long the next one takes.
-const LEARNED_FROM: i64 = 30;
 
 /// A builder of a buildset that is coming, by its origin.
 type Key = (String, String);
@@ -78,7 +74,8 @@ async fn listen(
         }
         let all = Arc::clone(&coming.borrow_and_update());
         *prepared = prepare_all(fleet, places, &all, prepared).await?;
-        fleet.expect(expected(fleet, &all, prepared).await?);
+        fleet.learn_boots().await?;
+        fleet.expect(expected(fleet, &all, prepared));
     }
     Ok(())
 }
@@ -176,41 +173,18 @@ async fn resolve(fleet: &Fleet, account: &Account, key: &str, ask: &ResolveReque
 }
 
 /// What comes at a known time, and when a worker has to be launched to be up by then.
-async fn expected(
-    fleet: &Fleet,
-    all: &[Announced],
-    prepared: &Prepared,
-) -> Result<Vec<Expected>, FleetError> {
-    let mut boots: HashMap<&str, Option<Duration>> = HashMap::new();
+fn expected(fleet: &Fleet, all: &[Announced], prepared: &Prepared) -> Vec<Expected> {
     let mut expected = Vec::new();
     for Announced { wish, due } in all {
-        let Some(due) = *due else { continue };
         for builder in &wish.builders {
             let class = prepared.get(&(wish.origin.clone(), builder.clone())).and_then(|class| class.get());
-            let Some(class) = class else { continue };
-            let boot = match boots.get(class.pool.as_str()) {
-                Some(boot) => *boot,
-                None => {
-                    let learned = boot_of(fleet, &class.pool).await?;
-                    *boots.entry(class.pool.as_str()).or_insert(learned)
-                }
-            };
-            if let Some(boot) = boot {
+            if let (Some(due), Some(class)) = (*due, class)
+                && let Some(boot) = fleet.boots.of(&class.pool)
+            {
                 let (origin, class) = (wish.origin.clone(), class.clone());
                 expected.push(Expected { origin, class, from: due - (boot + MARGIN) });
             }
         }
     }
-    Ok(expected)
-}
-
-/// How long nine of ten workers of a pool took lately from the wish to the agent; `None` where none has come yet.
-async fn boot_of(fleet: &Fleet, pool: &str) -> Result<Option<Duration>, FleetError> {
-    let filter = WorkerFilter { pool: Some(pool.to_owned()), live: false };
-    let page = Page { before: None, limit: LEARNED_FROM };
-    let workers = fleet.ctx.store.workers(&filter, page).await?;
-    let mut took: Vec<Duration> =
-        workers.iter().filter_map(|worker| Some(worker.attached?.since(worker.requested))).collect();
-    took.sort_unstable();
-    Ok(took.get((took.len() * 9 / 10).min(took.len().saturating_sub(1))).copied())
+    expected
 }
