@@ -54,6 +54,13 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// Whether programs that this one starts ignore SIGINT until they say otherwise, as it does itself.
+pub fn ignores_interrupts() -> bool {
+    let status = String::from_utf8_lossy(&read(std::process::id() as i32, "status")).into_owned();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 << (Signal::SIGINT as u64 - 1) != 0)
+}
+
 /// Ends one process at once. It may have gone by itself.
 pub fn kill9(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
