@@ -40,6 +40,7 @@ mod per_branch;
 mod registries;
 mod reload;
 mod retention;
+mod rootless;
 mod schedulers;
 mod secrets;
 mod services;

@@ -6,7 +6,7 @@ use rouse_testkit::back_ends;
 
 use crate::harness::builds::{printed, run, run_green, start};
 use crate::harness::scratch::unique;
-use crate::harness::{Api, Docker, Master, Options, Scratch, wait};
+use crate::harness::{Api, Bench, Docker, GitRepo, Master, Options, Scratch, wait};
 
 const PAGE: &str = "wget -qO- http://db/";
 
@@ -167,6 +167,16 @@ fn one_that_does_not_get_ready_ends_the_launch_with_what_it_printed() {
 #[test]
 fn they_go_with_their_worker_whatever_happens() {
     let Some(docker) = Docker::of_this_run() else { return };
+    they_go_with_their_worker_on(docker);
+}
+
+#[test]
+fn so_they_do_on_podman() {
+    let Some(host) = back_ends::podman_host() else { return };
+    they_go_with_their_worker_on(Docker::at(&host));
+}
+
+fn they_go_with_their_worker_on(docker: Docker) {
     let image = docker.busybox(&[]);
     let (scratch, name) = (Scratch::new(), image.name());
     let (go, pool) = (scratch.folder("go"), unique("gone"));
@@ -203,4 +213,58 @@ fn they_go_with_their_worker_whatever_happens() {
     assert!(log_of(&master.api(), &build, "db").contains("db is ready"));
     assert_eq!(run_green(&master.api(), "waits", json!({})), "rows\n");
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
+}
+
+#[test]
+fn podman_has_them_for_who_is_trusted() {
+    let Some(host) = back_ends::podman_host() else { return };
+    let docker = Docker::at(&host);
+    let image = docker.busybox(&[]);
+    let (scratch, name) = (Scratch::new(), image.name());
+    let repo = GitRepo::with(scratch.path(), "app", &[("file", "1\n")]);
+    let [alone, bridged, ends] = [unique("alone"), unique("bridged"), unique("ends")];
+    let db = format!("{{image: '{name}', ready: 'test -e /ready', command: {DB}, memory: 64 MiB, pids: 50}}");
+    let config = format!(
+        "codebases: {{app: {{git: '{}', branches: main, poll: never}}}}\npools:\n  \
+         {alone}: {{accepts: any, docker: {{image: '{name}', pull: never, network: none, services: {{db: {db}}}}}}}\n  \
+         {bridged}: {{docker: {{image: '{name}', pull: never, services: {{db: {db}, cache: {db}}}}}}}\n  \
+         {ends}: {{docker: {{image: '{name}', pull: never, services: {{db: {{image: '{name}', ready: 'false', \
+         command: [sh, -c, 'echo no password was given; exit 3']}}}}}}}}\n\
+         builders:\n  \
+         alone: {{pool: {alone}, retries: 0, steps: [{{checkout: app}}, {{name: look, run: '{PAGE}; ls /sys/class/net; cat /proc/net/route'}}]}}\n  \
+         bridged: {{pool: {bridged}, steps: [{{name: look, run: '{PAGE}; wget -qO- http://cache/; ls /sys/class/net'}}]}}\n  \
+         ends: {{pool: {ends}, retries: 0, steps: [{{run: 'true'}}]}}\n",
+        repo.url(),
+    );
+    let bench = Bench::within(scratch, &config, options(&docker));
+    let build = bench.run("alone");
+    build.must_be("success");
+    let text = build.text("look");
+    // Its only network leads nowhere: no route has a gateway.
+    assert!(text.starts_with("rows\neth0\nlo\n"), "{text}");
+    assert!(!text.contains("\t00000000\t0003"), "{text}");
+    assert!(log_of(&bench.api, &build.detail, "db").contains("db begins\ndb is ready\n"));
+
+    let build = bench.run("bridged");
+    build.must_be("success");
+    assert_eq!(build.text("look"), "rows\nrows\neth0\neth1\nlo\n");
+
+    let build = bench.run("ends");
+    assert_eq!((build.result(), &build.detail["class"]), ("exception", &json!("boot")), "{:#}", build.detail);
+    for part in ["`db`", "exit code 3", "no password was given"] {
+        assert!(build.summary().contains(part), "{part}: {}", build.summary());
+    }
+
+    // What Podman cannot close is not opened for strangers.
+    repo.branch("evil");
+    repo.land("evil", "a look around", &[("file", "2\n")]);
+    let build = bench.ended(bench.start_with("alone", &json!({"sources": [{"branch": "evil"}]})));
+    assert_eq!(
+        (build.result(), &build.detail["class"]),
+        ("exception", &json!("image")),
+        "{:#}",
+        build.detail
+    );
+    assert!(build.summary().contains("leads to its host"), "{}", build.summary());
+    bench.master.leftovers().assert_no_workers(wait::SOON, bench.master.pid());
 }

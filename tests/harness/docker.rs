@@ -135,6 +135,9 @@ impl Docker {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
         let listed = Command::new("/bin/busybox").arg("--list").output().expect("busybox runs");
         let mut files = vec![
+            // Said, since a rootless Docker makes folders that are not such that root alone can enter them.
+            File::folder("bin", 0o755),
+            File::folder("etc", 0o755),
             File::program("bin/busybox", busybox),
             File::text(
                 "etc/passwd",

@@ -169,6 +169,7 @@ impl BackEnds {
     pub fn stop(mut self) -> Vec<String> {
         let mut left = self.folder.left_by_tests();
         self.docker.take();
+        self.podman.take();
         self.registry.take();
         self.postgres.take();
         self.s3.take();

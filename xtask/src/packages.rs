@@ -44,6 +44,14 @@ pub const TEST: &[Need] = &[
     Need { program: "containerd", packages: &["containerd"] },
     Need { program: "runc", packages: &["runc"] },
     Need { program: "podman", packages: &["podman"] },
+    // For daemons without root.
+    Need { program: "rootlesskit", packages: &["rootlesskit"] },
+    Need { program: "newuidmap", packages: &["uidmap"] },
+    Need { program: "slirp4netns", packages: &["slirp4netns"] },
+    Need { program: "useradd", packages: &["passwd"] },
+    // Its networks, and names within them.
+    Need { program: "/usr/lib/podman/netavark", packages: &["netavark"] },
+    Need { program: "/usr/lib/podman/aardvark-dns", packages: &["aardvark-dns"] },
     Need { program: "ip", packages: &["iproute2"] },
     Need { program: "docker-registry", packages: &["docker-registry"] },
     Need { program: "initdb", packages: &["postgresql"] },

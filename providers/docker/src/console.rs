@@ -21,7 +21,9 @@ pub(crate) async fn tail(
     container: &str,
     max_bytes: usize,
 ) -> Result<Option<String>, Failed> {
-    let options = LogsOptions { tail: LINES.to_string(), ..Default::default() };
+    // Podman leaves out lines that came in pieces where it is asked for the last ones. A log has no more than a few MiB.
+    let lines = if daemon.is_podman().await? { "all".to_owned() } else { LINES.to_string() };
+    let options = LogsOptions { tail: lines, ..Default::default() };
     let (text, _) = read(daemon, container, options, max_bytes).await?;
     Ok((!text.is_empty()).then_some(text))
 }

@@ -1,6 +1,7 @@
 //! A worker's container, as the daemon is asked for it.
 
 use crate::labels::{self, Labels, Owner};
+use crate::limits;
 use crate::options::{MountOptions, PoolOptions};
 use crate::services::Service;
 use crate::shelves;
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     trust: Trust,
     shelves: Vec<Shelf>,
     pub(crate) services: Vec<Service>,
+    /// Whose networks answer for names themselves, and only where nobody else is asked.
+    podman: bool,
 }
 
 impl Plan {
@@ -53,13 +56,15 @@ impl Plan {
         found: &ImageInspect,
         agent: String,
         services: Vec<Service>,
+        podman: bool,
     ) -> Self {
         let env =
             spec.env.iter().chain(&options.env).map(|(name, value)| format!("{name}={value}")).collect();
         let of_image = || found.config.as_ref().and_then(|config| config.user.clone());
         let user = options.user.clone().or_else(of_image).unwrap_or_default();
         let image = spec.image.as_ref().map(|image| image.id.clone()).unwrap_or_default();
-        Self { options, env, image, user, agent, trust: spec.trust, shelves: spec.shelves.clone(), services }
+        let (trust, shelves) = (spec.trust, spec.shelves.clone());
+        Self { options, env, image, user, agent, trust, shelves, services, podman }
     }
 
     /// Whether the worker could not write to a folder that root made.
@@ -71,6 +76,11 @@ impl Plan {
     /// Whether it has no network but the one with its services.
     pub(crate) fn is_alone(&self, agent_needs_it: bool) -> bool {
         self.network(agent_needs_it).as_deref() == Some("none")
+    }
+
+    pub(crate) fn limits(&self) -> limits::Asked {
+        let PoolOptions { memory, cpus, pids, .. } = &self.options;
+        limits::asked(memory.is_some(), cpus.is_some(), pids.is_some())
     }
 
     /// `beside` is the network with its services, where it has some.
@@ -91,7 +101,7 @@ impl Plan {
         let mut host_config = self.host_config(owner, own, link, item.needs_network);
         if let Some(network) = beside.filter(|_| self.is_alone(item.needs_network)) {
             host_config.network_mode = Some(network.to_owned());
-            host_config.dns = Some(vec![NOBODY.to_owned()]);
+            host_config.dns = self.nobody();
         }
         let agent = [AGENT, "run", "--join", "/.rouse/link/join.json", "--work", WORK, "--state"];
         let mut entrypoint = options.entrypoint.clone();
@@ -132,7 +142,7 @@ impl Plan {
             labels: Some(owner.beside(&item.tag, item.expires, Some(&service.name))),
             host_config: Some(HostConfig {
                 network_mode: Some(network.to_owned()),
-                dns: Some(vec![NOBODY.to_owned()]),
+                dns: self.nobody(),
                 ..limited(options.memory, options.cpus, options.pids, options.shm)
             }),
             networking_config: Some(NetworkingConfig {
@@ -140,6 +150,11 @@ impl Plan {
             }),
             ..Default::default()
         }
+    }
+
+    /// Whom to ask for names that are not in a network of services.
+    fn nobody(&self) -> Option<Vec<String>> {
+        (!self.podman).then(|| vec![NOBODY.to_owned()])
     }
 
     /// What builds of strangers reach is said for them alone. Where it is not, it is nothing, as far as the agent finds its master without.

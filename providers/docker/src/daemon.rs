@@ -1,6 +1,7 @@
 //! One daemon and the few calls to it that stand for themselves. Knows nothing of workers.
 
 use crate::failure::{Doing, Failed};
+use crate::limits;
 use crate::options::TlsOptions;
 use crate::ssh;
 use bollard::errors::Error;
@@ -9,7 +10,8 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::TryStreamExt;
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -30,6 +32,9 @@ pub struct Daemon {
     tls: Option<Arc<TlsOptions>>,
     /// Made by the first call that reaches the daemon, when both know which version of the interface to speak.
     client: Arc<OnceCell<Docker>>,
+    /// Once it has said so.
+    keeps_limits: Arc<OnceCell<()>>,
+    is_podman: Arc<OnceCell<bool>>,
 }
 
 impl Daemon {
@@ -58,7 +63,14 @@ impl Daemon {
             let message = "the address must begin with unix://, tcp:// or ssh://";
             ProviderError::new(FailureClass::Master, format!("use the Docker daemon {host}"), message)
         })?;
-        Ok(Self { host: host.into(), scheme, tls: None, client: Arc::new(OnceCell::new()) })
+        Ok(Self {
+            host: host.into(),
+            scheme,
+            tls: None,
+            client: Arc::default(),
+            keeps_limits: Arc::default(),
+            is_podman: Arc::default(),
+        })
     }
 
     #[must_use]
@@ -67,9 +79,19 @@ impl Daemon {
         self
     }
 
-    /// Whether it has the master's files, so that a worker can reach the master through a folder.
+    /// Whether it is on the master's host.
     pub(crate) fn is_here(&self) -> bool {
         self.scheme == Scheme::Unix
+    }
+
+    /// Whether it may enter what is the master's alone, so that a worker can reach the master through a folder. One that another user runs, as
+    /// a rootless one, may not, and its workers are treated as those of another host.
+    pub(crate) fn has_our_files(&self) -> bool {
+        let path = self.host.strip_prefix("unix://").map(Path::new);
+        path.is_some_and(|socket| match owner(socket) {
+            Some(0) | None => true,
+            Some(owner) => Some(owner) == owner_of(Path::new("/proc/self")),
+        })
     }
 
     /// Its address.
@@ -96,11 +118,33 @@ impl Daemon {
         }
     }
 
+    /// Which limits it says that it cannot keep. Asked until it keeps all: somebody may give it what it needs.
+    pub(crate) async fn without(&self) -> Result<Vec<&'static str>, Failed> {
+        if self.keeps_limits.initialized() {
+            return Ok(Vec::new());
+        }
+        let without = limits::without(&soon(async { Ok(self.api().await?.info().await?) }).await?);
+        if without.is_empty() {
+            // Another call may have come to the same.
+            let _ = self.keeps_limits.set(());
+        }
+        Ok(without)
+    }
+
     /// The platform of its own, `linux/amd64`.
     pub(crate) async fn platform(&self) -> Result<String, Failed> {
         let version = soon(async { Ok(self.api().await?.version().await?) }).await?;
         let part = |said: Option<String>, otherwise: &str| said.unwrap_or_else(|| otherwise.to_owned());
         Ok(format!("{}/{}", part(version.os, "linux"), part(version.arch, "amd64")))
+    }
+
+    /// Whether it only speaks as Docker does.
+    pub(crate) async fn is_podman(&self) -> Result<bool, Failed> {
+        let ask = async {
+            let version = soon(async { Ok(self.api().await?.version().await?) }).await?;
+            Ok(version.components.iter().flatten().any(|part| part.name.starts_with("Podman")))
+        };
+        self.is_podman.get_or_try_init(|| ask).await.copied()
     }
 
     /// The daemon's version, for a person.
@@ -155,6 +199,15 @@ impl Daemon {
     }
 }
 
+/// Whose a socket is. While it is not there, whose folder it will be in.
+fn owner(socket: &Path) -> Option<u32> {
+    socket.ancestors().find_map(owner_of)
+}
+
+fn owner_of(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).ok().map(|found| found.uid())
+}
+
 /// A daemon that takes connections and says nothing is as good as away.
 pub(crate) async fn soon<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     tokio::time::timeout(SOON, call).await.unwrap_or(Err(Failed::Call(Error::RequestTimeoutError)))
@@ -182,6 +235,22 @@ impl Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_of_another_user_has_not_our_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("daemon.sock");
+        let has = || Daemon::at(&format!("unix://{}", socket.display())).expect("an address").has_our_files();
+        assert!(has(), "nothing is there, in a folder of ours");
+        std::fs::write(&socket, "").expect("written");
+        assert!(has());
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&socket, Some(4711), None).is_ok() {
+            assert!(!has());
+        }
+        assert!(Daemon::at("unix:///nonexistent/no.sock").expect("an address").has_our_files());
+        assert!(!Daemon::at("tcp://127.0.0.1:2375").expect("an address").has_our_files());
+    }
 
     #[test]
     fn only_known_addresses_are_taken() {

@@ -29,9 +29,9 @@ use rouse_contract::{
     Capabilities, Collected, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed,
     ObservedState, Provider, ProviderError, ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
 };
-use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
+use rouse_model::{Timestamp, Trust};
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
@@ -115,13 +115,22 @@ impl DockerProvider {
             self.have(&image.id, &options, spec).await.map_err(|outcome| of_service(name, outcome))?;
             services.push(Service { name: name.clone(), options: service.clone(), image: image.id.clone() });
         }
+        let podman = !services.is_empty() && self.is_podman().await?;
+        if podman && spec.trust == Trust::Untrusted {
+            return Err(invalid(FailureClass::Image, services::NOT_ON_PODMAN.into()));
+        }
         let architecture = found.architecture.as_deref().filter(|a| !a.is_empty()).unwrap_or("amd64");
         match self.agents.ready(&self.daemon, architecture).await {
-            Ok(agent) => Ok(Plan::new(spec, options, &found, agent, services)),
+            Ok(agent) => Ok(Plan::new(spec, options, &found, agent, services, podman)),
             Err(failed) if failed.is_absent() => Err(invalid(FailureClass::Image, failed.message())),
             Err(Failed::Said { class, message }) => Err(invalid(class, message)),
             Err(failed) => Err(LaunchOutcome::Unknown { reason: failed.message() }),
         }
+    }
+
+    async fn is_podman(&self) -> Result<bool, LaunchOutcome> {
+        let said = self.daemon.is_podman().await;
+        said.map_err(|failed| LaunchOutcome::Unknown { reason: failed.message() })
     }
 
     /// An image of a launch, pulled where it is not here.
@@ -139,7 +148,7 @@ impl DockerProvider {
         let key = item.tag.key();
         let turn = self.turns.of(&key);
         let _turn = turn.lock().await;
-        let link = self.daemon.is_here().then(|| self.links.of(&key));
+        let link = self.daemon.has_our_files().then(|| self.links.of(&key));
         let (daemon, owner, waits) = (&self.daemon, &self.owner, &self.waits);
         Launch { daemon, owner, plan, item, link: link.as_deref(), waits }.run().await
     }
@@ -234,7 +243,7 @@ impl Provider for DockerProvider {
     }
 
     async fn link_dir(&self, tag: &Tag) -> Result<Option<PathBuf>, ProviderError> {
-        if !self.daemon.is_here() {
+        if !self.daemon.has_our_files() {
             return Ok(None);
         }
         let made = self.links.make(tag).map_err(here);

@@ -35,10 +35,11 @@ impl Failed {
         self.status() == Some(404)
     }
 
-    /// Podman has no status of its own for a name that is taken.
+    /// Podman has no status of its own for a name that is taken, and for a container that is just ending.
     pub(crate) fn is_conflict(&self) -> bool {
+        let says = |words: &str| self.message().contains(words);
         self.status() == Some(409)
-            || (self.status() == Some(500) && self.message().contains("is already in use"))
+            || (self.status() == Some(500) && (says("is already in use") || says("container state improper")))
     }
 
     /// What the daemon said, for a person.

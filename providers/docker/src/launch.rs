@@ -5,6 +5,7 @@ use crate::container::{self, INSIDE, Plan};
 use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::{Labels, Owner};
+use crate::limits;
 use crate::observe::{self, Life};
 use crate::reference::Reference;
 use crate::services::{Beside, Waits};
@@ -54,6 +55,9 @@ impl Launch<'_> {
         };
         match life {
             Life::Created => {
+                if let Some(reason) = limits::refusal(self.daemon, &id, self.plan.limits()).await? {
+                    return self.refused(&id, FailureClass::Image, reason).await;
+                }
                 if let Some(network) = &network {
                     self.beside().join(network, &id).await?;
                 }
@@ -107,14 +111,17 @@ impl Launch<'_> {
     /// What the daemon says against the inputs will be said again; of all else the container is left to be looked at.
     async fn not_started(&self, id: &str, failed: Failed) -> Result<LaunchOutcome, Failed> {
         match failed.status() {
-            _ if is_final(&failed) => {
-                let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-                self.daemon.api().await?.remove_container(id, Some(options)).await?;
-                Ok(LaunchOutcome::Invalid { class: FailureClass::Image, reason: failed.message() })
-            }
+            _ if is_final(&failed) => self.refused(id, FailureClass::Image, failed.message()).await,
             Some(404) | None => Err(failed),
             Some(_) => self.died(id, failed.message()).await,
         }
+    }
+
+    /// Nothing is left of a container that is not to run.
+    async fn refused(&self, id: &str, class: FailureClass, reason: String) -> Result<LaunchOutcome, Failed> {
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        self.daemon.api().await?.remove_container(id, Some(options)).await?;
+        Ok(LaunchOutcome::Invalid { class, reason })
     }
 
     async fn died(&self, id: &str, reason: String) -> Result<LaunchOutcome, Failed> {

@@ -22,6 +22,7 @@ mod images;
 mod kind;
 mod labels;
 mod launch;
+mod limits;
 mod links;
 mod mounts;
 mod observe;

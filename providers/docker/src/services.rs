@@ -7,13 +7,15 @@ use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::{self, Filter, Labels, Owner};
 use crate::launch;
+use crate::limits;
 use crate::observe::{self, Life};
 use crate::options::{PoolOptions, Ready, ServiceOptions};
 use crate::reference::Reference;
 use crate::removal;
-use bollard::exec::{CreateExecOptions, StartExecOptions};
+use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{HealthStatusEnum, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
+use futures::StreamExt;
 use rouse_contract::kind::is_template;
 use rouse_contract::{LaunchItem, LaunchOutcome, ServiceLog, Tag};
 use rouse_model::Timestamp;
@@ -35,6 +37,10 @@ const CONSOLE_WITH_END: usize = 16 * 1024;
 const REMEMBERED: usize = 4_096;
 /// The bridge has no address of the host's, so what is in the network does not reach what listens on the host.
 const WITHOUT_THE_HOST: (&str, &str) = ("com.docker.network.bridge.inhibit_ipv4", "true");
+
+/// Podman's bridge has an address of the host's whatever is asked for, and its names are the host's.
+pub(crate) const NOT_ON_PODMAN: &str = "a network of Podman's leads to its host, so no services are put beside a build of untrusted origin there; \
+                                        let such builds use a pool without `services`, or one on Docker";
 
 /// A service of a launch.
 #[derive(Debug, Clone)]
@@ -105,10 +111,27 @@ fn is_host_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// A command that asks a service. With what it prints, since Podman says only to whom it is attached that it has ended.
+struct Running {
+    id: String,
+    attached: StartExecResults,
+}
+
+impl Running {
+    /// Throws away what it prints, until it has ended or for a moment.
+    async fn drain(&mut self) {
+        if let StartExecResults::Attached { output, .. } = &mut self.attached {
+            let all = async { while let Some(Ok(_)) = output.next().await {} };
+            // What goes on printing is asked again.
+            let _ = tokio::time::timeout(PAUSE, all).await;
+        }
+    }
+}
+
 /// How the command that asks a service fares, one at a time.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Asked {
-    running: Option<String>,
+    running: Option<Running>,
     /// What the one before it said.
     last: Option<String>,
 }
@@ -209,6 +232,12 @@ impl Beside<'_> {
         if life != Life::Created {
             return Ok(Ok(id));
         }
+        let ServiceOptions { memory, cpus, pids, .. } = &service.options;
+        let asked = limits::asked(memory.is_some(), cpus.is_some(), pids.is_some());
+        if let Some(why) = limits::refusal(self.daemon, &id, asked).await? {
+            let reason = format!("service `{}`: {why}", service.name);
+            return Ok(Err(LaunchOutcome::Invalid { class: FailureClass::Image, reason }));
+        }
         match self.daemon.api().await?.start_container(&id, None).await.map_err(Failed::from) {
             Ok(()) => Ok(Ok(id)),
             Err(failed) if launch::is_final(&failed) => Ok(Err(invalid(&failed))),
@@ -276,25 +305,30 @@ impl Beside<'_> {
             });
         };
         let api = self.daemon.api().await?;
-        let running = match asked.running.take() {
+        let mut running = match asked.running.take() {
             Some(running) => running,
             None => {
-                let options = CreateExecOptions { cmd: Some(ready.argv()), ..Default::default() };
+                let options = CreateExecOptions {
+                    cmd: Some(ready.argv()),
+                    attach_stdout: Some(true),
+                    attach_stderr: Some(true),
+                    ..Default::default()
+                };
                 let created = match api.create_exec(id, options).await.map_err(Failed::from) {
                     Ok(created) => created.id,
                     // It has ended just now, which the next look says.
                     Err(failed) if failed.is_conflict() => return Ok(Some(failed.message())),
                     Err(failed) => return Err(failed),
                 };
-                let options = StartExecOptions { detach: true, ..Default::default() };
-                match api.start_exec(&created, Some(options)).await.map_err(Failed::from) {
-                    Ok(_) => created,
+                match api.start_exec(&created, None).await.map_err(Failed::from) {
+                    Ok(attached) => Running { id: created, attached },
                     Err(failed) if failed.status().is_some() => return Ok(Some(failed.message())),
                     Err(failed) => return Err(failed),
                 }
             }
         };
-        let said = api.inspect_exec(&running).await?;
+        running.drain().await;
+        let said = api.inspect_exec(&running.id).await?;
         match said.exit_code {
             Some(0) if said.running != Some(true) => Ok(None),
             Some(code) if said.running != Some(true) => {

@@ -127,8 +127,14 @@ pub async fn a_master_is_found_by_its_name(agent: Agent) {
 }
 
 /// A relay beside the agent, as a master has it run: what the master says is its input, and what it prints is what the master hears.
-fn relay(agent: Agent, socket: &str, address: SocketAddr) -> std::process::Child {
-    let stream = std::net::TcpStream::connect(address).unwrap();
+async fn relay(agent: Agent, socket: &str, address: SocketAddr) -> std::process::Child {
+    let mut stream = None;
+    until("the master to listen", || {
+        stream = std::net::TcpStream::connect(address).ok();
+        stream.is_some()
+    })
+    .await;
+    let stream = stream.unwrap();
     let (input, output) = (OwnedFd::from(stream.try_clone().unwrap()), OwnedFd::from(stream));
     let mut command = std::process::Command::new(&agent.command()[0]);
     command.args(["relay", socket]).stdin(Stdio::from(input)).stdout(Stdio::from(output)).spawn().unwrap()
@@ -149,7 +155,7 @@ pub async fn streams_that_the_master_opens_are_taken(agent: Agent) {
     let mut rogue = std::os::unix::net::UnixStream::connect_addr(&name).unwrap();
     std::io::Write::write_all(&mut rogue, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
     let address = address.parse().unwrap();
-    let mut relays: Vec<_> = (0..2).map(|_| relay(agent, &socket, address)).collect();
+    let mut relays = [relay(agent, &socket, address).await, relay(agent, &socket, address).await];
     let mut link = rig.attach().await;
     link.succeed(argv(1, &["true"])).await;
     // Each stream ends with its relay, and the next one is taken.
@@ -157,7 +163,7 @@ pub async fn streams_that_the_master_opens_are_taken(agent: Agent) {
         relay.kill().unwrap();
         relay.wait().unwrap();
     }
-    let mut next = relay(agent, &socket, address);
+    let mut next = relay(agent, &socket, address).await;
     let mut link = rig.attach().await;
     link.succeed(argv(2, &["true"])).await;
     next.kill().unwrap();

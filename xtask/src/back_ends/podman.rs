@@ -9,11 +9,11 @@ use nix::sys::signal::Signal;
 
 use super::program;
 use super::run_folder::RunFolder;
-use crate::process::{Daemon, Interrupt};
+use crate::process::{self, Daemon, Interrupt};
 
 pub struct Podman {
     folder: PathBuf,
-    _daemon: Daemon,
+    daemon: Option<Daemon>,
 }
 
 impl Podman {
@@ -28,6 +28,8 @@ impl Podman {
         fs::write(&config, settings(&folder)).context("Podman's config cannot be written")?;
         let mut command = program("podman")?;
         command.env("CONTAINERS_CONF", &config);
+        // It leaves there what it has loaded.
+        command.env("TMPDIR", run.folder("podman/tmp")?);
         command.arg("--root").arg(folder.join("root")).arg("--runroot").arg(folder.join("run"));
         command.args(["--storage-driver", "overlay"]);
         command.args(["system", "service", "--time", "0", &host(&folder)]);
@@ -36,11 +38,22 @@ impl Podman {
         let socket = folder.join("podman.sock");
         let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         daemon.wait_until(&log, Duration::from_secs(30), interrupt, answers).context("podman")?;
-        Ok(Self { folder, _daemon: daemon })
+        Ok(Self { folder, daemon: Some(daemon) })
     }
 
     pub fn host(&self) -> String {
         host(&self.folder)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.daemon.take();
+        // Whoever watches over a command in a container stays for five minutes, and then asks Podman to look again.
+        let mark = format!("{}/", self.folder.display());
+        let mut left = process::mentioning(&mark);
+        left.retain(|seen| seen.command.contains(&mark));
+        process::kill_all(&left);
     }
 }
 
@@ -54,7 +67,8 @@ fn settings(folder: &Path) -> String {
     let at = |name: &str| format!("{:?}", folder.join(name).display().to_string());
     format!(
         "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n\
-         [network]\nnetwork_config_dir = {}\n\
+         log_driver = \"k8s-file\"\n\
+         [network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = {}\n\
          [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nlock_type = \"file\"\n\
          static_dir = {}\ntmp_dir = {}\nvolume_path = {}\n",
         at("networks"),

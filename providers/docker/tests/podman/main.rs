@@ -1,6 +1,4 @@
-//! The same against Podman, on the socket where it speaks as Docker does: `cargo xtask back-ends -- cargo test -p rouse-provider-docker --test podman`.
-//!
-//! Not among the tests of every run: in about one of five, Podman 4.3 has lost what an instance printed that dies at once.
+//! The same against Podman, on the socket where it speaks as Docker does.
 
 #[path = "../suite/bench.rs"]
 mod bench;

@@ -93,6 +93,23 @@ async fn what_the_daemon_refuses_is_told_in_its_words_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_printed_in_pieces_before_the_end_is_kept() {
+    let Some(host) = bench::bench().await else { return };
+    let mut hand = Hand::new(&host, Of::Ours).await;
+    let pieces = "printf 'no ' >&2; busybox sleep 0.2; printf 'way in' >&2; exit 3";
+    let options = json!({"network": "none", "entrypoint": ["/bin/sh", "-c", pieces]});
+    hand.spec = host.spec_of(BUSYBOX, options).await;
+    let tag = hand.tag("pieces");
+    let item = hand.prepare(&tag, Joins::InVain).await;
+    let at = match hand.launch(&item).await {
+        LaunchOutcome::Accepted { at } | LaunchOutcome::Died { at, .. } => at,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hand.console_with(&at, "way in").await, "no way in");
+    hand.clear().await;
+}
+
+#[tokio::test]
 async fn an_agent_volume_that_somebody_removed_is_filled_again() {
     let Some(host) = bench::bench().await else { return };
     let hand = Hand::new(&host, Of::Ours).await;
