@@ -222,10 +222,7 @@ impl Drop for Dockerd {
                 let _ = self.docker.try_run(&["kill", id]);
             }
             let _ = kill(pid, Signal::SIGTERM);
-            let until = std::time::Instant::now() + wait::SOON;
-            while matches!(child.try_wait(), Ok(None)) && std::time::Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            wait::at_most(wait::SOON, || !matches!(child.try_wait(), Ok(None)));
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -135,23 +135,16 @@ impl Drop for Rootless {
             let _ = self.docker.try_run(&["kill", id]);
         }
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let until = std::time::Instant::now() + wait::SOON;
-        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait::at_most(wait::SOON, || !matches!(self.child.try_wait(), Ok(None)));
         let _ = self.child.kill();
         let _ = self.child.wait();
         // What keeps its namespaces, its network and its containers has its folder in the environment.
         let mark = self.scratch.path().display().to_string();
-        let until = std::time::Instant::now() + wait::SOON;
-        while std::time::Instant::now() < until {
+        wait::at_most(wait::SOON, || {
             let left = processes::mentioning(&mark);
-            if left.is_empty() {
-                break;
-            }
             left.iter().for_each(|seen| processes::kill9(seen.pid));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            left.is_empty()
+        });
     }
 }
 

@@ -29,3 +29,11 @@ pub fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option
 pub fn until_true(what: &str, patience: Duration, mut look: impl FnMut() -> bool) {
     until(what, patience, || look().then_some(()));
 }
+
+/// Looks for no longer than that, where there is nobody to complain to: in the end of what a scenario has started.
+pub fn at_most(patience: Duration, mut look: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !look() && start.elapsed() < patience {
+        std::thread::sleep(LOOK);
+    }
+}
