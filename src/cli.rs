@@ -34,6 +34,7 @@ mod scheduler;
 mod secret;
 mod serve;
 mod settings;
+mod simulate;
 mod sse;
 mod stop;
 mod tested;
@@ -154,6 +155,8 @@ enum Verb {
     Logs(logs::Args),
     /// Files kept from a build
     Artifacts(artifacts::Args),
+    /// What a fleet would cost and how long builds would wait, by policy
+    Simulate(simulate::Args),
     /// Why a request waits
     Explain(request::explain::Args),
     /// Cancel a build or request
@@ -235,6 +238,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Force(args) => force::run(args, connect, out).await,
         Verb::Logs(args) => logs::run(&args, connect, out).await,
         Verb::Artifacts(args) => artifacts::run(&args, connect, out).await,
+        Verb::Simulate(args) => simulate::run(args, connect, out).await,
         Verb::Explain(args) => request::explain::run(&args, connect, out).await,
         Verb::Cancel(args) => build::cancel::alias(args, connect, out).await,
         Verb::Retry(args) => build::rebuild::run(&args, connect, out).await,

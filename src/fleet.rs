@@ -4,41 +4,40 @@
 //! one driver task, the only writer of its phase. The reaper compares what providers have with what is on record.
 
 mod ahead;
-mod boots;
 mod breakers;
 mod driver;
 mod failures;
+mod learned;
 mod locking;
 mod mirrors;
 mod placing;
 mod provisioning;
 mod reaper;
 mod resolving;
+mod sizing;
 #[cfg(test)]
 mod tests;
 mod trees;
 
 use crate::accounts::Accounts;
-use crate::config::{Config, Period};
+use crate::config::Period;
 use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
-use crate::specs;
 use ahead::Expected;
-use boots::Boots;
 use breakers::Breakers;
-use locking::{Gate, Says};
+use learned::Learned;
+use locking::Gate;
 use mirrors::Mirrors;
 use placing::Warm;
 use provisioning::Specs;
 use resolving::Answers;
+use sizing::InUse;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
-use rouse_model::locks::at_once_on_a_worker;
-use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Capacity, Demand, Limits, Reason};
-use rouse_model::worker::{Cause, CauseCode, Phase, Wanted, Worker, WorkerEvent};
+use rouse_model::scaling::Reason;
+use rouse_model::worker::{Cause, CauseCode, Worker, WorkerEvent};
 use rouse_model::{Timestamp, WorkerId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -51,10 +50,6 @@ const WORKERS_FOR_A_REQUEST: usize = 8;
 const LEAST_REST: Duration = Duration::from_millis(5);
 /// How far down the queue demand is counted.
 const WINDOW: i64 = 1_000;
-/// A warm worker whose pool says `idle: auto` waits at least so long.
-const IDLE_AUTO: Duration = Duration::from_secs(120);
-/// One that serves a single build does not idle. It has this long to be given the build that it was made for, which may have been cancelled.
-const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
 
 /// Why a pass was cut short.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +74,7 @@ pub struct Fleet {
     warm: Warm,
     breakers: Breakers,
     mirrors: Mirrors,
-    boots: Boots,
+    learned: Learned,
     /// As it was announced last.
     expected: Mutex<Vec<Expected>>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
@@ -106,7 +101,7 @@ impl Fleet {
             answers: Answers::default(),
             warm: Warm::default(),
             breakers: Breakers::default(),
-            boots: Boots::default(),
+            learned: Learned::default(),
             expected: Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
@@ -170,7 +165,8 @@ impl Fleet {
         let workers = self.within_reach(&active, &workers);
         let (demand, locked) = self.demand(&active, waiting, &workers, &taken, gate).await?;
         self.answers.forget_told();
-        self.scale(&active, demand, &workers, &InUse::of(&leases, locked), &mut taken, now).await?;
+        self.learn_boots().await?;
+        self.scale(&active, demand, &workers, &InUse::of(leases, locked), &mut taken, now).await?;
         Ok(length)
     }
 
@@ -200,133 +196,6 @@ impl Fleet {
         self.end_cancelled(&lapsed, now).await
     }
 
-    /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
-    /// ask for none, only what their images are.
-    async fn demand(
-        self: &Arc<Self>,
-        active: &Active,
-        waiting: Vec<Request>,
-        workers: &[Worker],
-        taken: &Taken,
-        mut gate: Option<Gate<'_>>,
-    ) -> Result<(BTreeMap<String, Vec<Demand>>, HashMap<WorkerId, usize>), FleetError> {
-        let mut asked: BTreeMap<String, Vec<Demand>> = BTreeMap::new();
-        let mut load: HashMap<String, usize> = HashMap::new();
-        for worker in workers {
-            *load.entry(worker.pool.clone()).or_default() += 1;
-        }
-        for mut request in waiting {
-            let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
-                failures::without_builder(self, request).await?;
-                continue;
-            };
-            let candidates = specs::candidates(&active.config, builder, &request);
-            let wished = |name: &str| asked.get(name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
-            let says = match &mut gate {
-                Some(gate) => gate.lets(active, builder, &mut request, &candidates, wished).await?,
-                None => Says::Go,
-            };
-            if says == Says::Never {
-                continue;
-            }
-            let roomy = candidates.iter().find(|(name, pool)| {
-                let there = load.get(*name).copied().unwrap_or(0);
-                there + wished(name) < pool.max as usize && self.has_room(&active.config, pool, taken)
-            });
-            let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
-            let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
-                continue;
-            };
-            // By the time it has its locks, its image is there.
-            if says == Says::Wait {
-                continue;
-            }
-            let there = workers.iter().any(|worker| class_of_worker(worker) == class);
-            if !there && let Some(error) = self.without_image(pool, &class) {
-                failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
-                continue;
-            }
-            let of_pool = asked.entry(pool_name.to_owned()).or_default();
-            let at_once = match pool.slots {
-                1 => None,
-                _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder, None)),
-            };
-            match of_pool.iter_mut().find(|d| d.class == class && d.at_once == at_once) {
-                Some(demand) => demand.waiting += 1,
-                None => of_pool.push(Demand { class, waiting: 1, at_once }),
-            }
-        }
-        self.add_expected(&active.config, &mut asked);
-        Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
-    }
-
-    /// Work that comes so soon that its worker has to be launched now. It is counted after what waits already, and until it is there: then it waits itself.
-    fn add_expected(&self, config: &Config, asked: &mut BTreeMap<String, Vec<Demand>>) {
-        let now = self.ctx.now();
-        for coming in self.expected.lock().expect("nothing panics while it is held").iter() {
-            let is_there = config.pools.iter().any(|(name, _)| name.as_str() == coming.class.pool);
-            if !is_there || now < coming.from || !self.ctx.coming.is_coming(&coming.origin) {
-                continue;
-            }
-            let of_pool = asked.entry(coming.class.pool.clone()).or_default();
-            match of_pool.iter_mut().find(|d| d.class == coming.class && d.at_once.is_none()) {
-                Some(demand) => demand.waiting += 1,
-                None => of_pool.push(Demand { class: coming.class.clone(), waiting: 1, at_once: None }),
-            }
-        }
-    }
-
-    fn expect(&self, expected: Vec<Expected>) {
-        *self.expected.lock().expect("nothing panics while it is held") = expected;
-    }
-
-    async fn scale(
-        self: &Arc<Self>,
-        active: &Active,
-        mut demand: BTreeMap<String, Vec<Demand>>,
-        workers: &[Worker],
-        in_use: &InUse,
-        taken: &mut Taken,
-        now: Timestamp,
-    ) -> Result<(), FleetError> {
-        for (name, pool) in &active.config.pools {
-            let capacity: Vec<Capacity> = workers
-                .iter()
-                .filter(|w| w.pool == name.as_str())
-                .map(|w| capacity_of(w, in_use, now))
-                .collect();
-            let limits = Limits {
-                min: pool.min as usize,
-                max: pool.max as usize,
-                slots: pool.slots as usize,
-                builds: pool.reuse.builds as usize,
-                idle: match pool.reuse.idle {
-                    _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
-                    // A worker that is soon wanted again is worth as much as another one takes to come.
-                    crate::config::Idle::Auto => {
-                        self.boots.of(name.as_str()).unwrap_or_default().max(IDLE_AUTO)
-                    }
-                    crate::config::Idle::After(period) => period.0,
-                },
-            };
-            let wishes = demand.remove(name.as_str()).unwrap_or_default();
-            let decision = scaling::decide(&limits, &wishes, &capacity, now);
-            for (id, reason) in &decision.end {
-                if let Some(worker) = workers.iter().find(|w| w.id == *id) {
-                    self.end_idle(worker, *reason).await?;
-                }
-            }
-            for (class, count) in decision.launch {
-                for _ in 0..count {
-                    let Some(account) = self.place(&active.config, pool, &class, taken) else { break };
-                    taken.add(&account, pool.takes);
-                    self.request_worker(active, name.as_str(), pool, &class, account, now).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Ends workers whose pool is not there any more, and drains those of drained providers.
     async fn end_what_is_not_wanted(
         &self,
@@ -338,7 +207,7 @@ impl Fleet {
         let pools: HashSet<&str> = config.pools.iter().map(|(name, _)| name.as_str()).collect();
         let drained: HashSet<&str> =
             config.providers.iter().filter(|(_, p)| p.drain).map(|(name, _)| name.as_str()).collect();
-        let slots_taken = InUse::of(leases, HashMap::new()).slots;
+        let slots_taken = InUse::of(leases.to_vec(), HashMap::new()).slots;
         for worker in workers {
             let message = if !pools.contains(worker.pool.as_str()) {
                 format!("pool `{}` was removed", worker.pool)
@@ -433,56 +302,5 @@ impl Fleet {
         if let Some(driver) = self.driven.lock().expect("nothing panics while it is held").get(&id) {
             driver.nudge.notify_one();
         }
-    }
-}
-
-/// What of the workers is in use.
-struct InUse {
-    slots: HashMap<WorkerId, usize>,
-    /// Builds that have a lock that is counted on workers; known where somebody waits for one.
-    locked: HashMap<WorkerId, usize>,
-}
-
-impl InUse {
-    fn of(leases: &[Lease], locked: HashMap<WorkerId, usize>) -> Self {
-        let mut slots: HashMap<WorkerId, usize> = HashMap::new();
-        for lease in leases {
-            *slots.entry(lease.worker).or_default() += 1;
-        }
-        Self { slots, locked }
-    }
-}
-
-fn capacity_of(worker: &Worker, in_use: &InUse, now: Timestamp) -> Capacity {
-    let of_worker = |map: &HashMap<WorkerId, usize>| map.get(&worker.id).copied().unwrap_or_default();
-    let busy = of_worker(&in_use.slots);
-    let slots = usize::try_from(worker.slots).unwrap_or(1);
-    let uses_left = usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0);
-    let leaving = !matches!(worker.wanted, Wanted::Run)
-        || matches!(worker.phase, Phase::Terminating { .. })
-        || now >= worker.expires
-        || matches!(worker.link, rouse_model::worker::Link::Lost { .. });
-    Capacity {
-        worker: worker.id,
-        class: class_of_worker(worker),
-        free: slots.saturating_sub(busy),
-        locked: of_worker(&in_use.locked),
-        slots,
-        leaving,
-        idle_since: if busy == 0 && matches!(worker.phase, Phase::Up { .. }) {
-            worker.idle_since
-        } else {
-            None
-        },
-        uses_left,
-    }
-}
-
-fn class_of_worker(worker: &Worker) -> ReuseClass {
-    ReuseClass {
-        pool: worker.pool.clone(),
-        spec_digest: worker.spec_digest.clone(),
-        trust: worker.trust,
-        project: worker.project.clone(),
     }
 }

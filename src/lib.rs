@@ -26,6 +26,7 @@ pub mod requests;
 pub mod revisions;
 pub mod schedulers;
 pub mod secrets;
+pub mod simulate;
 pub mod sources;
 pub mod specs;
 pub mod supervisor;

@@ -13,7 +13,7 @@ use crate::specs;
 use rouse_contract::{ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::matching::ReuseClass;
-use rouse_model::{BuildsetId, RequestId, Timestamp};
+use rouse_model::{BuildsetId, RequestId, scaling};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,9 +25,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Pulls ahead at one time: what is waited for comes first.
 const AT_ONCE: usize = 2;
 
-/// Launches are decided on by looks that lie so far apart.
-const MARGIN: Duration = Duration::from_secs(3);
-
 /// A builder of a buildset that is coming, by its origin.
 type Key = (String, String);
 /// What has been prepared, and the class of workers that it will ask for, once that is known.
@@ -37,9 +34,9 @@ type Prepared = HashMap<Key, Arc<OnceLock<ReuseClass>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub origin: String,
+    pub builder: String,
     pub class: ReuseClass,
-    /// From then on a worker is launched for it.
-    pub from: Timestamp,
+    pub coming: scaling::Coming,
 }
 
 /// Prepares until told to stop.
@@ -74,8 +71,7 @@ async fn listen(
         }
         let all = Arc::clone(&coming.borrow_and_update());
         *prepared = prepare_all(fleet, places, &all, prepared).await?;
-        fleet.learn_boots().await?;
-        fleet.expect(expected(fleet, &all, prepared));
+        fleet.expect(expected(&all, prepared));
     }
     Ok(())
 }
@@ -172,19 +168,22 @@ async fn resolve(fleet: &Fleet, account: &Account, key: &str, ask: &ResolveReque
     }
 }
 
-/// What comes at a known time, and when a worker has to be launched to be up by then.
-fn expected(fleet: &Fleet, all: &[Announced], prepared: &Prepared) -> Vec<Expected> {
+/// What comes at a known time.
+fn expected(all: &[Announced], prepared: &Prepared) -> Vec<Expected> {
     let mut expected = Vec::new();
-    for Announced { wish, due } in all {
+    for Announced { wish, due, likely } in all {
         for builder in &wish.builders {
             let class = prepared.get(&(wish.origin.clone(), builder.clone())).and_then(|class| class.get());
-            if let (Some(due), Some(class)) = (*due, class)
-                && let Some(boot) = fleet.boots.of(&class.pool)
-            {
-                let (origin, class) = (wish.origin.clone(), class.clone());
-                expected.push(Expected { origin, class, from: due - (boot + MARGIN) });
+            if let (Some(due), Some(class)) = (*due, class) {
+                expected.push(Expected {
+                    origin: wish.origin.clone(),
+                    builder: builder.clone(),
+                    class: class.clone(),
+                    coming: scaling::Coming { due, likely: *likely },
+                });
             }
         }
     }
+    expected.sort_by_key(|expected| expected.coming.due);
     expected
 }

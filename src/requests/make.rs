@@ -93,7 +93,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     let origin = wish.origin.clone();
     let Draft { buildset, stamps, mut requests } = draft(active, wish, id, &ids, ctx.now())?;
     let now = buildset.created;
-    let builders: Vec<&str> = requests.iter().map(|request| request.builder.as_str()).collect();
+    let builders: Vec<String> = requests.iter().map(|request| request.builder.clone()).collect();
     let mut batch = Batch::new("buildset.make");
     batch.insert(&buildset).event(NewEvent {
         kind: EventKind::BuildsetMade,
@@ -113,7 +113,7 @@ pub async fn make(ctx: &Ctx, active: &Active, wish: Wish, also: Batch) -> Result
     batch.append(also);
     match ctx.store.commit(batch).await {
         Ok(()) => {
-            ctx.coming.has_come(&origin);
+            ctx.coming.has_come(&origin, &builders, now);
             ctx.nudges.fleet.notify_one();
             ctx.nudges.matching.notify_one();
             Ok(Made::New { buildset: id, requests: ids })

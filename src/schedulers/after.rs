@@ -84,45 +84,52 @@ impl Turn<'_> {
     /// What follows the buildsets that are under way, should they end well; failures are not counted on.
     pub(super) async fn after_ahead(&self, after: &After) -> Result<Vec<Announced>, TurnError> {
         let mut ahead = Vec::new();
-        for (upstream, _) in after.upstream.iter().filter(|(_, when)| **when != When::Failure) {
+        for (upstream, when) in after.upstream.iter().filter(|(_, when)| **when != When::Failure) {
             // The oldest first, which ends first.
             for before in self.ctx.store.open_buildsets(upstream.as_str()).await?.into_iter().take(AHEAD) {
-                let due = self.foretold_end(&before).await?;
+                let (due, good) = self.foretold_end(&before).await?;
+                let likely = if *when == When::Success { good } else { 1.0 };
                 let wish = self.wish_after(before, upstream.as_str()).await?;
-                ahead.push(Announced { wish, due });
+                ahead.push(Announced { wish, due, likely });
             }
         }
         Ok(ahead)
     }
 
     /// When all builds of a buildset will have ended, should they take as long as such builds did before; `None` where one does not run yet, or is the first of
-    /// its builder.
-    async fn foretold_end(&self, before: &Buildset) -> Result<Option<Timestamp>, TurnError> {
-        let mut end = None;
+    /// its builder. And how likely all are good, should they be as such builds were.
+    async fn foretold_end(&self, before: &Buildset) -> Result<(Option<Timestamp>, f64), TurnError> {
+        let (mut end, mut known, mut likely) = (None, true, 1.0);
         for request in self.ctx.store.requests_of(before.id).await? {
-            if request.done.is_some() {
+            if let Some(result) = request.result {
+                likely *= f64::from(u8::from(result.is_good()));
                 continue;
             }
             let build = match request.build {
                 Some(build) => self.ctx.store.build(build).await?,
                 None => None,
             };
-            let usual = self.usual_time(&request.builder).await?;
-            let (Some(build), Some(usual)) = (build, usual) else { return Ok(None) };
-            end = end.max(Some(build.matched + usual));
+            let (usual, good) = self.usual(&request.builder).await?;
+            likely *= good;
+            match (build, usual) {
+                (Some(build), Some(usual)) => end = end.max(Some(build.matched + usual)),
+                _ => known = false,
+            }
         }
-        Ok(end)
+        Ok((end.filter(|_| known), likely))
     }
 
-    /// How long the half of a builder's last good builds took at most.
-    async fn usual_time(&self, builder: &str) -> Result<Option<Duration>, TurnError> {
+    /// How long the half of a builder's last good builds took at most, and which share of its last builds were good; 1 where there were none.
+    async fn usual(&self, builder: &str) -> Result<(Option<Duration>, f64), TurnError> {
         let page = Page { before: None, limit: LEARNED_FROM };
         let filter = BuildFilter { builder: Some(builder.to_owned()), ..BuildFilter::default() };
         let builds = self.ctx.store.builds(&filter, page).await?;
+        let ended = builds.iter().filter(|build| build.finished.is_some()).count();
         let good = builds.iter().filter(|build| build.result.is_some_and(BuildResult::is_good));
         let mut took: Vec<Duration> =
             good.filter_map(|build| Some(build.finished?.since(build.matched))).collect();
         took.sort_unstable();
-        Ok(took.get(took.len() / 2).copied())
+        let share = if ended == 0 { 1.0 } else { took.len() as f64 / ended as f64 };
+        Ok((took.get(took.len() / 2).copied(), share))
     }
 }

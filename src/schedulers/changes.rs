@@ -145,7 +145,7 @@ impl Turn<'_> {
             if let Some(set) = self.ctx.store.change_set(ChangeSetId(timer.newest)).await? {
                 let rows = self.ctx.store.changes_of(set.id).await?;
                 let wish = self.wish_of_changes(&set, timer.sets, &rows).await?;
-                ahead.push(Announced { wish, due: Some(Timestamp(timer.due)) });
+                ahead.push(Announced { wish, due: Some(Timestamp(timer.due)), likely: 1.0 });
             }
         }
         Ok(ahead)

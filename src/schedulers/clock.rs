@@ -125,7 +125,7 @@ impl Turn<'_> {
         };
         let Some(due) = due.filter(|due| *due <= self.now + within) else { return Ok(None) };
         let wish = self.stroke(&memory, due, only_if_changed).await?;
-        Ok(wish.map(|wish| Announced { wish, due: Some(due) }))
+        Ok(wish.map(|wish| Announced { wish, due: Some(due), likely: 1.0 }))
     }
 
     /// Whether a codebase stands elsewhere than in the buildset that is compared with; where there is none, everything is new.

@@ -43,7 +43,7 @@ async fn what_is_coming_is_said_before_it_comes() {
     }
     world.commit(batch).await;
     let all = announced(&world.ctx, &world.ctx.config(), Duration::from_secs(600)).await;
-    let line = |Announced { wish, due }: &Announced| {
+    let line = |Announced { wish, due, .. }: &Announced| {
         let stamps = wish.stamps.iter().map(|stamp| {
             let revision = stamp.revision.as_deref().map(|revision| &revision[..7]);
             format!(

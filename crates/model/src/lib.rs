@@ -6,13 +6,15 @@
 //!
 //! In reading order: [`ids`] and [`time`] name things and moments; [`source`], [`property`] and [`trust`] say what is built and how far it is trusted;
 //! [`buildset`], [`approval`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`locks`],
-//! [`scaling`] and [`sequence`] are the judgements.
+//! [`scaling`] (by [`durations`] and [`arrivals`]) and [`sequence`] are the judgements.
 
 pub mod approval;
+pub mod arrivals;
 pub mod build;
 pub mod buildset;
 pub mod cache;
 pub mod config_revision;
+pub mod durations;
 pub mod event;
 pub mod failure;
 pub mod ids;

@@ -1,21 +1,53 @@
-//! How many workers to launch and which to end: one pure function over one snapshot, used by the loop and, later, by the simulator alike.
+//! How many workers to launch and which to end: one pure function over one snapshot, used by the fleet's loop and by `rouse simulate` alike.
+//!
+//! What is wanted once a worker that is launched now is up, one boot time from now, is what waits and what is to come by then; there is, by then, what is free, what
+//! is on its way, and what busy workers are likely to give back. What lacks is launched ([`outlook`] foretells, [`decide`] judges); [`ends`] is about the other way.
 
+mod ends;
+mod outlook;
+
+use crate::durations::Durations;
 use crate::matching::ReuseClass;
 use crate::{Timestamp, WorkerId};
-use std::collections::BTreeMap;
+use outlook::Classes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// One class's demand: runnable requests of it, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The [reserve](Limits::reserve) where nobody says what waiting costs: enough for three of four times.
+pub const RESERVE: f64 = 0.7;
+
+/// One class's demand: runnable requests of it, oldest first, and what is to come after them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Demand {
     pub class: ReuseClass,
     pub waiting: usize,
     /// One worker runs no more of them at the same time, for the locks that are counted on workers; `None` where nothing but its slots sets a limit.
     pub at_once: Option<usize>,
+    /// Announced, soonest first.
+    pub coming: Vec<Coming>,
+    /// So many more are likely to come within one boot time without a word.
+    pub unforeseen: f64,
+}
+
+impl Demand {
+    /// What waits, and nothing to come.
+    #[must_use]
+    pub fn waiting(class: ReuseClass, waiting: usize) -> Self {
+        Self { class, waiting, at_once: None, coming: Vec::new(), unforeseen: 0.0 }
+    }
+}
+
+/// A request that somebody has announced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coming {
+    pub due: Timestamp,
+    /// How likely it comes at all, from 0 to 1.
+    pub likely: f64,
 }
 
 /// A live worker, as scaling sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Capacity {
     pub worker: WorkerId,
     pub class: ReuseClass,
@@ -28,32 +60,64 @@ pub struct Capacity {
     pub leaving: bool,
     /// Idle since then; `None` while busy or on its way up.
     pub idle_since: Option<Timestamp>,
+    /// On its way, and likely up by then; `None` where it is up.
+    pub up_by: Option<Timestamp>,
     /// Builds that it may still serve.
     pub uses_left: usize,
+    /// What it runs.
+    pub running: Vec<Running>,
 }
 
-/// The limits of one pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A build on a worker, and how long those like it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    pub since: Timestamp,
+    pub usual: Arc<Durations>,
+}
+
+/// The limits of one pool, and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     pub min: usize,
     pub max: usize,
     pub slots: usize,
     /// Builds that one worker serves in all.
     pub builds: usize,
-    /// An idle worker that nothing waits for is ended after this.
+    /// No more than so many are on their way at one time.
+    pub ramp: usize,
+    /// An idle worker that nothing waits for is ended after this, sooner by the share that is [foretold](Self::foretold).
     pub idle: Duration,
+    /// How long a worker takes to come; `None` where that is not known yet: then nothing is looked ahead to.
+    pub boot: Option<Duration>,
+    /// How large the share of requests is that somebody announced, from 0 to 1: where all are, a worker that nothing needs within a boot time is not kept in case.
+    pub foretold: f64,
+    /// How many standard deviations of what is uncertain are kept in reserve: 0 where a minute of waiting costs as much as one of idling.
+    pub reserve: f64,
 }
 
 /// What to do now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
     pub launch: Vec<(ReuseClass, usize)>,
     pub end: Vec<(WorkerId, Reason)>,
-    /// Classes that wait because their pool is at its maximum.
-    pub held_back: Vec<(ReuseClass, usize)>,
+    /// What would be launched but for a limit.
+    pub held_back: Vec<(ReuseClass, usize, Bound)>,
+    /// What that follows from, for each class that anything is wanted of, in order of demand.
+    pub terms: Vec<(ReuseClass, Terms)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which limit holds a launch back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The pool is at its maximum.
+    Max,
+    /// As many as may be on their way at one time are.
+    Ramp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     Idle,
     /// Another class wants the room.
@@ -61,99 +125,59 @@ pub enum Reason {
     Used,
 }
 
+/// The sum behind a decision about one class, in slots, as of one boot time from now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    pub waiting: usize,
+    /// Announced, each by how likely it is.
+    pub announced: f64,
+    pub unforeseen: f64,
+    /// Kept for what may come otherwise than foretold.
+    pub reserve: f64,
+    pub free: usize,
+    /// On their way.
+    pub booting: usize,
+    /// What running builds are likely to give back.
+    pub ending: f64,
+}
+
 /// Decides for one pool. `demand` is in the order in which requests would be served.
 #[must_use]
 pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Timestamp) -> Decision {
+    let classes = Classes::of(limits, demand, capacity, now);
     let mut decision = Decision::default();
-    let mut supply: BTreeMap<&ReuseClass, usize> = BTreeMap::new();
-    for worker in capacity.iter().filter(|w| !w.leaving && w.uses_left > 0) {
-        *supply.entry(&worker.class).or_default() += worker.free.min(worker.uses_left);
-    }
-    // What one more worker is good for.
-    let each = limits.slots.min(limits.builds).max(1);
-    let mut wanted: Vec<(&ReuseClass, usize)> = Vec::new();
-    for wish in demand {
-        let have = supply.entry(&wish.class).or_default();
-        let met = wish.waiting.min(*have).min(unlocked(wish, capacity));
-        *have -= met;
-        let missing = wish.waiting - met;
-        if missing > 0 {
-            let count = missing.div_ceil(each.min(wish.at_once.unwrap_or(each)).max(1));
-            // The last one's free slots serve the same class further down.
-            *have += count * each - missing;
-            wanted.push((&wish.class, count));
-        }
-    }
-    end_used(capacity, &mut decision);
-    let mut room = limits.max.saturating_sub(capacity.len());
-    for (class, count) in &wanted {
-        let now_launched = (*count).min(room);
-        room -= now_launched;
-        if now_launched > 0 {
-            decision.launch.push(((*class).clone(), now_launched));
-        }
-        if *count > now_launched {
-            decision.held_back.push(((*class).clone(), count - now_launched));
-        }
-    }
-    let short: usize = decision.held_back.iter().map(|(_, n)| n).sum();
-    displace(capacity, demand, short, &mut decision);
-    end_idle(limits, capacity, demand, now, &mut decision);
+    let wanted = classes.wanted();
+    launch(limits, demand, capacity, &wanted, &mut decision);
+    let short: usize = decision.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
+    ends::used(capacity, &mut decision);
+    ends::displace(&classes, short, &mut decision);
+    ends::idle(&classes, now, &mut decision);
+    decision.terms = classes.terms();
     decision
 }
 
-/// How many of these the workers of their class could take with the locks that are counted on each.
-fn unlocked(wish: &Demand, capacity: &[Capacity]) -> usize {
-    let Some(at_once) = wish.at_once else { return usize::MAX };
-    let of_class = capacity.iter().filter(|w| !w.leaving && w.class == wish.class);
-    of_class.map(|w| w.free.min(w.uses_left).min(at_once.saturating_sub(w.locked))).sum()
-}
-
-/// A worker that served its last build ends.
-fn end_used(capacity: &[Capacity], decision: &mut Decision) {
-    for worker in capacity.iter().filter(|w| !w.leaving && w.uses_left == 0 && w.idle_since.is_some()) {
-        decision.end.push((worker.worker, Reason::Used));
-    }
-}
-
-/// At the maximum, idle workers of classes without demand make room, longest idle first.
-fn displace(capacity: &[Capacity], demand: &[Demand], short: usize, decision: &mut Decision) {
-    let already: Vec<WorkerId> = decision.end.iter().map(|(w, _)| *w).collect();
-    let leaving = capacity.iter().filter(|w| w.leaving).count() + already.len();
-    let mut victims: Vec<&Capacity> = capacity
-        .iter()
-        .filter(|w| !w.leaving && !already.contains(&w.worker))
-        .filter(|w| w.idle_since.is_some() && !demand.iter().any(|d| d.class == w.class && d.waiting > 0))
-        .collect();
-    victims.sort_by_key(|w| (w.idle_since, w.worker));
-    for victim in victims.into_iter().take(short.saturating_sub(leaving)) {
-        decision.end.push((victim.worker, Reason::Displaced));
-    }
-}
-
-fn end_idle(
+/// As much of what is wanted as the limits let. `wanted`: which wish, and how many workers for it.
+fn launch(
     limits: &Limits,
-    capacity: &[Capacity],
     demand: &[Demand],
-    now: Timestamp,
+    capacity: &[Capacity],
+    wanted: &[(usize, usize)],
     decision: &mut Decision,
 ) {
-    // Those that were just decided on count, as they will when this is asked again.
-    let launched: usize = decision.launch.iter().map(|(_, n)| n).sum();
-    let staying = capacity.iter().filter(|w| !w.leaving).count() + launched - decision.end.len();
-    let mut spare = staying.saturating_sub(limits.min);
-    let mut idle: Vec<&Capacity> = capacity
-        .iter()
-        .filter(|w| !w.leaving && !decision.end.iter().any(|(e, _)| *e == w.worker))
-        .filter(|w| w.idle_since.is_some_and(|since| now.since(since) >= limits.idle))
-        .filter(|w| !demand.iter().any(|d| d.class == w.class && d.waiting > 0))
-        .collect();
-    idle.sort_by_key(|w| (w.idle_since, w.worker));
-    for worker in idle {
-        if spare == 0 {
-            break;
+    let mut room = limits.max.saturating_sub(capacity.len());
+    let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
+    let mut ramp = limits.ramp.saturating_sub(booting);
+    for (wish, count) in wanted {
+        let class = &demand[*wish].class;
+        let launched = (*count).min(room).min(ramp);
+        room -= launched;
+        ramp -= launched;
+        if launched > 0 {
+            decision.launch.push((class.clone(), launched));
         }
-        spare -= 1;
-        decision.end.push((worker.worker, Reason::Idle));
+        if *count > launched {
+            let bound = if room == 0 { Bound::Max } else { Bound::Ramp };
+            decision.held_back.push((class.clone(), count - launched, bound));
+        }
     }
 }

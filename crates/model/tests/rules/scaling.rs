@@ -1,13 +1,16 @@
 //! How many to launch and whom to end, for any demand and any fleet.
 
 use proptest::prelude::*;
+use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{Capacity, Decision, Demand, Limits, Reason, decide};
+use rouse_model::scaling::{Bound, Capacity, Coming, Decision, Demand, Limits, Reason, Running, decide};
 use rouse_model::{Timestamp, Trust, WorkerId};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp(10_000_000_000);
+const BOOT: Duration = Duration::from_secs(80);
 
 fn class(n: usize) -> ReuseClass {
     ReuseClass {
@@ -35,6 +38,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             slots,
             builds,
             idle: Duration::from_secs(idle),
+            ..plain(0)
         },
     )
 }
@@ -54,7 +58,7 @@ fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
     (limits(), demand, workers).prop_map(|(limits, demand, workers)| {
         let demand = demand
             .into_iter()
-            .map(|(n, waiting)| Demand { class: class(n), waiting, at_once: None })
+            .map(|(n, waiting)| Demand::waiting(class(n), waiting))
             .collect();
         let capacity = workers
             .into_iter()
@@ -80,6 +84,8 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
         } else {
             None
         },
+        up_by: fresh.then_some(NOW + BOOT),
+        running: Vec::new(),
         uses_left: if fresh { limits.builds } else { uses.min(limits.builds) },
     }
 }
@@ -116,7 +122,7 @@ proptest! {
         let decision = decide(&limits, &demand, &capacity, NOW);
         let room = limits.max.saturating_sub(capacity.len());
         prop_assert!(launched(&decision) <= room, "those on their way and those that leave take room, too");
-        let held: usize = decision.held_back.iter().map(|(_, n)| n).sum();
+        let held: usize = decision.held_back.iter().map(|(_, n, _)| n).sum();
         prop_assert!(held == 0 || launched(&decision) == room, "nobody is held back while there is room");
     }
 
@@ -137,7 +143,8 @@ proptest! {
             let of = |list: &[(ReuseClass, usize)]| -> usize {
                 list.iter().filter(|(c, _)| *c == class).map(|(_, n)| n).sum()
             };
-            let (new, held) = (of(&decision.launch), of(&decision.held_back));
+            let held: Vec<_> = decision.held_back.iter().map(|(class, n, _)| (class.clone(), *n)).collect();
+            let (new, held) = (of(&decision.launch), of(&held));
             if supply >= waiting {
                 prop_assert_eq!(new + held, 0, "{:?} is covered", class);
             } else {
@@ -179,7 +186,7 @@ proptest! {
     fn no_more_are_displaced_than_wait((limits, demand, capacity) in fleet()) {
         let decision = decide(&limits, &demand, &capacity, NOW);
         let displaced = decision.end.iter().filter(|(_, r)| *r == Reason::Displaced).count();
-        let held: usize = decision.held_back.iter().map(|(_, n)| n).sum();
+        let held: usize = decision.held_back.iter().map(|(_, n, _)| n).sum();
         let leaving = capacity.iter().filter(|w| w.leaving).count();
         prop_assert!(displaced + leaving.min(held) <= held.max(displaced * usize::from(leaving == 0)));
     }
@@ -213,18 +220,28 @@ proptest! {
 }
 
 fn plain(max: usize) -> Limits {
-    Limits { min: 0, max, slots: 1, builds: 10, idle: Duration::from_secs(60) }
+    Limits {
+        min: 0,
+        max,
+        slots: 1,
+        builds: 10,
+        ramp: usize::MAX,
+        idle: Duration::from_secs(60),
+        boot: None,
+        foretold: 0.0,
+        reserve: 0.0,
+    }
 }
 
 #[test]
 fn who_waits_first_is_served_first() {
     let demand = [
-        Demand { class: class(2), waiting: 3, at_once: None },
-        Demand { class: class(1), waiting: 3, at_once: None },
+        Demand::waiting(class(2), 3),
+        Demand::waiting(class(1), 3),
     ];
     let decision = decide(&plain(4), &demand, &[], NOW);
     assert_eq!(decision.launch, [(class(2), 3), (class(1), 1)]);
-    assert_eq!(decision.held_back, [(class(1), 2)]);
+    assert_eq!(decision.held_back, [(class(1), 2, Bound::Max)]);
 }
 
 #[test]
@@ -235,30 +252,30 @@ fn at_the_maximum_the_longest_idle_of_another_class_makes_room() {
         capacity(&limits, 2, 0, Doing::Idle(9), 5),
         capacity(&limits, 3, 0, Doing::Busy(1), 5),
     ];
-    let demand = [Demand { class: class(1), waiting: 1, at_once: None }];
+    let demand = [Demand::waiting(class(1), 1)];
     let decision = decide(&limits, &demand, &fleet, NOW);
     assert_eq!(decision.end, [(WorkerId(2), Reason::Displaced)]);
-    assert_eq!(decision.held_back, [(class(1), 1)]);
+    assert_eq!(decision.held_back, [(class(1), 1, Bound::Max)]);
 }
 
 /// Four slots, but one build in all: such a worker is worth one.
 #[test]
 fn a_worker_that_serves_one_build_counts_for_one() {
     let limits = Limits { slots: 4, builds: 1, ..plain(10) };
-    let decision = decide(&limits, &[Demand { class: class(1), waiting: 4, at_once: None }], &[], NOW);
+    let decision = decide(&limits, &[Demand::waiting(class(1), 4)], &[], NOW);
     assert_eq!(decision.launch, [(class(1), 4)]);
 }
 
 #[test]
 fn what_a_worker_may_run_once_asks_for_a_worker_each() {
-    let limits = Limits { min: 0, max: 4, slots: 3, builds: 9, idle: Duration::from_secs(60) };
-    let wish = |waiting| [Demand { class: class(0), waiting, at_once: Some(1) }];
+    let limits = Limits { slots: 3, builds: 9, ..plain(4) };
+    let wish = |waiting| [Demand { at_once: Some(1), ..Demand::waiting(class(0), waiting) }];
     let decided = decide(&limits, &wish(3), &[], NOW);
     assert_eq!(decided.launch, [(class(0), 3)]);
     let mut one = capacity(&limits, 1, 0, Doing::Busy(1), 9);
     assert_eq!(launched(&decide(&limits, &wish(1), &[one.clone()], NOW)), 0, "it is free there");
     one.locked = 1;
     assert_eq!(launched(&decide(&limits, &wish(1), &[one.clone()], NOW)), 1);
-    let anybody = [Demand { class: class(0), waiting: 2, at_once: None }];
+    let anybody = [Demand::waiting(class(0), 2)];
     assert_eq!(launched(&decide(&limits, &anybody, &[one], NOW)), 0, "its other slots are for others");
 }

@@ -1,0 +1,65 @@
+//! Which workers end.
+
+use super::outlook::Classes;
+use super::{Capacity, Decision, Reason};
+use crate::matching::ReuseClass;
+use crate::{Timestamp, WorkerId};
+use std::collections::{HashMap, HashSet};
+
+/// A worker that served its last build ends.
+pub(super) fn used(capacity: &[Capacity], decision: &mut Decision) {
+    for worker in capacity.iter().filter(|w| !w.leaving && w.uses_left == 0 && w.idle_since.is_some()) {
+        decision.end.push((worker.worker, Reason::Used));
+    }
+}
+
+/// Idle workers of classes that nothing waits for, and that do not end anyway, longest idle first.
+fn spare<'a>(classes: &Classes<'a>, decision: &Decision) -> Vec<&'a Capacity> {
+    let ending: HashSet<WorkerId> = decision.end.iter().map(|(worker, _)| *worker).collect();
+    let mut spare: Vec<&Capacity> = classes
+        .capacity
+        .iter()
+        .filter(|w| !w.leaving && w.idle_since.is_some() && !ending.contains(&w.worker))
+        .filter(|w| classes.get(&w.class).is_none_or(|outlook| outlook.waiting == 0))
+        .collect();
+    spare.sort_by_key(|w| (w.idle_since, w.worker));
+    spare
+}
+
+/// At the maximum, idle workers of classes without demand make room.
+pub(super) fn displace(classes: &Classes<'_>, short: usize, decision: &mut Decision) {
+    let leaving = classes.capacity.iter().filter(|w| w.leaving).count() + decision.end.len();
+    let spare = spare(classes, decision);
+    for victim in spare.into_iter().take(short.saturating_sub(leaving)) {
+        decision.end.push((victim.worker, Reason::Displaced));
+    }
+}
+
+/// Those that have idled for long enough, and that nothing is likely to want before others could come.
+pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, decision: &mut Decision) {
+    let limits = classes.limits;
+    // Those that were just decided on count, as they will when this is asked again.
+    let launched: usize = decision.launch.iter().map(|(_, n)| n).sum();
+    let staying = classes.capacity.iter().filter(|w| !w.leaving).count() + launched - decision.end.len();
+    let mut surplus = staying.saturating_sub(limits.min);
+    let spare = spare(classes, decision);
+    let mut idle: HashMap<&ReuseClass, usize> = HashMap::new();
+    for worker in &spare {
+        *idle.entry(&worker.class).or_default() += 1;
+    }
+    // Of each class those stay that became idle last: they are given the next builds.
+    for (class, idle) in &mut idle {
+        let kept = classes.get(class).map_or(0, |outlook| classes.kept(outlook));
+        *idle = idle.saturating_sub(kept);
+    }
+    let enough = limits.idle.mul_f64((1.0 - limits.foretold).clamp(0.0, 1.0));
+    for worker in spare {
+        let of_class = idle.get_mut(&worker.class);
+        let Some(of_class) = of_class.filter(|left| **left > 0 && surplus > 0) else { continue };
+        if worker.idle_since.is_some_and(|since| now.since(since) >= enough) {
+            *of_class -= 1;
+            surplus -= 1;
+            decision.end.push((worker.worker, Reason::Idle));
+        }
+    }
+}

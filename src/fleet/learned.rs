@@ -1,0 +1,130 @@
+//! What the fleet has learned of the past: how long the workers of each pool take from the wish to the agent, and how long the builds of each builder take. Lost
+//! with the process, and learned anew.
+
+use super::{Fleet, FleetError};
+use rouse_model::build::Lease;
+use rouse_model::durations::{Durations, nine_of_ten};
+use rouse_model::matching::ReuseClass;
+use rouse_model::scaling::Running;
+use rouse_model::{BuildId, BuildResult, Timestamp, WorkerId};
+use rouse_store::Page;
+use rouse_store::reads::{BuildFilter, WorkerFilter};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From a pool's last so many workers, and a builder's last so many builds.
+const WORKERS: i64 = 30;
+const BUILDS: i64 = 100;
+/// Between looks at them.
+const ANEW: Duration = Duration::from_secs(20);
+/// Where workers come sooner than this, nobody looks ahead to the ends of builds or keeps a worker for what may come: it costs more than it saves.
+const SLOW: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct Learned(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    looked: Option<Instant>,
+    /// By pool; one of which no worker has come yet is not in it.
+    boots: HashMap<String, Duration>,
+    /// By builder.
+    builds: HashMap<String, (Instant, Arc<Durations>)>,
+    /// Builder and beginning of builds that run.
+    running: HashMap<BuildId, (String, Timestamp)>,
+    /// Which class a builder's requests asked for last.
+    classes: HashMap<String, ReuseClass>,
+}
+
+impl Learned {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().expect("nothing panics while it is held")
+    }
+
+    /// What nine of ten workers of a pool do not exceed.
+    pub(super) fn boot(&self, pool: &str) -> Option<Duration> {
+        self.known().boots.get(pool).copied()
+    }
+
+    /// The same, where it is so long that it pays to look further than to what is announced.
+    pub(super) fn slow_boot(&self, pool: &str) -> Option<Duration> {
+        self.boot(pool).filter(|boot| *boot >= SLOW)
+    }
+
+    pub(super) fn asks(&self, builder: &str, class: &ReuseClass) {
+        let mut known = self.known();
+        if known.classes.get(builder) != Some(class) {
+            known.classes.insert(builder.to_owned(), class.clone());
+        }
+    }
+
+    /// Builders with the class that each asked for last.
+    pub(super) fn classes(&self) -> HashMap<String, ReuseClass> {
+        self.known().classes.clone()
+    }
+}
+
+impl Fleet {
+    /// Looks at the last workers of all pools, where that was not done lately.
+    pub(super) async fn learn_boots(&self) -> Result<(), FleetError> {
+        if self.learned.known().looked.is_some_and(|looked| looked.elapsed() < ANEW) {
+            return Ok(());
+        }
+        let mut boots = HashMap::new();
+        for name in self.ctx.config().config.pools.keys() {
+            let filter = WorkerFilter { pool: Some(name.to_string()), live: false };
+            let workers = self.ctx.store.workers(&filter, Page { before: None, limit: WORKERS }).await?;
+            let took = workers.iter().filter_map(|worker| Some(worker.attached?.since(worker.requested)));
+            boots.extend(nine_of_ten(took.collect()).map(|boot| (name.to_string(), boot)));
+        }
+        let mut known = self.learned.known();
+        known.looked = Some(Instant::now());
+        known.boots = boots;
+        Ok(())
+    }
+
+    /// What these workers run, and how long such builds take.
+    pub(super) async fn running(
+        &self,
+        workers: &HashSet<WorkerId>,
+        leases: &[Lease],
+    ) -> Result<HashMap<WorkerId, Vec<Running>>, FleetError> {
+        let mut running: HashMap<WorkerId, Vec<Running>> = HashMap::new();
+        let mut there = HashMap::new();
+        for lease in leases.iter().filter(|lease| workers.contains(&lease.worker)) {
+            let known = self.learned.known().running.remove(&lease.build);
+            let (builder, since) = match known {
+                Some(known) => known,
+                None => match self.ctx.store.build(lease.build).await? {
+                    Some(build) => (build.builder, build.matched),
+                    None => continue,
+                },
+            };
+            let usual = self.usual(&builder).await?;
+            running.entry(lease.worker).or_default().push(Running { since, usual });
+            there.insert(lease.build, (builder, since));
+        }
+        // Those that have ended are forgotten.
+        self.learned.known().running = there;
+        Ok(running)
+    }
+
+    /// How long a builder's last builds took that came to an end of their own.
+    async fn usual(&self, builder: &str) -> Result<Arc<Durations>, FleetError> {
+        if let Some((looked, usual)) = self.learned.known().builds.get(builder)
+            && looked.elapsed() < ANEW
+        {
+            return Ok(Arc::clone(usual));
+        }
+        let filter = BuildFilter { builder: Some(builder.to_owned()), ..BuildFilter::default() };
+        let builds = self.ctx.store.builds(&filter, Page { before: None, limit: BUILDS }).await?;
+        let own = |result: BuildResult| result.is_good() || result == BuildResult::Failure;
+        let ended = builds.iter().filter(|build| build.result.is_some_and(own));
+        let took = ended.filter_map(|build| Some(build.finished?.since(build.matched)));
+        let usual = Arc::new(Durations::of(took));
+        self.learned.known().builds.insert(builder.to_owned(), (Instant::now(), Arc::clone(&usual)));
+        Ok(usual)
+    }
+}

@@ -1,0 +1,275 @@
+//! From requests to demand, from workers to capacity, and what the scaler makes of both.
+
+use super::ahead::Expected;
+use super::locking::{Gate, Says};
+use super::{Fleet, FleetError, failures};
+use crate::config::{Idle, PoolConfig};
+use crate::ctx::Active;
+use crate::placing::Taken;
+use crate::specs;
+use rouse_model::build::Lease;
+use rouse_model::buildset::Request;
+use rouse_model::locks::at_once_on_a_worker;
+use rouse_model::matching::ReuseClass;
+use rouse_model::scaling::{self, Capacity, Demand, Limits, Running};
+use rouse_model::worker::{Link, Phase, Wanted, Worker};
+use rouse_model::{Timestamp, WorkerId, arrivals};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A warm worker whose pool says `idle: auto` waits at least so long.
+const IDLE_AUTO: Duration = Duration::from_secs(120);
+/// One that serves a single build does not idle. It has this long to be given the build that it was made for, which may have been cancelled.
+const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
+/// Launches are decided on by looks that lie so far apart.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// What is wanted of each pool.
+pub(super) type Asked = BTreeMap<String, Vec<Demand>>;
+
+impl Fleet {
+    /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
+    /// ask for none, only what their images are.
+    pub(super) async fn demand(
+        self: &Arc<Self>,
+        active: &Active,
+        waiting: Vec<Request>,
+        workers: &[Worker],
+        taken: &Taken,
+        mut gate: Option<Gate<'_>>,
+    ) -> Result<(Asked, HashMap<WorkerId, usize>), FleetError> {
+        let mut asked = Asked::new();
+        let mut load: HashMap<String, usize> = HashMap::new();
+        for worker in workers {
+            *load.entry(worker.pool.clone()).or_default() += 1;
+        }
+        let there: HashSet<ReuseClass> = workers.iter().map(class_of_worker).collect();
+        for mut request in waiting {
+            let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
+                failures::without_builder(self, request).await?;
+                continue;
+            };
+            let candidates = specs::candidates(&active.config, builder, &request);
+            let wished = |name: &str| asked.get(name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
+            let says = match &mut gate {
+                Some(gate) => gate.lets(active, builder, &mut request, &candidates, wished).await?,
+                None => Says::Go,
+            };
+            if says == Says::Never {
+                continue;
+            }
+            let roomy = candidates.iter().find(|(name, pool)| {
+                let there = load.get(*name).copied().unwrap_or(0);
+                there + wished(name) < pool.max as usize && self.has_room(&active.config, pool, taken)
+            });
+            let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
+            let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
+                continue;
+            };
+            // By the time it has its locks, its image is there.
+            if says == Says::Wait {
+                continue;
+            }
+            self.learned.asks(&request.builder, &class);
+            if !there.contains(&class)
+                && let Some(error) = self.without_image(pool, &class) {
+                failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
+                continue;
+            }
+            let of_pool = asked.entry(pool_name.to_owned()).or_default();
+            let at_once = match pool.slots {
+                1 => None,
+                _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder, None)),
+            };
+            match of_pool.iter_mut().find(|d| d.class == class && d.at_once == at_once) {
+                Some(demand) => demand.waiting += 1,
+                None => of_pool.push(Demand { at_once, ..Demand::waiting(class, 1) }),
+            }
+        }
+        self.look_ahead(active, &mut asked);
+        Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
+    }
+
+    /// Adds what is to come: what is announced, until it is there and waits itself, and what comes without a word. After what waits already.
+    fn look_ahead(&self, active: &Active, asked: &mut Asked) {
+        let now = self.ctx.now();
+        let mut announced: HashMap<String, f64> = HashMap::new();
+        for expected in self.expected.lock().expect("nothing panics while it is held").iter() {
+            let pool = &expected.class.pool;
+            let is_there = active.config.pools.iter().any(|(name, _)| name.as_str() == pool);
+            if !is_there || !self.ctx.coming.is_coming(&expected.origin) {
+                continue;
+            }
+            wish(asked, &expected.class).coming.push(expected.coming);
+            if self.learned.boot(pool).is_some_and(|boot| expected.coming.due <= now + boot) {
+                *announced.entry(expected.builder.clone()).or_default() += expected.coming.likely;
+            }
+        }
+        self.ctx.coming.look_back(|come| {
+            for (builder, class) in self.learned.classes() {
+                let Some(boot) = self.learned.slow_boot(&class.pool) else { continue };
+                let announced = announced.get(&builder).copied().unwrap_or_default();
+                let more = come.get(&builder).map(|arrivals| arrivals.unforeseen(now, boot, announced));
+                if let Some(more) = more.filter(|more| *more > 0.0) {
+                    wish(asked, &class).unforeseen += more;
+                }
+            }
+        });
+    }
+
+    pub(super) fn expect(&self, expected: Vec<Expected>) {
+        *self.expected.lock().expect("nothing panics while it is held") = expected;
+    }
+
+    pub(super) async fn scale(
+        self: &Arc<Self>,
+        active: &Active,
+        mut demand: Asked,
+        workers: &[Worker],
+        in_use: &InUse,
+        taken: &mut Taken,
+        now: Timestamp,
+    ) -> Result<(), FleetError> {
+        let running = self.look_at_builds(active, workers, &in_use.leases).await?;
+        let mut of_pools: HashMap<&str, Vec<Capacity>> = HashMap::new();
+        for worker in workers {
+            let capacity = self.capacity_of(worker, in_use, &running, now);
+            of_pools.entry(&worker.pool).or_default().push(capacity);
+        }
+        for (name, pool) in &active.config.pools {
+            let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
+            let limits = self.limits(name.as_str(), pool);
+            let wishes = demand.remove(name.as_str()).unwrap_or_default();
+            let decision = scaling::decide(&limits, &wishes, &capacity, now);
+            for (id, reason) in &decision.end {
+                if let Some(worker) = workers.iter().find(|w| w.id == *id) {
+                    self.end_idle(worker, *reason).await?;
+                }
+            }
+            for (class, count) in decision.launch {
+                for _ in 0..count {
+                    let Some(account) = self.place(&active.config, pool, &class, taken) else { break };
+                    taken.add(&account, pool.takes);
+                    self.request_worker(active, name.as_str(), pool, &class, account, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What workers run whose pool is one where it pays to know when they will be free.
+    async fn look_at_builds(
+        &self,
+        active: &Active,
+        workers: &[Worker],
+        leases: &[Lease],
+    ) -> Result<HashMap<WorkerId, Vec<Running>>, FleetError> {
+        let pays = |name: &str, pool: &PoolConfig| {
+            pool.reuse.builds > 1 && self.learned.slow_boot(name).is_some()
+        };
+        let pools: HashSet<&str> = (active.config.pools.iter())
+            .filter(|(name, pool)| pays(name.as_str(), pool))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let workers: HashSet<WorkerId> =
+            workers.iter().filter(|w| pools.contains(w.pool.as_str())).map(|w| w.id).collect();
+        self.running(&workers, leases).await
+    }
+
+    fn limits(&self, name: &str, pool: &PoolConfig) -> Limits {
+        let boot = self.learned.boot(name);
+        let slow = self.learned.slow_boot(name).is_some();
+        let foretold = match slow && pool.reuse.builds > 1 {
+            true => self.ctx.coming.look_back(|come| {
+                let classes = self.learned.classes();
+                let of_pool = classes.iter().filter(|(_, class)| class.pool == name);
+                arrivals::foretold(of_pool.filter_map(|(builder, _)| come.get(builder)))
+            }),
+            false => 0.0,
+        };
+        Limits {
+            min: pool.min as usize,
+            max: pool.max as usize,
+            slots: pool.slots as usize,
+            builds: pool.reuse.builds as usize,
+            ramp: usize::MAX,
+            idle: match pool.reuse.idle {
+                _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
+                // A worker that is soon wanted again is worth as much as another one takes to come.
+                Idle::Auto => boot.unwrap_or_default().max(IDLE_AUTO),
+                Idle::After(period) => period.0,
+            },
+            boot: boot.map(|boot| boot + MARGIN),
+            foretold,
+            reserve: if slow { scaling::RESERVE } else { 0.0 },
+        }
+    }
+
+    fn capacity_of(
+        &self,
+        worker: &Worker,
+        in_use: &InUse,
+        running: &HashMap<WorkerId, Vec<Running>>,
+        now: Timestamp,
+    ) -> Capacity {
+        let of_worker = |map: &HashMap<WorkerId, usize>| map.get(&worker.id).copied().unwrap_or_default();
+        let busy = of_worker(&in_use.slots);
+        let slots = usize::try_from(worker.slots).unwrap_or(1);
+        let up = matches!(worker.phase, Phase::Up { .. });
+        let boot = || self.learned.boot(&worker.pool).unwrap_or_default();
+        Capacity {
+            worker: worker.id,
+            class: class_of_worker(worker),
+            free: slots.saturating_sub(busy),
+            locked: of_worker(&in_use.locked),
+            slots,
+            leaving: !matches!(worker.wanted, Wanted::Run)
+                || matches!(worker.phase, Phase::Terminating { .. })
+                || now >= worker.expires
+                || matches!(worker.link, Link::Lost { .. }),
+            idle_since: if busy == 0 && up { worker.idle_since } else { None },
+            up_by: worker.attached.is_none().then(|| worker.requested + boot()),
+            uses_left: usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0),
+            running: running.get(&worker.id).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// The wish for a class with nothing special to it.
+fn wish<'a>(asked: &'a mut Asked, class: &ReuseClass) -> &'a mut Demand {
+    let of_pool = asked.entry(class.pool.clone()).or_default();
+    let known = of_pool.iter().position(|wish| wish.class == *class && wish.at_once.is_none());
+    let place = known.unwrap_or_else(|| {
+        of_pool.push(Demand::waiting(class.clone(), 0));
+        of_pool.len() - 1
+    });
+    &mut of_pool[place]
+}
+
+/// What of the workers is in use.
+pub(super) struct InUse {
+    leases: Vec<Lease>,
+    pub slots: HashMap<WorkerId, usize>,
+    /// Builds that have a lock that is counted on workers; known where somebody waits for one.
+    locked: HashMap<WorkerId, usize>,
+}
+
+impl InUse {
+    pub(super) fn of(leases: Vec<Lease>, locked: HashMap<WorkerId, usize>) -> Self {
+        let mut slots: HashMap<WorkerId, usize> = HashMap::new();
+        for lease in &leases {
+            *slots.entry(lease.worker).or_default() += 1;
+        }
+        Self { leases, slots, locked }
+    }
+}
+
+fn class_of_worker(worker: &Worker) -> ReuseClass {
+    ReuseClass {
+        pool: worker.pool.clone(),
+        spec_digest: worker.spec_digest.clone(),
+        trust: worker.trust,
+        project: worker.project.clone(),
+    }
+}

@@ -1,0 +1,328 @@
+//! Simulated time: requests arrive, workers boot and build, and once a second the scaler looks, as the fleet's loop does.
+
+use super::chance::{self, Announcement, Boots};
+use super::supply::Supply;
+use super::{Policy, Trace, World};
+use rouse_model::arrivals::{self, Arrivals};
+use rouse_model::durations::{Durations, nine_of_ten};
+use rouse_model::matching::ReuseClass;
+use rouse_model::scaling::{self, Coming, Demand, Limits};
+use rouse_model::{Timestamp, Trust, WorkerId};
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between looks, while anything happens; and while nothing does.
+const LOOK: Duration = Duration::from_secs(1);
+const RARELY: Duration = Duration::from_secs(5);
+/// Builds that are remembered for each class, and after how many more it is learned anew.
+const BUILDS: usize = 1_000;
+const ANEW: usize = 50;
+/// Boots that are remembered.
+const BOOTS: usize = 30;
+/// The picture has so many moments.
+const SAMPLES: u64 = 600;
+
+/// What a policy comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    pub policy: String,
+    /// (Boot + idle) ÷ busy time.
+    pub overhead: f64,
+    /// Of all workers, by the price of the world.
+    pub cost: f64,
+    pub mean_wait_s: f64,
+    pub p95_wait_s: f64,
+    pub boots: usize,
+    /// The overhead that no policy goes below that lets nobody wait.
+    pub bound_overhead: f64,
+    /// Most workers at one time, those on their way included.
+    pub peak: usize,
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+}
+
+/// One moment of the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    pub at: Timestamp,
+    /// Requests that run or wait.
+    pub demand: usize,
+    /// Slots of workers that are there or on their way.
+    pub capacity: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// Of a launch; with whether there is a worker then.
+    Boot(WorkerId, bool),
+    Done(WorkerId, usize),
+    Said(usize),
+    Due(usize),
+    Arrives(usize),
+    Look,
+}
+
+/// Runs a trace under a policy.
+#[must_use]
+pub fn simulate(trace: &Trace, world: &World, policy: &Policy) -> Outcome {
+    let mut run = Run::of(trace, world, policy);
+    while let Some(Reverse((now, event))) = run.events.pop() {
+        run.on(event, now);
+        run.sample(now);
+        if run.left == 0 {
+            run.supply.end_all(now);
+            break;
+        }
+    }
+    run.outcome()
+}
+
+struct Run<'a> {
+    trace: &'a Trace,
+    world: &'a World,
+    policy: &'a Policy,
+    events: BinaryHeap<Reverse<(Timestamp, Event)>>,
+    announcements: Vec<Announcement>,
+    boots: Boots,
+    supply: Supply,
+    classes: Vec<Class>,
+    /// Which of the requests have been announced.
+    announced: Vec<bool>,
+    /// What the last workers took to come.
+    took: VecDeque<Duration>,
+    waits: Vec<f64>,
+    left: usize,
+    running: usize,
+    next_look: Option<Timestamp>,
+    samples: Vec<Sample>,
+    peak: usize,
+}
+
+/// What is known of one class.
+struct Class {
+    named: ReuseClass,
+    waiting: VecDeque<usize>,
+    coming: BTreeMap<(Timestamp, usize), ()>,
+    arrivals: Arrivals,
+    took: VecDeque<Duration>,
+    fresh: usize,
+    usual: Arc<Durations>,
+}
+
+impl Class {
+    fn of(name: &str) -> Self {
+        Self {
+            named: ReuseClass {
+                pool: "simulated".into(),
+                spec_digest: name.to_owned(),
+                trust: Trust::Trusted,
+                project: "default".into(),
+            },
+            waiting: VecDeque::new(),
+            coming: BTreeMap::new(),
+            arrivals: Arrivals::default(),
+            took: VecDeque::new(),
+            fresh: 0,
+            usual: Arc::new(Durations::of([])),
+        }
+    }
+
+    fn learn(&mut self, took: Duration) {
+        if self.took.len() == BUILDS {
+            self.took.pop_front();
+        }
+        self.took.push_back(took);
+        self.fresh += 1;
+        if self.fresh >= ANEW.min(self.took.len()) {
+            self.fresh = 0;
+            self.usual = Arc::new(Durations::of(self.took.iter().copied()));
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn of(trace: &'a Trace, world: &'a World, policy: &'a Policy) -> Self {
+        let announcements = chance::announcements(trace, world);
+        let mut events: BinaryHeap<_> = (trace.jobs.iter().enumerate())
+            .map(|(number, job)| Reverse((job.arrives, Event::Arrives(number))))
+            .collect();
+        for (number, said) in announcements.iter().enumerate() {
+            events.push(Reverse((said.said, Event::Said(number))));
+            events.push(Reverse((said.due, Event::Due(number))));
+        }
+        let mut announced = vec![false; trace.jobs.len()];
+        announcements.iter().filter_map(|said| said.job).for_each(|job| announced[job] = true);
+        Self {
+            trace,
+            world,
+            policy,
+            events,
+            announcements,
+            boots: Boots::of(world),
+            supply: Supply::of(trace.classes.len()),
+            classes: trace.classes.iter().map(|name| Class::of(name)).collect(),
+            announced,
+            took: VecDeque::new(),
+            waits: Vec::with_capacity(trace.jobs.len()),
+            left: trace.jobs.len(),
+            running: 0,
+            next_look: None,
+            samples: Vec::new(),
+            peak: 0,
+        }
+    }
+
+    fn on(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Boot(worker, good) => self.booted(worker, good, now),
+            Event::Done(worker, job) => self.done(worker, job, now),
+            Event::Said(number) => {
+                let said = self.announcements[number];
+                self.classes[said.class].coming.insert((said.due, number), ());
+            }
+            Event::Due(number) => {
+                let said = self.announcements[number];
+                self.classes[said.class].coming.remove(&(said.due, number));
+            }
+            Event::Arrives(number) => {
+                let class = self.trace.jobs[number].class;
+                let announced = self.announced[number];
+                self.classes[class].arrivals.came(now, announced);
+                self.classes[class].waiting.push_back(number);
+                self.serve(class, now);
+            }
+            // One that was put off by a sooner one.
+            Event::Look if self.next_look != Some(now) => return,
+            Event::Look => {
+                self.next_look = None;
+                self.look(now);
+                return self.look_by(now + RARELY);
+            }
+        }
+        self.look_by(now + LOOK);
+    }
+
+    /// The next look is then, where none is sooner.
+    fn look_by(&mut self, at: Timestamp) {
+        if self.next_look.is_none_or(|next| at < next) {
+            self.next_look = Some(at);
+            self.events.push(Reverse((at, Event::Look)));
+        }
+    }
+
+    fn booted(&mut self, worker: WorkerId, good: bool, now: Timestamp) {
+        if !good {
+            return self.supply.end(worker, now);
+        }
+        if let Some((class, took)) = self.supply.comes_up(worker, now) {
+            if self.took.len() == BOOTS {
+                self.took.pop_front();
+            }
+            self.took.push_back(took);
+            self.serve(class, now);
+        }
+    }
+
+    fn done(&mut self, worker: WorkerId, job: usize, now: Timestamp) {
+        let job = self.trace.jobs[job];
+        self.left -= 1;
+        self.running -= 1;
+        self.classes[job.class].learn(job.takes);
+        self.supply.give_back(worker, now - job.takes, now);
+        self.serve(job.class, now);
+    }
+
+    /// Whoever waits first has the free slots.
+    fn serve(&mut self, class: usize, now: Timestamp) {
+        let of_class = &mut self.classes[class];
+        while let Some(number) = of_class.waiting.front().copied() {
+            let Some(worker) = self.supply.take(class, now, &of_class.usual) else { break };
+            of_class.waiting.pop_front();
+            let job = self.trace.jobs[number];
+            self.waits.push(now.since(job.arrives).as_secs_f64());
+            self.running += 1;
+            self.events.push(Reverse((now + job.takes, Event::Done(worker, number))));
+        }
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        let boot = nine_of_ten(self.took.iter().copied().collect());
+        let uses = self.policy.uses.unwrap_or(usize::MAX).min(self.world.max_uses);
+        let limits = Limits {
+            min: self.policy.min,
+            max: self.policy.max,
+            slots: self.world.slots,
+            builds: uses,
+            ramp: usize::MAX,
+            idle: self.policy.idle.or(boot).unwrap_or_default(),
+            boot: boot.filter(|_| self.policy.looks_ahead).map(|boot| boot + LOOK),
+            foretold: if self.policy.looks_ahead { arrivals::foretold(self.classes.iter().map(|class| &class.arrivals)) } else { 0.0 },
+            reserve: self.policy.reserve,
+        };
+        let demand = self.demand(limits.boot, now);
+        let decision = scaling::decide(&limits, &demand, &self.supply.all, now);
+        for (worker, _) in decision.end {
+            self.supply.end(worker, now);
+        }
+        for (class, count) in decision.launch {
+            let class = self.classes.iter().position(|known| known.named == class).unwrap_or_default();
+            for _ in 0..count {
+                let (takes, good) = self.boots.next();
+                let named = &self.classes[class].named;
+                let by = now + boot.unwrap_or(takes);
+                let worker = self.supply.launch(now, (class, named), by, self.world.slots, uses);
+                self.events.push(Reverse((now + takes, Event::Boot(worker, good))));
+            }
+        }
+        self.peak = self.peak.max(self.supply.all.len());
+    }
+
+    /// Of each class that anything is wanted of, the one that waits longest first.
+    fn demand(&self, boot: Option<Duration>, now: Timestamp) -> Vec<Demand> {
+        let mut wishes: Vec<(Option<usize>, Demand)> = Vec::with_capacity(self.classes.len());
+        for class in &self.classes {
+            let mut wish = Demand::waiting(class.named.clone(), class.waiting.len());
+            if let Some(boot) = boot {
+                let until = (now + boot, usize::MAX);
+                let due = class.coming.range(..=until).map(|((due, _), ())| Coming { due: *due, likely: 1.0 });
+                wish.coming = due.collect();
+                wish.unforeseen = class.arrivals.unforeseen(now, boot, wish.coming.len() as f64);
+            }
+            if wish.waiting > 0 || !wish.coming.is_empty() || wish.unforeseen > 0.0 {
+                wishes.push((class.waiting.front().copied(), wish));
+            }
+        }
+        wishes.sort_by_key(|(first, _)| first.unwrap_or(usize::MAX));
+        wishes.into_iter().map(|(_, wish)| wish).collect()
+    }
+
+    fn sample(&mut self, now: Timestamp) {
+        let last = self.trace.jobs.last().map_or(now, |job| job.arrives);
+        let every = Duration::from_micros(u64::try_from(last.0).unwrap_or_default() / SAMPLES);
+        if self.samples.last().is_none_or(|sample| now.since(sample.at) >= every) {
+            let waiting: usize = self.classes.iter().map(|class| class.waiting.len()).sum();
+            let capacity = self.supply.all.len() * self.world.slots;
+            self.samples.push(Sample { at: now, demand: self.running + waiting, capacity });
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        self.waits.sort_unstable_by(f64::total_cmp);
+        let busy = self.trace.busy();
+        let last = (self.waits.len() * 95).div_ceil(100).saturating_sub(1);
+        Outcome {
+            policy: self.policy.name.clone(),
+            overhead: if busy > 0.0 { self.supply.paid / busy - 1.0 } else { 0.0 },
+            cost: self.supply.paid / self.world.slots as f64 / 3600.0 * self.world.price,
+            mean_wait_s: self.waits.iter().sum::<f64>() / self.waits.len().max(1) as f64,
+            p95_wait_s: self.waits.get(last).copied().unwrap_or_default(),
+            boots: self.supply.boots,
+            bound_overhead: super::bound(self.trace, self.world.boot),
+            peak: self.peak,
+            samples: self.samples,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Its figures, on traces that are drawn and on real ones.
