@@ -117,8 +117,10 @@ pub(super) async fn run(args: Args, connect: &ConnectArgs, out: &mut Out) -> Res
     }
     if let Some(path) = &args.svg {
         let drawn = picture(&trace, &outcomes).map_err(|error| CliError::Other(error.into()))?;
-        std::fs::write(path, drawn)
-            .map_err(|source| CliError::Io { what: format!("write the picture {}", path.display()), source })?;
+        std::fs::write(path, drawn).map_err(|source| CliError::Io {
+            what: format!("write the picture {}", path.display()),
+            source,
+        })?;
         out.note(&format!("{}: capacity against demand", path.display()));
     }
     let items = outcomes.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>();

@@ -179,7 +179,7 @@ fn expected(all: &[Announced], prepared: &Prepared) -> Vec<Expected> {
                     origin: wish.origin.clone(),
                     builder: builder.clone(),
                     class: class.clone(),
-                    coming: scaling::Coming { due, likely: *likely },
+                    coming: scaling::Coming { due, likely: *likely, beside: 0.0 },
                 });
             }
         }

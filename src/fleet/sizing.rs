@@ -11,7 +11,7 @@ use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Capacity, Demand, Limits, Running};
+use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Running};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{Timestamp, WorkerId, arrivals};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -73,7 +73,8 @@ impl Fleet {
             }
             self.learned.asks(&request.builder, &class);
             if !there.contains(&class)
-                && let Some(error) = self.without_image(pool, &class) {
+                && let Some(error) = self.without_image(pool, &class)
+            {
                 failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
                 continue;
             }
@@ -94,24 +95,20 @@ impl Fleet {
     /// Adds what is to come: what is announced, until it is there and waits itself, and what comes without a word. After what waits already.
     fn look_ahead(&self, active: &Active, asked: &mut Asked) {
         let now = self.ctx.now();
-        let mut announced: HashMap<String, f64> = HashMap::new();
-        for expected in self.expected.lock().expect("nothing panics while it is held").iter() {
-            let pool = &expected.class.pool;
-            let is_there = active.config.pools.iter().any(|(name, _)| name.as_str() == pool);
-            if !is_there || !self.ctx.coming.is_coming(&expected.origin) {
-                continue;
-            }
-            wish(asked, &expected.class).coming.push(expected.coming);
-            if self.learned.boot(pool).is_some_and(|boot| expected.coming.due <= now + boot) {
-                *announced.entry(expected.builder.clone()).or_default() += expected.coming.likely;
-            }
-        }
         self.ctx.coming.look_back(|come| {
+            for expected in self.expected.lock().expect("nothing panics while it is held").iter() {
+                let pool = &expected.class.pool;
+                let is_there = active.config.pools.iter().any(|(name, _)| name.as_str() == pool);
+                if is_there && self.ctx.coming.is_coming(&expected.origin) {
+                    let slow = self.learned.slow_boot(pool).and_then(|_| come.get(&expected.builder));
+                    let beside = slow.map_or(0.0, |arrivals| arrivals.beside());
+                    wish(asked, &expected.class).coming.push(Coming { beside, ..expected.coming });
+                }
+            }
             for (builder, class) in self.learned.classes() {
                 let Some(boot) = self.learned.slow_boot(&class.pool) else { continue };
-                let announced = announced.get(&builder).copied().unwrap_or_default();
-                let more = come.get(&builder).map(|arrivals| arrivals.unforeseen(now, boot, announced));
-                if let Some(more) = more.filter(|more| *more > 0.0) {
+                let more = come.get(&builder).map_or(0.0, |arrivals| arrivals.again(now, boot));
+                if more > 0.0 {
                     wish(asked, &class).unforeseen += more;
                 }
             }
@@ -165,9 +162,8 @@ impl Fleet {
         workers: &[Worker],
         leases: &[Lease],
     ) -> Result<HashMap<WorkerId, Vec<Running>>, FleetError> {
-        let pays = |name: &str, pool: &PoolConfig| {
-            pool.reuse.builds > 1 && self.learned.slow_boot(name).is_some()
-        };
+        let pays =
+            |name: &str, pool: &PoolConfig| pool.reuse.builds > 1 && self.learned.slow_boot(name).is_some();
         let pools: HashSet<&str> = (active.config.pools.iter())
             .filter(|(name, pool)| pays(name.as_str(), pool))
             .map(|(name, _)| name.as_str())

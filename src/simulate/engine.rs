@@ -1,4 +1,4 @@
-//! Simulated time: requests arrive, workers boot and build, and once a second the scaler looks, as the fleet's loop does.
+//! Simulated time: requests arrive, workers boot and build, and soon after each event the scaler looks, as the fleet's loop does when it is nudged.
 
 use super::chance::{self, Announcement, Boots};
 use super::supply::Supply;
@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between looks, while anything happens; and while nothing does.
-const LOOK: Duration = Duration::from_secs(1);
+/// After an event, and where nothing happens.
+const LOOK: Duration = Duration::from_millis(100);
 const RARELY: Duration = Duration::from_secs(5);
 /// Builds that are remembered for each class, and after how many more it is learned anew.
 const BUILDS: usize = 1_000;
@@ -259,7 +259,11 @@ impl<'a> Run<'a> {
             ramp: usize::MAX,
             idle: self.policy.idle.or(boot).unwrap_or_default(),
             boot: boot.filter(|_| self.policy.looks_ahead).map(|boot| boot + LOOK),
-            foretold: if self.policy.looks_ahead { arrivals::foretold(self.classes.iter().map(|class| &class.arrivals)) } else { 0.0 },
+            foretold: if self.policy.looks_ahead {
+                arrivals::foretold(self.classes.iter().map(|class| &class.arrivals))
+            } else {
+                0.0
+            },
             reserve: self.policy.reserve,
         };
         let demand = self.demand(limits.boot, now);
@@ -287,9 +291,11 @@ impl<'a> Run<'a> {
             let mut wish = Demand::waiting(class.named.clone(), class.waiting.len());
             if let Some(boot) = boot {
                 let until = (now + boot, usize::MAX);
-                let due = class.coming.range(..=until).map(|((due, _), ())| Coming { due: *due, likely: 1.0 });
-                wish.coming = due.collect();
-                wish.unforeseen = class.arrivals.unforeseen(now, boot, wish.coming.len() as f64);
+                let beside = class.arrivals.beside();
+                let coming = class.coming.range(..=until);
+                wish.coming =
+                    coming.map(|((due, _), ())| Coming { due: *due, likely: 1.0, beside }).collect();
+                wish.unforeseen = class.arrivals.again(now, boot);
             }
             if wish.waiting > 0 || !wish.coming.is_empty() || wish.unforeseen > 0.0 {
                 wishes.push((class.waiting.front().copied(), wish));

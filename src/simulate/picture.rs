@@ -56,7 +56,11 @@ pub fn picture(trace: &Trace, outcomes: &[Outcome]) -> Result<String, Drawing> {
                 .draw_series(LineSeries::new(capacity, CAPACITY))?
                 .label("capacity: slots")
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 12, y)], CAPACITY));
-            chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(TRANSPARENT).draw()?;
+            chart
+                .configure_series_labels()
+                .background_style(WHITE.mix(0.8))
+                .border_style(TRANSPARENT)
+                .draw()?;
         }
         root.present()?;
     }

@@ -25,7 +25,9 @@ const USUAL: [&str; 6] = ["rouse", "lean", "eager", "demand", "idle-15m", "singl
 pub enum PolicyError {
     #[error("there is no policy `{0}`; there are {all}, and each with settings after a colon: `rouse:reserve=1.5,min=10`", all = USUAL.join(", "))]
     Unknown(String),
-    #[error("`{setting}` in policy `{policy}`: settings are idle=15m, reserve=0.7, min=10, max=200, uses=5, ahead=no")]
+    #[error(
+        "`{setting}` in policy `{policy}`: settings are idle=15m, reserve=0.7, min=10, max=200, uses=5, ahead=no"
+    )]
     Setting { policy: String, setting: String },
 }
 

@@ -24,7 +24,9 @@ pub struct Job {
 /// Why a file is no trace.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    #[error("{file}: {source}; a trace is CSV with the columns `arrival_ms` and `duration_ms`, and `class` where it wants several kinds of worker")]
+    #[error(
+        "{file}: {source}; a trace is CSV with the columns `arrival_ms` and `duration_ms`, and `class` where it wants several kinds of worker"
+    )]
     Csv {
         file: String,
         #[source]

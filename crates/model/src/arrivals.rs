@@ -13,7 +13,7 @@ const BACK: Duration = Duration::from_secs(3_600);
 const REMEMBERED: usize = 10_000;
 /// Requests come in bursts: of what came without a word within one boot time, so large a share comes again within the next. Lower than the share that is seen in CI
 /// queues, where it is about a half, since a worker that nothing needs costs as much as one that comes too late.
-const AGAIN: f64 = 0.25;
+const AGAIN: f64 = 0.2;
 
 /// What is remembered of the requests of one kind.
 #[derive(Debug, Clone, Default)]
@@ -33,23 +33,28 @@ impl Arrivals {
         if announced {
             return;
         }
-        while self.recent.front().is_some_and(|first| at.since(*first) > BACK) || self.recent.len() >= REMEMBERED {
+        while self.recent.front().is_some_and(|first| at.since(*first) > BACK)
+            || self.recent.len() >= REMEMBERED
+        {
             self.recent.pop_front();
         }
         self.recent.push_back(at);
     }
 
-    /// How many more are likely to come within `boot` from now than the `announced` ones: they come with these, or one after the other.
+    /// How many come without a word for each that was announced, with it; no more than one.
     #[must_use]
-    pub fn unforeseen(&self, now: Timestamp, boot: Duration, announced: f64) -> f64 {
+    pub fn beside(&self) -> f64 {
+        match self.announced + self.unannounced < LEAST || self.announced < 1.0 {
+            true => 0.0,
+            false => (self.unannounced / self.announced).min(1.0),
+        }
+    }
+
+    /// How many are likely to come within `boot` from now without a word, one after the other.
+    #[must_use]
+    pub fn again(&self, now: Timestamp, boot: Duration) -> f64 {
         let before = self.recent.partition_point(|at| now.since(*at) > boot);
-        let lately = (self.recent.len() - before) as f64;
-        let beside = if self.announced + self.unannounced < LEAST || self.announced < 1.0 {
-            0.0
-        } else {
-            (self.unannounced / self.announced).min(1.0)
-        };
-        beside * announced + AGAIN * lately
+        AGAIN * (self.recent.len() - before) as f64
     }
 }
 

@@ -18,8 +18,7 @@ pub fn nine_of_ten(mut took: Vec<Duration>) -> Option<Duration> {
 /// How long the latest ones of a kind took. Nothing is assumed of how that is distributed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Durations {
-    /// Seconds.
-    bin: f64,
+    bins_a_second: f64,
     /// How likely one takes longer than each bin's beginning, as if one more had taken longer than any known. Empty where too few are known.
     longer: Vec<f64>,
 }
@@ -31,7 +30,7 @@ impl Durations {
         known.sort_unstable_by(f64::total_cmp);
         let longest = known.last().copied().unwrap_or_default();
         if known.len() < LEAST || longest <= 0.0 {
-            return Self { bin: 1.0, longer: Vec::new() };
+            return Self { bins_a_second: 1.0, longer: Vec::new() };
         }
         let bin = longest / BINS as f64;
         let mut shorter = 0;
@@ -40,24 +39,32 @@ impl Durations {
             shorter += known[shorter..].iter().take_while(|took| **took <= from).count();
             (known.len() - shorter + 1) as f64 / (known.len() + 1) as f64
         });
-        Self { bin, longer: longer.collect() }
+        Self { bins_a_second: bin.recip(), longer: longer.collect() }
     }
 
     /// How likely one that has taken `age` already ends within `within`; 0 where too little is known, and where it has outlasted all that are.
     #[must_use]
     pub fn ends_within(&self, age: Duration, within: Duration) -> f64 {
-        if self.longer.is_empty() {
-            return 0.0;
-        }
-        1.0 - self.takes_longer(age + within) / self.takes_longer(age)
+        self.ends_within_each(age, [within])[0]
     }
 
-    fn takes_longer(&self, than: Duration) -> f64 {
-        let at = than.as_secs_f64() / self.bin;
+    /// The same for several times at once.
+    #[must_use]
+    pub fn ends_within_each<const N: usize>(&self, age: Duration, within: [Duration; N]) -> [f64; N] {
+        if self.longer.is_empty() {
+            return [0.0; N];
+        }
+        let age = age.as_secs_f64();
+        let so_long = self.takes_longer(age);
+        within.map(|within| 1.0 - self.takes_longer(age + within.as_secs_f64()) / so_long)
+    }
+
+    fn takes_longer(&self, seconds: f64) -> f64 {
+        let at = seconds * self.bins_a_second;
         // Not below 0, and what is beyond the last is the last.
-        let (bin, part) = (at as usize, at.fract());
+        let bin = at as usize;
         match (self.longer.get(bin), self.longer.get(bin + 1)) {
-            (Some(here), Some(next)) => here + (next - here) * part,
+            (Some(here), Some(next)) => here + (next - here) * (at - bin as f64),
             _ => self.longer.last().copied().unwrap_or(1.0),
         }
     }

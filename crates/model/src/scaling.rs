@@ -26,7 +26,7 @@ pub struct Demand {
     pub at_once: Option<usize>,
     /// Announced, soonest first.
     pub coming: Vec<Coming>,
-    /// So many more are likely to come within one boot time without a word.
+    /// So many more are likely to come within one boot time without a word, at any moment of it.
     pub unforeseen: f64,
 }
 
@@ -44,6 +44,8 @@ pub struct Coming {
     pub due: Timestamp,
     /// How likely it comes at all, from 0 to 1.
     pub likely: f64,
+    /// How many more are likely to come with it without a word.
+    pub beside: f64,
 }
 
 /// A live worker, as scaling sees it.
@@ -148,7 +150,8 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     let mut decision = Decision::default();
     let wanted = classes.wanted();
     launch(limits, demand, capacity, &wanted, &mut decision);
-    let short: usize = decision.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
+    let short: usize =
+        decision.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
     ends::used(capacity, &mut decision);
     ends::displace(&classes, short, &mut decision);
     ends::idle(&classes, now, &mut decision);

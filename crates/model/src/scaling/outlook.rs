@@ -86,7 +86,8 @@ impl<'a> Classes<'a> {
         capacity: &'a [Capacity],
         now: Timestamp,
     ) -> Self {
-        let mut classes = Self { limits, demand, capacity, places: HashMap::new(), all: Vec::new(), asked: 0 };
+        let mut classes =
+            Self { limits, demand, capacity, places: HashMap::new(), all: Vec::new(), asked: 0 };
         for wish in demand {
             let outlook = classes.entry(&wish.class);
             outlook.waiting += wish.waiting;
@@ -223,29 +224,26 @@ fn step_of(at: Timestamp, boot: Duration, now: Timestamp) -> Option<usize> {
 }
 
 fn foretell_demand(outlook: &mut Outlook<'_>, wish: &Demand, boot: Duration, now: Timestamp) {
-    let mut by = [(0.0, 0.0); STEPS];
-    for coming in wish.coming.iter().map_while(|c| step_of(c.due, boot, now).map(|step| (step, c.likely))) {
-        let (step, likely) = coming;
-        by[step].0 += likely;
-        by[step].1 += likely * (1.0 - likely);
+    let mut by = [[0.0; 3]; STEPS];
+    for coming in &wish.coming {
+        let Some(step) = step_of(coming.due, boot, now) else { break };
+        by[step][0] += coming.likely;
+        by[step][1] += coming.beside;
+        by[step][2] += coming.likely * (1.0 - coming.likely);
     }
-    let (mut announced, mut variance) = (0.0, 0.0);
-    for (step, (number, spread)) in by.into_iter().enumerate() {
+    let (mut announced, mut beside, mut variance) = (0.0, 0.0, 0.0);
+    for (step, [number, more, spread]) in by.into_iter().enumerate() {
         announced += number;
+        beside += more;
         variance += spread;
-        let unforeseen = wish.unforeseen * (step + 1) as f64 / STEPS as f64;
+        let unforeseen = beside + wish.unforeseen * (step + 1) as f64 / STEPS as f64;
         outlook.announced[step] += announced;
         outlook.unforeseen[step] += unforeseen;
         outlook.variance[step] += variance + unforeseen;
     }
 }
 
-fn foretell_supply<'a>(
-    outlook: &mut Outlook<'a>,
-    worker: &'a Capacity,
-    limits: &Limits,
-    now: Timestamp,
-) {
+fn foretell_supply<'a>(outlook: &mut Outlook<'a>, worker: &'a Capacity, limits: &Limits, now: Timestamp) {
     let free = worker.free.min(worker.uses_left);
     match worker.up_by {
         None => outlook.free += free,
@@ -261,11 +259,11 @@ fn foretell_supply<'a>(
         let step = step_of(up_by, boot, now).unwrap_or(STEPS - 1);
         outlook.up[step..].iter_mut().for_each(|up| *up += free as f64);
     }
+    let moments = std::array::from_fn::<_, STEPS, _>(|step| moment(step, boot));
     // Those that it may not serve any more are given back to nobody.
     for running in worker.running.iter().take(worker.uses_left - free) {
-        let age = now.since(running.since);
-        for step in 0..STEPS {
-            let chance = running.usual.ends_within(age, moment(step, boot));
+        let chances = running.usual.ends_within_each(now.since(running.since), moments);
+        for (step, chance) in chances.into_iter().enumerate() {
             outlook.ending[step] += chance;
             outlook.variance[step] += chance * (1.0 - chance);
         }

@@ -14,7 +14,11 @@ fn of_a_few_nothing_is_foretold() {
     assert_eq!(few.ends_within(secs(5), secs(100)), 0.0);
     let enough = Durations::of((1..11).map(secs));
     assert!(enough.ends_within(secs(5), secs(100)) > 0.8);
-    assert_eq!(Durations::of((0..20).map(|_| secs(0))).ends_within(secs(0), secs(9)), 0.0, "it is no time at all");
+    assert_eq!(
+        Durations::of((0..20).map(|_| secs(0))).ends_within(secs(0), secs(9)),
+        0.0,
+        "it is no time at all"
+    );
 }
 
 #[test]
@@ -31,7 +35,8 @@ fn the_longer_it_runs_the_sooner_it_ends_where_all_take_alike() {
 
 #[test]
 fn one_of_ten_may_take_longer() {
-    let of = |seconds: &[u64]| nine_of_ten(seconds.iter().copied().map(secs).collect()).map(|boot| boot.as_secs());
+    let of =
+        |seconds: &[u64]| nine_of_ten(seconds.iter().copied().map(secs).collect()).map(|boot| boot.as_secs());
     assert_eq!(of(&[]), None);
     assert_eq!(of(&[7]), Some(7));
     assert_eq!(of(&[3, 90, 2]), Some(90));

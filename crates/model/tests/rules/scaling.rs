@@ -56,10 +56,7 @@ fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
     let demand = prop::collection::vec((0..4usize, 0..9usize), 0..6);
     let workers = prop::collection::vec((0..4usize, doing(), 0..6usize), 0..10);
     (limits(), demand, workers).prop_map(|(limits, demand, workers)| {
-        let demand = demand
-            .into_iter()
-            .map(|(n, waiting)| Demand::waiting(class(n), waiting))
-            .collect();
+        let demand = demand.into_iter().map(|(n, waiting)| Demand::waiting(class(n), waiting)).collect();
         let capacity = workers
             .into_iter()
             .zip(1..)
@@ -67,6 +64,36 @@ fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
             .collect();
         (limits, demand, capacity)
     })
+}
+
+/// The same with all that can be looked ahead to.
+fn foreseen() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
+    let coming = prop::collection::vec((0..200u64, 0..=10u8), 0..6);
+    let ahead = prop::collection::vec((coming, 0..30u8), 6);
+    let ages = prop::collection::vec(0..300u64, 10);
+    (fleet(), ahead, ages, 0..20u8, 0..=4u8).prop_map(
+        |((mut limits, mut demand, mut capacity), ahead, ages, reserve, foretold)| {
+            limits.boot = Some(BOOT);
+            limits.reserve = f64::from(reserve) / 10.0;
+            limits.foretold = f64::from(foretold) / 4.0;
+            for (wish, (mut coming, unforeseen)) in demand.iter_mut().zip(ahead) {
+                coming.sort_unstable();
+                let coming = coming.into_iter().map(|(seconds, likely)| Coming {
+                    due: NOW + Duration::from_secs(seconds),
+                    likely: f64::from(likely) / 10.0,
+                    beside: f64::from(likely) / 50.0,
+                });
+                wish.coming = coming.collect();
+                wish.unforeseen = f64::from(unforeseen) / 10.0;
+            }
+            let usual = Arc::new(Durations::of((1..=200).map(Duration::from_secs)));
+            for (worker, age) in capacity.iter_mut().zip(ages) {
+                let running = Running { since: NOW - Duration::from_secs(age), usual: Arc::clone(&usual) };
+                worker.running = vec![running; worker.slots - worker.free];
+            }
+            (limits, demand, capacity)
+        },
+    )
 }
 
 fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Capacity {
@@ -191,6 +218,39 @@ proptest! {
         prop_assert!(displaced + leaving.min(held) <= held.max(displaced * usize::from(leaving == 0)));
     }
 
+    #[test]
+    fn whatever_is_foreseen_the_limits_hold((limits, demand, capacity) in foreseen()) {
+        let decision = decide(&limits, &demand, &capacity, NOW);
+        prop_assert!(launched(&decision) <= limits.max.saturating_sub(capacity.len()));
+        let there = capacity.iter().filter(|w| !w.leaving).count() + launched(&decision);
+        let idle = decision.end.iter().filter(|(_, r)| *r == Reason::Idle).count();
+        prop_assert!(idle == 0 || there - decision.end.len() >= limits.min);
+        for (class, terms) in &decision.terms {
+            let waiting: usize = demand.iter().filter(|d| d.class == *class).map(|d| d.waiting).sum();
+            prop_assert_eq!(terms.waiting, waiting);
+            let wanted = terms.waiting as f64 + terms.announced + terms.unforeseen + terms.reserve;
+            let more = wanted - terms.free as f64 - terms.booting as f64 - terms.ending;
+            let of = |list: &[(ReuseClass, usize)]| -> usize {
+                list.iter().filter(|(c, _)| c == class).map(|(_, n)| n).sum()
+            };
+            let held: Vec<_> = decision.held_back.iter().map(|(class, n, _)| (class.clone(), *n)).collect();
+            let each = limits.slots.min(limits.builds);
+            let asked = of(&decision.launch) + of(&held);
+            prop_assert_eq!(asked, (more.round().max(0.0) as usize).div_ceil(each), "{:?}", terms);
+        }
+    }
+
+    /// What is launched now is not launched again at the next look, nor is what is kept ended.
+    #[test]
+    fn what_is_foreseen_is_launched_once((limits, demand, capacity) in foreseen()) {
+        let first = decide(&limits, &demand, &capacity, NOW);
+        let after = carried_out(&limits, &capacity, &first);
+        let second = decide(&limits, &demand, &after, NOW);
+        prop_assert_eq!(&second.launch, &vec![], "after {:?}", first);
+        let idle = |d: &Decision| d.end.iter().filter(|(_, r)| *r == Reason::Idle).count();
+        prop_assert_eq!(idle(&second), 0, "after {:?}", first);
+    }
+
     /// Done once, it is done.
     #[test]
     fn what_it_decides_it_decides_once((limits, demand, capacity) in fleet()) {
@@ -235,10 +295,7 @@ fn plain(max: usize) -> Limits {
 
 #[test]
 fn who_waits_first_is_served_first() {
-    let demand = [
-        Demand::waiting(class(2), 3),
-        Demand::waiting(class(1), 3),
-    ];
+    let demand = [Demand::waiting(class(2), 3), Demand::waiting(class(1), 3)];
     let decision = decide(&plain(4), &demand, &[], NOW);
     assert_eq!(decision.launch, [(class(2), 3), (class(1), 1)]);
     assert_eq!(decision.held_back, [(class(1), 2, Bound::Max)]);
@@ -278,4 +335,101 @@ fn what_a_worker_may_run_once_asks_for_a_worker_each() {
     assert_eq!(launched(&decide(&limits, &wish(1), &[one.clone()], NOW)), 1);
     let anybody = [Demand::waiting(class(0), 2)];
     assert_eq!(launched(&decide(&limits, &anybody, &[one], NOW)), 0, "its other slots are for others");
+}
+
+/// Twelve busy workers, each with a build that has run for so long, of a kind that takes 200 s at most.
+fn busy(limits: &Limits, seconds: u64, uses: usize) -> Vec<Capacity> {
+    let usual = Arc::new(Durations::of((1..=200).map(Duration::from_secs)));
+    let running = Running { since: NOW - Duration::from_secs(seconds), usual };
+    (1..=12)
+        .map(|id| Capacity {
+            running: vec![running.clone()],
+            ..capacity(limits, id, 0, Doing::Busy(1), uses)
+        })
+        .collect()
+}
+
+fn ahead(max: usize) -> Limits {
+    Limits { boot: Some(BOOT), ..plain(max) }
+}
+
+fn coming(seconds: &[u64]) -> Demand {
+    let coming =
+        seconds.iter().map(|s| Coming { due: NOW + Duration::from_secs(*s), likely: 1.0, beside: 0.0 });
+    Demand { coming: coming.collect(), ..Demand::waiting(class(0), 0) }
+}
+
+#[test]
+fn what_is_due_before_a_worker_could_come_is_launched_for() {
+    let due = [coming(&[0, 40, 80, 81, 200])];
+    assert_eq!(launched(&decide(&ahead(9), &due, &[], NOW)), 3);
+    assert_eq!(launched(&decide(&plain(9), &due, &[], NOW)), 0, "nobody knows how long a worker takes");
+    let fleet = [capacity(&ahead(9), 1, 0, Doing::Idle(1), 5), capacity(&ahead(9), 2, 0, Doing::Coming, 5)];
+    let decided = decide(&ahead(9), &due, &fleet, NOW);
+    assert_eq!(launched(&decided), 1);
+    let (_, terms) = &decided.terms[0];
+    assert_eq!((terms.waiting, terms.announced, terms.free, terms.booting), (0, 3.0, 1, 1));
+}
+
+#[test]
+fn what_may_come_to_nothing_counts_by_how_likely_it_is() {
+    let mut due = coming(&[10; 10]);
+    due.coming.iter_mut().for_each(|coming| coming.likely = 0.3);
+    assert_eq!(launched(&decide(&ahead(20), &[due.clone()], &[], NOW)), 3);
+    // One standard deviation of ten such is 1.45.
+    let careful = Limits { reserve: 1.0, ..ahead(20) };
+    assert_eq!(launched(&decide(&careful, &[due.clone()], &[], NOW)), 4);
+    due.coming.iter_mut().for_each(|coming| coming.beside = 0.2);
+    assert_eq!(launched(&decide(&ahead(20), &[due], &[], NOW)), 5);
+    let more = Demand { unforeseen: 2.6, ..Demand::waiting(class(0), 1) };
+    assert_eq!(launched(&decide(&ahead(20), &[more], &[], NOW)), 4);
+}
+
+#[test]
+fn builds_that_will_have_ended_by_then_give_their_slots_back() {
+    let waiting = [Demand::waiting(class(0), 9)];
+    let limits = ahead(40);
+    // Of those that have run for 100 s, 80 of 101 end within the next 80.
+    let decided = decide(&limits, &waiting, &busy(&limits, 100, 5), NOW);
+    let (_, terms) = &decided.terms[0];
+    assert!((terms.ending - 12.0 * 80.0 / 101.0).abs() < 0.2, "{terms:?}");
+    assert_eq!(launched(&decided), 0);
+    assert_eq!(launched(&decide(&limits, &waiting, &busy(&limits, 0, 5), NOW)), 4, "80 of 201");
+    assert_eq!(launched(&decide(&limits, &waiting, &busy(&limits, 100, 0), NOW)), 9, "they serve no more");
+    assert_eq!(launched(&decide(&limits, &waiting, &busy(&limits, 500, 5), NOW)), 9, "who knows when");
+}
+
+#[test]
+fn an_idle_worker_that_will_be_wanted_before_another_could_come_stays() {
+    let fleet = [1, 2, 3].map(|id| capacity(&ahead(9), id, 0, Doing::Idle(100 * id), 5));
+    let ended = |limits: &Limits, demand: &[Demand]| {
+        let decided = decide(limits, demand, &fleet, NOW);
+        decided.end.iter().map(|(worker, _)| worker.0).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(&ahead(9), &[]), [3, 2, 1]);
+    assert_eq!(ended(&ahead(9), &[coming(&[70])]), [3, 2], "the one that became idle last is given it");
+    assert_eq!(ended(&ahead(9), &[coming(&[90])]), [3, 2, 1], "by then another could come");
+    assert_eq!(ended(&plain(9), &[coming(&[70])]), [3, 2, 1]);
+    let patient = Limits { idle: Duration::from_secs(250), ..ahead(9) };
+    assert_eq!(ended(&patient, &[]), [3]);
+    assert_eq!(
+        ended(&Limits { foretold: 0.5, ..patient.clone() }, &[]),
+        [3, 2],
+        "half of what comes is announced"
+    );
+    assert_eq!(
+        ended(&Limits { foretold: 1.0, ..patient }, &[]),
+        [3, 2, 1],
+        "what is not announced does not come"
+    );
+}
+
+#[test]
+fn no_more_come_at_one_time_than_may() {
+    let limits = Limits { ramp: 3, ..plain(9) };
+    let fleet = [capacity(&limits, 1, 0, Doing::Coming, 5)];
+    let decided = decide(&limits, &[Demand::waiting(class(0), 6)], &fleet, NOW);
+    assert_eq!(decided.launch, [(class(0), 2)]);
+    assert_eq!(decided.held_back, [(class(0), 3, Bound::Ramp)]);
+    assert_eq!(decided.end, [], "nobody makes room where there is room");
 }
