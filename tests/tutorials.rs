@@ -126,3 +126,11 @@ fn docker_images() {
         ],
     );
 }
+
+#[test]
+fn tuning() {
+    let scratch = Scratch::new();
+    let rouse = Path::new(env!("CARGO_BIN_EXE_rouse")).parent().expect("it is in a folder");
+    let path = format!("{}:{}", rouse.display(), std::env::var("PATH").expect("there is one"));
+    run("tuning.md", &scratch.folder("tutorial"), &[("PATH", path)]);
+}

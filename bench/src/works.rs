@@ -12,6 +12,7 @@ mod rest;
 mod seed;
 mod start;
 mod stream;
+mod tick;
 
 use anyhow::Result;
 
@@ -74,6 +75,12 @@ pub const ALL: &[Work] = &[
         unit: "KB",
         about: "idle simulated agents: resident memory each",
         run: agents::run,
+    },
+    Work {
+        name: "tick",
+        unit: "ms",
+        about: "the scaler's sum: 1,000 workers, 100,000 pending requests",
+        run: tick::run,
     },
     Work { name: "rest", unit: "ms", about: "newest 50 of 100,000 builds, 8 clients, p95", run: rest::run },
 ];

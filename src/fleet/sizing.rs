@@ -11,7 +11,7 @@ use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Running};
+use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Running, Tally};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{Timestamp, WorkerId, arrivals};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,7 +26,7 @@ const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// What is wanted of each pool.
-pub(super) type Asked = BTreeMap<String, Vec<Demand>>;
+pub(super) type Asked = BTreeMap<String, Tally>;
 
 impl Fleet {
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
@@ -51,7 +51,7 @@ impl Fleet {
                 continue;
             };
             let candidates = specs::candidates(&active.config, builder, &request);
-            let wished = |name: &str| asked.get(name).map_or(0, |d| d.iter().map(|d| d.waiting).sum());
+            let wished = |name: &str| asked.get(name).map_or(0, Tally::all_waiting);
             let says = match &mut gate {
                 Some(gate) => gate.lets(active, builder, &mut request, &candidates, wished).await?,
                 None => Says::Go,
@@ -78,15 +78,11 @@ impl Fleet {
                 failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
                 continue;
             }
-            let of_pool = asked.entry(pool_name.to_owned()).or_default();
             let at_once = match pool.slots {
                 1 => None,
                 _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder, None)),
             };
-            match of_pool.iter_mut().find(|d| d.class == class && d.at_once == at_once) {
-                Some(demand) => demand.waiting += 1,
-                None => of_pool.push(Demand { at_once, ..Demand::waiting(class, 1) }),
-            }
+            asked.entry(pool_name.to_owned()).or_default().waits(&class, at_once);
         }
         self.look_ahead(active, &mut asked);
         Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
@@ -137,7 +133,7 @@ impl Fleet {
         for (name, pool) in &active.config.pools {
             let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
             let limits = self.limits(name.as_str(), pool);
-            let wishes = demand.remove(name.as_str()).unwrap_or_default();
+            let wishes = demand.remove(name.as_str()).unwrap_or_default().into_wishes();
             let decision = scaling::decide(&limits, &wishes, &capacity, now);
             for (id, reason) in &decision.end {
                 if let Some(worker) = workers.iter().find(|w| w.id == *id) {
@@ -234,13 +230,7 @@ impl Fleet {
 
 /// The wish for a class with nothing special to it.
 fn wish<'a>(asked: &'a mut Asked, class: &ReuseClass) -> &'a mut Demand {
-    let of_pool = asked.entry(class.pool.clone()).or_default();
-    let known = of_pool.iter().position(|wish| wish.class == *class && wish.at_once.is_none());
-    let place = known.unwrap_or_else(|| {
-        of_pool.push(Demand::waiting(class.clone(), 0));
-        of_pool.len() - 1
-    });
-    &mut of_pool[place]
+    asked.entry(class.pool.clone()).or_default().wish(class, None)
 }
 
 /// What of the workers is in use.

@@ -11,9 +11,9 @@ const LEAST: f64 = 20.0;
 /// Who looks back further does not learn more.
 const BACK: Duration = Duration::from_secs(3_600);
 const REMEMBERED: usize = 10_000;
-/// Requests come in bursts: of what came without a word within one boot time, so large a share comes again within the next. Lower than the share that is seen in CI
-/// queues, where it is about a half, since a worker that nothing needs costs as much as one that comes too late.
-const AGAIN: f64 = 0.2;
+const WINDOWS: usize = 360;
+/// Of what is likely to come again, so much is counted on: a burst either goes on or is over, and a worker that comes for nothing costs as much as one that comes late.
+const CAUTION: f64 = 0.4;
 
 /// What is remembered of the requests of one kind.
 #[derive(Debug, Clone, Default)]
@@ -50,11 +50,26 @@ impl Arrivals {
         }
     }
 
-    /// How many are likely to come within `boot` from now without a word, one after the other.
+    /// How many to count on that come within `boot` from now without a word, one after the other: as many as came so within the last boot time, by how much of that
+    /// came again in the next one, all through the last hour.
     #[must_use]
     pub fn again(&self, now: Timestamp, boot: Duration) -> f64 {
-        let before = self.recent.partition_point(|at| now.since(*at) > boot);
-        AGAIN * (self.recent.len() - before) as f64
+        let mut windows: Vec<f64> = Vec::new();
+        for at in self.recent.iter().rev() {
+            let before = now.since(*at);
+            // Whole windows back from now.
+            let window = (before.as_micros() / boot.as_micros().max(1)) as usize;
+            if before > BACK || window >= WINDOWS {
+                break;
+            }
+            windows.resize(windows.len().max(window + 1), 0.0);
+            windows[window] += 1.0;
+        }
+        let Some(lately) = windows.first().copied().filter(|lately| *lately > 0.0) else { return 0.0 };
+        // Each pair: what came then, and what came next.
+        let came: f64 = windows.iter().skip(1).map(|then| then * then).sum();
+        let again: f64 = windows.windows(2).map(|pair| pair[0] * pair[1]).sum();
+        if came == 0.0 { 0.0 } else { CAUTION * lately * (again / came).min(1.0) }
     }
 }
 

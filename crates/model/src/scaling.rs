@@ -5,6 +5,7 @@
 
 mod ends;
 mod outlook;
+mod tally;
 
 use crate::durations::Durations;
 use crate::matching::ReuseClass;
@@ -13,6 +14,7 @@ use outlook::Classes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+pub use tally::Tally;
 
 /// The [reserve](Limits::reserve) where nobody says what waiting costs: enough for three of four times.
 pub const RESERVE: f64 = 0.7;
