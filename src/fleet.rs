@@ -152,6 +152,7 @@ impl Fleet {
         let Some(role) = ctx.roles.hold("fleet", "").await? else { return Ok(0) };
         let active = ctx.config();
         let now = ctx.now();
+        let arrived = ctx.coming.arrived();
         let queue = ctx.store.queue(WINDOW).await?;
         // A worker is quicker looked at than a request; there may be thousands.
         let length = u32::try_from(queue.len() + workers.len() / WORKERS_FOR_A_REQUEST).unwrap_or(u32::MAX);
@@ -163,10 +164,13 @@ impl Fleet {
         let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
         let mut taken = Taken::by(&active.config, &workers);
         let workers = self.within_reach(&active, &workers);
-        let (demand, locked) = self.demand(&active, waiting, &workers, &taken, gate).await?;
+        let mut wishes = self.demand(&active, waiting, &workers, &taken, gate).await?;
         self.answers.forget_told();
         self.learn_boots().await?;
-        self.scale(&active, demand, &workers, &InUse::of(leases, locked), &mut taken, now).await?;
+        // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.
+        let whole = arrived == ctx.coming.arrived();
+        let in_use = InUse::of(leases, std::mem::take(&mut wishes.locked));
+        self.scale(&active, wishes, &workers, &in_use, &mut taken, whole).await?;
         Ok(length)
     }
 

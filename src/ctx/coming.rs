@@ -4,6 +4,7 @@ use crate::requests::Wish;
 use rouse_model::Timestamp;
 use rouse_model::arrivals::Arrivals;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,8 +24,18 @@ pub struct Announced {
 #[derive(Debug, Default)]
 pub struct Coming {
     said: watch::Sender<Arc<Vec<Announced>>>,
+    last: Mutex<Last>,
     /// By builder, as far as this master has made it.
     come: Mutex<HashMap<String, Arrivals>>,
+    /// How often something announced has come.
+    arrived: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    said: Vec<Announced>,
+    /// Origins of what has come since.
+    come: Vec<String>,
 }
 
 impl Coming {
@@ -41,8 +52,20 @@ impl Coming {
         self.said.receiver_count() > 0
     }
 
-    pub fn say(&self, all: Vec<Announced>) {
-        self.said.send_replace(Arc::new(all));
+    /// What is not said any more stays until the next time, unless it has come: its scheduler may be about to make it.
+    pub fn say(&self, mut all: Vec<Announced>) {
+        let is_in = |list: &[Announced], one: &Announced| {
+            list.iter().any(|other| other.wish.origin == one.wish.origin)
+        };
+        let mut last = self.last.lock().expect("nothing panics while it is held");
+        // It may have come while the others were asked.
+        all.retain(|one| !last.come.contains(&one.wish.origin));
+        last.come.clear();
+        self.said.send_modify(|board| {
+            let vanished = last.said.iter().filter(|one| is_in(board, one) && !is_in(&all, one));
+            *board = Arc::new(vanished.chain(&all).cloned().collect());
+        });
+        last.said = all;
     }
 
     /// It has come, for each of these builders: what is there is not announced any more.
@@ -54,6 +77,11 @@ impl Coming {
             }
             announced
         });
+        if self.has_listeners() {
+            let mut last = self.last.lock().expect("nothing panics while it is held");
+            last.come.push(origin.to_owned());
+        }
+        self.arrived.fetch_add(u64::from(announced), Ordering::SeqCst);
         let mut come = self.come.lock().expect("nothing panics while it is held");
         for builder in builders {
             match come.get_mut(builder) {
@@ -61,6 +89,12 @@ impl Coming {
                 None => come.entry(builder.clone()).or_default().came(at, announced),
             }
         }
+    }
+
+    /// A number that is another one once something announced has come: whoever reads what waits and what is announced may have missed that in both.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::SeqCst)
     }
 
     /// Looks at what has come for each builder.

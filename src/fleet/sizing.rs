@@ -11,7 +11,7 @@ use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Running, Tally};
+use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{Timestamp, WorkerId, arrivals};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,8 +25,19 @@ const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
 /// Launches are decided on by looks that lie so far apart.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// So long a request may need to find out what its image is before workers that may be of its class idle for nothing.
+const SETTLING: Duration = Duration::from_secs(60);
+
 /// What is wanted of each pool.
-pub(super) type Asked = BTreeMap<String, Tally>;
+type Asked = BTreeMap<String, Tally>;
+
+pub(super) struct Wishes {
+    asked: Asked,
+    /// Pools of which something is wanted that is not known yet.
+    unsettled: HashSet<String>,
+    /// Builds that have a lock that is counted on workers; known where somebody waits for one.
+    pub locked: HashMap<WorkerId, usize>,
+}
 
 impl Fleet {
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
@@ -38,7 +49,9 @@ impl Fleet {
         workers: &[Worker],
         taken: &Taken,
         mut gate: Option<Gate<'_>>,
-    ) -> Result<(Asked, HashMap<WorkerId, usize>), FleetError> {
+    ) -> Result<Wishes, FleetError> {
+        let now = self.ctx.now();
+        let mut unsettled = HashSet::new();
         let mut asked = Asked::new();
         let mut load: HashMap<String, usize> = HashMap::new();
         for worker in workers {
@@ -65,6 +78,9 @@ impl Fleet {
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
             let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
+                if now.since(request.created) < SETTLING {
+                    unsettled.insert(pool_name.to_owned());
+                }
                 continue;
             };
             // By the time it has its locks, its image is there.
@@ -85,7 +101,8 @@ impl Fleet {
             asked.entry(pool_name.to_owned()).or_default().waits(&class, at_once);
         }
         self.look_ahead(active, &mut asked);
-        Ok((asked, gate.map(Gate::locked).unwrap_or_default()))
+        let locked = gate.map(Gate::locked).unwrap_or_default();
+        Ok(Wishes { asked, unsettled, locked })
     }
 
     /// Adds what is to come: what is announced, until it is there and waits itself, and what comes without a word. After what waits already.
@@ -115,15 +132,17 @@ impl Fleet {
         *self.expected.lock().expect("nothing panics while it is held") = expected;
     }
 
+    /// `whole`: whether all that is wanted was counted; where it may not have been, nothing ends for idleness.
     pub(super) async fn scale(
         self: &Arc<Self>,
         active: &Active,
-        mut demand: Asked,
+        mut wishes: Wishes,
         workers: &[Worker],
         in_use: &InUse,
         taken: &mut Taken,
-        now: Timestamp,
+        whole: bool,
     ) -> Result<(), FleetError> {
+        let now = self.ctx.now();
         let running = self.look_at_builds(active, workers, &in_use.leases).await?;
         let mut of_pools: HashMap<&str, Vec<Capacity>> = HashMap::new();
         for worker in workers {
@@ -133,9 +152,10 @@ impl Fleet {
         for (name, pool) in &active.config.pools {
             let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
             let limits = self.limits(name.as_str(), pool);
-            let wishes = demand.remove(name.as_str()).unwrap_or_default().into_wishes();
-            let decision = scaling::decide(&limits, &wishes, &capacity, now);
-            for (id, reason) in &decision.end {
+            let demand = wishes.asked.remove(name.as_str()).unwrap_or_default().into_wishes();
+            let decision = scaling::decide(&limits, &demand, &capacity, now);
+            let whole = whole && !wishes.unsettled.contains(name.as_str());
+            for (id, reason) in decision.end.iter().filter(|(_, reason)| whole || *reason != Reason::Idle) {
                 if let Some(worker) = workers.iter().find(|w| w.id == *id) {
                     self.end_idle(worker, *reason).await?;
                 }

@@ -268,6 +268,10 @@ impl<'a> Run<'a> {
         };
         let demand = self.demand(limits.boot, now);
         let decision = scaling::decide(&limits, &demand, &self.supply.all, now);
+        if !decision.end.is_empty() {
+            // There may be room now for what was held back.
+            self.look_by(now + LOOK);
+        }
         for (worker, _) in decision.end {
             self.supply.end(worker, now);
         }

@@ -28,7 +28,9 @@ fn world() -> World {
 }
 
 fn run(trace: &Trace, world: &World, policy: &str) -> Outcome {
-    simulate(trace, world, &policy.parse().unwrap())
+    let outcome = simulate(trace, world, &policy.parse().unwrap());
+    // What fails shall be read.
+    Outcome { samples: Vec::new(), ..outcome }
 }
 
 #[test]
@@ -44,16 +46,16 @@ fn the_bound_boots_again_where_that_is_less_than_to_idle() {
 
 #[test]
 fn who_is_not_announced_waits_for_a_boot_and_who_is_does_not() {
-    let jobs: Vec<_> = (0..20).map(|n| (10_000 * n, 600, "a")).collect();
+    let jobs: Vec<_> = (0..100).map(|n| (10_000 * n, 600, "a")).collect();
     let cold = run(&trace(&jobs), &world(), "demand");
     assert!((120.0..120.3).contains(&cold.mean_wait_s), "{cold:?}");
-    assert_eq!(cold.boots, 20);
+    assert_eq!(cold.boots, 100);
     let known = run(&trace(&jobs), &World { announced: 1.0, ..world() }, "rouse");
     // Before the first worker has come nobody knows how long that takes.
-    assert!(known.mean_wait_s < 121.0 / 20.0 + 0.3, "{known:?}");
-    assert_eq!(known.boots, 20);
-    // 20 workers, each for a boot and a build, at 2 an hour.
-    let least = 20.0 * 720.0 / 3600.0 * 2.0;
+    assert!(known.mean_wait_s < 121.0 / 100.0 + 0.3, "{known:?}");
+    assert_eq!(known.boots, 100);
+    // 100 workers, each for a boot and a build, at 2 an hour; until it is known that all is announced, they idle.
+    let least = 100.0 * 720.0 / 3600.0 * 2.0;
     assert!((least..least * 1.05).contains(&known.cost), "{known:?}");
 }
 
@@ -71,7 +73,8 @@ fn launches_that_fail_are_launched_again_and_false_alarms_cost() {
 
 #[test]
 fn a_worker_serves_so_many_and_no_more() {
-    let jobs: Vec<_> = (0..40).map(|n| (700 * n, 600, "a")).collect();
+    // The first one waits for its worker.
+    let jobs: Vec<_> = (0..40).map(|n| (if n == 0 { 0 } else { 300 + 700 * n }, 600, "a")).collect();
     let all = run(&trace(&jobs), &world(), "demand");
     assert_eq!(all.boots, 1);
     assert_eq!(run(&trace(&jobs), &World { max_uses: 4, ..world() }, "demand").boots, 10);
@@ -140,7 +143,7 @@ fn policies_are_read() {
 #[test]
 fn the_picture_has_a_panel_for_each_policy() {
     let trace = trace(&[(0, 600, "a"), (100, 600, "a"), (4000, 600, "a")]);
-    let outcomes = ["rouse", "demand"].map(|policy| run(&trace, &world(), policy));
+    let outcomes = ["rouse", "demand"].map(|policy| simulate(&trace, &world(), &policy.parse().unwrap()));
     let svg = picture(&trace, &outcomes).unwrap();
     for outcome in &outcomes {
         assert!(svg.contains(&format!("{}: overhead", outcome.policy)), "{svg}");
