@@ -73,13 +73,13 @@ fn launches_that_fail_are_launched_again_and_false_alarms_cost() {
 
 #[test]
 fn a_worker_serves_so_many_and_no_more() {
-    // The first one waits for its worker.
-    let jobs: Vec<_> = (0..40).map(|n| (if n == 0 { 0 } else { 300 + 700 * n }, 600, "a")).collect();
-    let all = run(&trace(&jobs), &world(), "demand");
-    assert_eq!(all.boots, 1);
-    assert_eq!(run(&trace(&jobs), &World { max_uses: 4, ..world() }, "demand").boots, 10);
-    assert_eq!(run(&trace(&jobs), &world(), "single-use").boots, 40);
-    assert_eq!(run(&trace(&jobs), &world(), "demand:uses=20").boots, 2);
+    // Each has ended before the next one comes, even where it had to wait for a boot.
+    let jobs: Vec<_> = (0..40).map(|n| (750 * n, 600, "a")).collect();
+    let boots = |world: &World, policy: &str| run(&trace(&jobs), world, policy).boots;
+    assert_eq!(boots(&world(), "demand:idle=10m"), 1);
+    assert_eq!(boots(&World { max_uses: 4, ..world() }, "demand:idle=10m"), 10);
+    assert_eq!(boots(&world(), "single-use"), 40);
+    assert_eq!(boots(&world(), "demand:idle=10m,uses=20"), 2);
 }
 
 #[test]

@@ -150,10 +150,15 @@ pub struct Terms {
 pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Timestamp) -> Decision {
     let classes = Classes::of(limits, demand, capacity, now);
     let mut decision = Decision::default();
-    let wanted = classes.wanted();
-    launch(limits, demand, capacity, &wanted, &mut decision);
+    // Who waits or is announced comes before what may come.
+    let sure = classes.wanted(false);
+    let mut room = Room::of(limits, capacity);
+    room.launch(demand, &sure, &mut decision);
     let short: usize =
         decision.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
+    let mut hoped = classes.wanted(true);
+    hoped.iter_mut().zip(&sure).for_each(|(all, sure)| *all = all.saturating_sub(*sure));
+    room.launch(demand, &hoped, &mut decision);
     ends::used(capacity, &mut decision);
     ends::displace(&classes, short, &mut decision);
     ends::idle(&classes, now, &mut decision);
@@ -161,28 +166,34 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     decision
 }
 
-/// As much of what is wanted as the limits let. `wanted`: which wish, and how many workers for it.
-fn launch(
-    limits: &Limits,
-    demand: &[Demand],
-    capacity: &[Capacity],
-    wanted: &[(usize, usize)],
-    decision: &mut Decision,
-) {
-    let mut room = limits.max.saturating_sub(capacity.len());
-    let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
-    let mut ramp = limits.ramp.saturating_sub(booting);
-    for (wish, count) in wanted {
-        let class = &demand[*wish].class;
-        let launched = (*count).min(room).min(ramp);
-        room -= launched;
-        ramp -= launched;
-        if launched > 0 {
-            decision.launch.push((class.clone(), launched));
-        }
-        if *count > launched {
-            let bound = if room == 0 { Bound::Max } else { Bound::Ramp };
-            decision.held_back.push((class.clone(), count - launched, bound));
+/// How many workers the limits still let come.
+struct Room {
+    workers: usize,
+    ramp: usize,
+}
+
+impl Room {
+    fn of(limits: &Limits, capacity: &[Capacity]) -> Self {
+        let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
+        Self { workers: limits.max.saturating_sub(capacity.len()), ramp: limits.ramp.saturating_sub(booting) }
+    }
+
+    /// As many of these workers, for each wish, as there is room for.
+    fn launch(&mut self, demand: &[Demand], wanted: &[usize], decision: &mut Decision) {
+        for (wish, count) in demand.iter().zip(wanted) {
+            let launched = (*count).min(self.workers).min(self.ramp);
+            self.workers -= launched;
+            self.ramp -= launched;
+            if launched > 0 {
+                match decision.launch.iter_mut().find(|(class, _)| *class == wish.class) {
+                    Some((_, before)) => *before += launched,
+                    None => decision.launch.push((wish.class.clone(), launched)),
+                }
+            }
+            if *count > launched {
+                let bound = if self.workers == 0 { Bound::Max } else { Bound::Ramp };
+                decision.held_back.push((wish.class.clone(), count - launched, bound));
+            }
         }
     }
 }

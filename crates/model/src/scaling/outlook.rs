@@ -63,10 +63,12 @@ impl<'a> Outlook<'a> {
         limits.reserve * self.variance[step].sqrt()
     }
 
-    /// More that will be wanted than what waits, less what will be given back, once a worker that is launched now is up.
-    fn more(&self, limits: &Limits) -> f64 {
+    /// More that will be wanted than what waits, less what will be given back, once a worker that is launched now is up; with what may come otherwise than
+    /// announced, where that is hoped for.
+    fn more(&self, limits: &Limits, hopes: bool) -> f64 {
         let last = STEPS - 1;
-        self.announced[last] + self.unforeseen[last] - self.ending[last] + self.reserve(limits, last)
+        let sure = self.announced[last] - self.ending[last];
+        if hopes { sure + self.unforeseen[last] + self.reserve(limits, last) } else { sure }
     }
 
     /// How many slots of idle workers will be wanted at some moment before another worker could come.
@@ -125,8 +127,8 @@ impl<'a> Classes<'a> {
         self.places.get(class).map(|place| &self.all[*place])
     }
 
-    /// How many more workers each wish wants, in order of demand.
-    pub(super) fn wanted(&self) -> Vec<(usize, usize)> {
+    /// How many more workers each wish wants.
+    pub(super) fn wanted(&self, hopes: bool) -> Vec<usize> {
         // What one more worker is good for.
         let each = self.limits.slots.min(self.limits.builds).max(1);
         let mut have: Vec<usize> = self.all.iter().map(|outlook| outlook.free + outlook.booting).collect();
@@ -140,26 +142,23 @@ impl<'a> Classes<'a> {
             of_class[place].push(at);
         }
         for (place, outlook) in self.all.iter().enumerate() {
-            let more = outlook.more(self.limits);
+            let more = outlook.more(self.limits, hopes);
             // What is free now is not wanted by those that wait: they would have it, but for their locks.
             let more = if more > 0.0 { (more - have[place] as f64).max(0.0) } else { more };
             adjust(more.round(), &of_class[place], &mut missing);
         }
-        let mut wanted = Vec::new();
         let mut left: Vec<usize> = vec![0; self.all.len()];
-        for (at, wish) in self.demand.iter().enumerate() {
+        let wanted = self.demand.iter().zip(missing).map(|(wish, missing)| {
             let left = &mut left[self.places[&wish.class]];
-            let met = missing[at].min(*left);
+            let met = missing.min(*left);
             *left -= met;
-            let missing = missing[at] - met;
-            if missing > 0 {
-                let count = missing.div_ceil(each.min(wish.at_once.unwrap_or(each)).max(1));
-                // The last one's free slots serve the same class further down.
-                *left += count * each - missing;
-                wanted.push((at, count));
-            }
-        }
-        wanted
+            let missing = missing - met;
+            let count = missing.div_ceil(each.min(wish.at_once.unwrap_or(each)).max(1));
+            // The last one's free slots serve the same class further down.
+            *left += (count * each).saturating_sub(missing);
+            count
+        });
+        wanted.collect()
     }
 
     /// How many of these the workers of their class could take with the locks that are counted on each.

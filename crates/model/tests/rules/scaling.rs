@@ -425,6 +425,18 @@ fn an_idle_worker_that_will_be_wanted_before_another_could_come_stays() {
 }
 
 #[test]
+fn who_waits_comes_before_what_may_come_and_what_may_come_displaces_nobody() {
+    let hoped = Demand { unforeseen: 3.0, ..Demand::waiting(class(1), 0) };
+    let demand = [hoped.clone(), Demand::waiting(class(0), 2)];
+    assert_eq!(decide(&ahead(3), &demand, &[], NOW).launch, [(class(0), 2), (class(1), 1)]);
+    let fleet = [1, 2].map(|id| capacity(&ahead(2), id, 0, Doing::Idle(1), 5));
+    let decided = decide(&ahead(2), &[hoped.clone()], &fleet, NOW);
+    assert!(decided.end.is_empty(), "{decided:?}");
+    let announced = Demand { class: class(1), ..coming(&[70]) };
+    assert_eq!(decide(&ahead(2), &[announced], &fleet, NOW).end, [(WorkerId(1), Reason::Displaced)]);
+}
+
+#[test]
 fn no_more_come_at_one_time_than_may() {
     let limits = Limits { ramp: 3, ..plain(9) };
     let fleet = [capacity(&limits, 1, 0, Doing::Coming, 5)];
