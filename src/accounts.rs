@@ -3,6 +3,7 @@
 //! An account whose options change stays reachable under its old ones, for the workers that were launched with those.
 
 use crate::config::{Config, ProviderConfig};
+use crate::metrics::Metrics;
 use rouse_contract::layers::{self, CallEnd, CallKind, CallRecord, CallSink, Deadlines};
 use rouse_contract::{Installation, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
@@ -23,6 +24,7 @@ pub struct Accounts {
     installation: Installation,
     connected: Mutex<HashMap<(String, String), Connected>>,
     under_way: TaskTracker,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,19 @@ impl Accounts {
     /// `installation.state` is the folder below which each account gets its own.
     #[must_use]
     pub fn new(kinds: Vec<Arc<dyn ProviderKind>>, installation: Installation) -> Self {
-        Self { kinds, installation, connected: Mutex::default(), under_way: TaskTracker::new() }
+        Self {
+            kinds,
+            installation,
+            connected: Mutex::default(),
+            under_way: TaskTracker::new(),
+            metrics: Arc::default(),
+        }
+    }
+
+    /// Has all calls counted there.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     #[must_use]
@@ -76,7 +90,7 @@ impl Accounts {
         let kind = self.kind(&account.kind).ok_or_else(unknown)?;
         let installation = Installation { state: self.folder(name)?, ..self.installation.clone() };
         let provider = kind.connect(name, &account.options, &installation)?;
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(Pulse { beat: Mutex::default(), metrics: Arc::clone(&self.metrics) });
         let provider = layers::around(provider, name, Deadlines::default(), Arc::clone(&pulse) as _);
         connected.insert(key, Connected { provider: Arc::clone(&provider), pulse });
         Ok(Account { name: name.to_owned(), provider })
@@ -141,9 +155,13 @@ fn key(name: &str, account: &ProviderConfig) -> (String, String) {
     (name.to_owned(), format!("{}{}", account.kind, account.options))
 }
 
-/// Whether an account answers, told by its list: whoever looks after it asks for that every few seconds.
+/// Takes the records of an account's calls: for the metrics, and for whether it answers, which its list tells, since whoever looks after it asks for
+/// that every few seconds.
 #[derive(Debug)]
-struct Pulse(Mutex<Beat>);
+struct Pulse {
+    beat: Mutex<Beat>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug)]
 struct Beat {
@@ -152,20 +170,20 @@ struct Beat {
     failed: bool,
 }
 
-impl Default for Pulse {
+impl Default for Beat {
     fn default() -> Self {
-        Self(Mutex::new(Beat { heard: Instant::now(), failed: false }))
+        Self { heard: Instant::now(), failed: false }
     }
 }
 
 impl Pulse {
     fn is_lost(&self) -> bool {
-        let beat = self.0.lock().expect("nothing panics while it is held");
+        let beat = self.beat.lock().expect("nothing panics while it is held");
         beat.failed || beat.heard.elapsed() > SILENCE
     }
 
     fn beat(&self, good: bool) {
-        let mut beat = self.0.lock().expect("nothing panics while it is held");
+        let mut beat = self.beat.lock().expect("nothing panics while it is held");
         beat.failed = !good;
         if good {
             beat.heard = Instant::now();
@@ -178,7 +196,7 @@ impl CallSink for Pulse {
         if call.kind == CallKind::List && call.end != CallEnd::Dropped {
             self.beat(call.end == CallEnd::Done);
         }
-        // Until there are metrics: calls that failed leave a line.
+        self.metrics.called(account, &call);
         if let CallEnd::Failed(class) = call.end {
             tracing::debug!(account, call = call.kind.as_str(), class = class.as_str(), took = ?call.took, "a provider's call failed");
         }

@@ -24,6 +24,7 @@ mod listing;
 mod locks;
 mod logs;
 mod master;
+mod metrics;
 mod moment;
 mod pools;
 mod projects;
@@ -151,6 +152,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .nest(BASE, api)
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::scrape))
 }
 
 /// The OpenAPI document, as it is served and as it is kept in the docs.

@@ -105,7 +105,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         many_masters: matches!(options.database, Location::Postgres(_)),
     };
     let authority = Authority::derive(key.seed("agents-authority"), &installation.id)?;
-    let accounts = Arc::new(Accounts::new(kinds, installation));
+    let metrics = crate::metrics::Metrics::watching(&store);
+    let accounts = Arc::new(Accounts::new(kinds, installation).counted_by(Arc::clone(&metrics)));
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("listen on {}; is another master running there? choose another with --listen", options.listen)
     })?;
@@ -113,7 +114,6 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     let agents = listen_for_agents(options.agents, &revisions).await?;
     let active = revisions.subscribe();
     let objects = objects::open(options.objects.as_deref(), &options.state, &active)?;
-    let mirrors = make_folder(&options.state.join("mirrors"))?;
     let url = active
         .borrow()
         .config
@@ -125,7 +125,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     let ctx = Arc::new(Ctx {
         roles: Roles::new(store.clone(), master.id, LEASE),
         sources: crate::sources::Sources::open(
-            mirrors,
+            make_folder(&options.state.join("mirrors"))?,
             configured(active.clone()),
             crate::sources::Limits::default(),
         )?,
@@ -133,6 +133,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
         objects,
         accounts: Arc::clone(&accounts),
+        metrics,
         clock,
         me: master.id,
         machine,

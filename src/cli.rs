@@ -167,9 +167,12 @@ enum Verb {
     Completion(completion::Args),
     /// Versions of this program and of the master
     Version(version::Args),
-    /// The reference of this command line, as Markdown
+    /// The reference of this command line, or of the metrics, as Markdown
     #[command(hide = true)]
-    Reference,
+    Reference {
+        #[command(subcommand)]
+        page: Option<reference::Page>,
+    },
 }
 
 /// Parses, runs, and gives the exit code.
@@ -244,7 +247,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Retry(args) => build::rebuild::run(&args, connect, out).await,
         Verb::Completion(args) => completion::run(&args, out),
         Verb::Version(args) => version::run(&args, connect, out).await,
-        Verb::Reference => reference::run(out),
+        Verb::Reference { page } => reference::run(page, out),
     }
 }
 

@@ -9,6 +9,7 @@ mod driver;
 mod failures;
 mod learned;
 mod locking;
+mod measured;
 mod mirrors;
 mod placing;
 mod provisioning;
@@ -142,6 +143,7 @@ impl Fleet {
     /// Answers how many requests it has looked at, or what took as long.
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<u32, FleetError> {
         let ctx = &self.ctx;
+        ctx.metrics.breakers(self.breakers.open());
         let workers = ctx.store.live_workers().await?;
         // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
         // other way round it would be launched for once more.
@@ -149,7 +151,10 @@ impl Fleet {
         for worker in workers.iter().filter(|w| w.master == ctx.me) {
             self.ensure_driver(worker, stop);
         }
-        let Some(role) = ctx.roles.hold("fleet", "").await? else { return Ok(0) };
+        let Some(role) = ctx.roles.hold("fleet", "").await? else {
+            ctx.metrics.fleet_saw(None);
+            return Ok(0);
+        };
         let active = ctx.config();
         let now = ctx.now();
         let arrived = ctx.coming.arrived();
@@ -163,8 +168,10 @@ impl Fleet {
         self.end_what_is_not_wanted(&active, &workers, &leases).await?;
         let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
         let mut taken = Taken::by(&active.config, &workers);
+        let levels = measured::levels(&workers, &leases);
         let workers = self.within_reach(&active, &workers);
         let mut wishes = self.demand(&active, waiting, &workers, &taken, gate).await?;
+        ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting())));
         self.answers.forget_told();
         self.learn_boots().await?;
         // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.

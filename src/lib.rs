@@ -18,6 +18,7 @@ pub mod junit;
 pub mod keys;
 pub mod logs;
 pub mod matching;
+pub mod metrics;
 pub mod objects;
 pub mod peers;
 pub mod placing;

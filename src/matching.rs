@@ -305,5 +305,6 @@ async fn claim(
         ctx.nudges.builds.notify_one();
     }
     submitted.committed().await?;
+    ctx.metrics.matched(&worker.pool, now.since(since));
     Ok(Some(worker))
 }

@@ -34,6 +34,7 @@ mod main_job;
 mod many_images;
 mod masters;
 mod matrix;
+mod metrics;
 mod mirrors;
 mod opened;
 mod per_branch;

@@ -196,6 +196,29 @@ fn what_one_master_leaves_killed_or_frozen_the_other_goes_on_with() {
     instants(&one.buildsets("cron"), 60);
 }
 
+#[test]
+fn the_one_that_decides_for_the_fleet_tells_how_it_stands() {
+    let Some(mut pair) = Pair::start() else { return };
+    let (one, two) = (pair.api_of(&pair.one), pair.api_of(&pair.two));
+    let tells = |api: &Api, lines: &[&str]| {
+        let text = String::from_utf8(api.bytes("/metrics")).expect("text");
+        lines.iter().all(|line| text.lines().any(|l| l == *line))
+    };
+    let both = "rouse_masters{state=\"up\"} 2";
+    wait::until_true("both to see each other", wait::SOON, || {
+        tells(&one, &["rouse_fleet_role 1", "rouse_pool_max{pool=\"here\"} 3", both])
+            && tells(&two, &["rouse_fleet_role 0", both])
+    });
+    assert!(!tells(&two, &["rouse_pool_max{pool=\"here\"} 3"]), "it was not asked to decide");
+    pair.one.kill9();
+    wait::until_true("the other one to decide", wait::A_BUILD, || {
+        tells(
+            &two,
+            &["rouse_fleet_role 1", "rouse_pool_max{pool=\"here\"} 3", "rouse_masters{state=\"up\"} 1"],
+        )
+    });
+}
+
 /// Each minute from the first to the last has struck once.
 fn instants(made: &[Value], apart: i64) {
     let at = |set: &Value| {

@@ -130,6 +130,9 @@ async fn meet(
         }
         other => other.into(),
     })?;
+    if applied.changed && worker.attached.is_none() {
+        door.ctx.metrics.attached(&applied.worker);
+    }
     Ok(Attached { door, worker: applied.worker, hello })
 }
 

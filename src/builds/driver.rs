@@ -182,6 +182,9 @@ async fn turn(
     if !batch.is_empty() {
         commit(ctx, batch, passing, frees).await?;
     }
+    if done {
+        ctx.metrics.ended(&state.build);
+    }
     if closes {
         ctx.nudges.schedulers.notify_one();
     }

@@ -9,8 +9,18 @@ use std::fmt::Write;
 
 const HEAD: &str = include_str!("reference/head.md");
 
-pub(super) fn run(out: &mut Out) -> Result<Exit, CliError> {
-    out.print(&text())?;
+/// What there is besides the command line.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub(crate) enum Page {
+    /// What `/metrics` answers
+    Metrics,
+}
+
+pub(super) fn run(page: Option<Page>, out: &mut Out) -> Result<Exit, CliError> {
+    match page {
+        None => out.print(&text())?,
+        Some(Page::Metrics) => out.print(&crate::metrics::reference())?,
+    }
     Ok(Exit::Success)
 }
 

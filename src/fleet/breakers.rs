@@ -5,7 +5,7 @@
 
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -107,6 +107,18 @@ impl Breakers {
             tripped.error = error.clone();
         }
         error.retry_after(tripped.until.duration_since(now))
+    }
+
+    /// How many images of each account are not asked for now, or by one alone.
+    pub(super) fn open(&self) -> BTreeMap<String, u32> {
+        let now = Instant::now();
+        let mut open = BTreeMap::new();
+        for ((account, _), tripped) in self.map().iter() {
+            if now < tripped.until || tripped.probed.is_some() {
+                *open.entry(account.clone()).or_default() += 1;
+            }
+        }
+        open
     }
 
     pub(super) fn good(&self, account: &str, image: &str) {

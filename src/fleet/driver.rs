@@ -182,6 +182,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
             let attach_deadline = fleet.ctx.now() + deadlines(fleet, worker).1;
             fleet.note_warm(worker);
             apply(fleet, worker.id, "worker.accepted", WorkerEvent::Accepted { at, attach_deadline }).await?;
+            fleet.ctx.metrics.launched(&worker.pool, None);
             // Only now is there something to open streams to.
             fleet.ctx.nudges.agent_link.notify_one();
             return Ok(Step::Again);
@@ -224,6 +225,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         next.console.clone_from(&console)
     })
     .await?;
+    fleet.ctx.metrics.launched(&worker.pool, Some(class));
     failures::of_worker(fleet, worker, class, &shown, again).await?;
     Ok(Step::Again)
 }
@@ -373,6 +375,7 @@ async fn died(
     workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console))
         .await?;
     if worker.attached.is_none() {
+        fleet.ctx.metrics.launched(&worker.pool, Some(class));
         failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref()), None).await?;
     }
     Ok(Step::Again)

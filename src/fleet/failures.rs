@@ -178,6 +178,7 @@ async fn give_up(
     crate::requests::finish(&ctx.store, None, &mut batch, request, BuildResult::Exception, now).await?;
     match ctx.store.commit(batch).await {
         Ok(()) => {
+            ctx.metrics.ended(&build);
             tracing::warn!(request = %request.id, builder = request.builder, reason = message, "a request was given up");
             ctx.nudges.schedulers.notify_one();
             Ok(())

@@ -138,6 +138,8 @@ async fn sweep(
                     "an orphan could not be reaped yet"
                 );
                 seen.insert(observed.at.clone());
+            } else if observed.tag.is_some() {
+                fleet.ctx.metrics.reaped(&account.name);
             }
         } else {
             seen.insert(observed.at.clone());

@@ -39,6 +39,13 @@ pub(super) struct Wishes {
     pub locked: HashMap<WorkerId, usize>,
 }
 
+impl Wishes {
+    /// How many builds wait for each pool.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.asked.iter().map(|(name, tally)| (name.as_str(), tally.all_waiting()))
+    }
+}
+
 impl Fleet {
     /// Which class each waiting request asks of which pool: the first that accepts it and has room, else the first. Those that wait for a lock
     /// ask for none, only what their images are.

@@ -152,7 +152,7 @@ impl Api {
     }
 
     fn address(&self, path: &str) -> String {
-        if path.starts_with("/livez") || path.starts_with("/readyz") {
+        if ["/livez", "/readyz", "/metrics"].contains(&path) {
             return format!("{}{path}", self.base);
         }
         format!("{}/api/v1{path}", self.base)

@@ -13,6 +13,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("config/rouse-v1.schema.json", &["config", "schema"]),
     ("docs/reference/openapi.json", &["api", "openapi"]),
     ("docs/reference/cli.md", &["reference"]),
+    ("docs/reference/metrics.md", &["reference", "metrics"]),
 ];
 
 /// Faults for each file that differs from what the master prints. A verb and its file appear together: one

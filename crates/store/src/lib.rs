@@ -33,7 +33,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Where the state lies.
@@ -178,6 +179,16 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// Who is told how long commits take.
+#[derive(Default)]
+struct CommitWatch(OnceLock<Box<dyn Fn(Duration) + Send + Sync>>);
+
+impl fmt::Debug for CommitWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CommitWatch").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     backend: Box<dyn Backend>,
@@ -186,6 +197,7 @@ struct Inner {
     committed: Committed,
     failpoint: failpoint::Failpoint,
     condition: Arc<trouble::Condition>,
+    watch: CommitWatch,
     file: Option<PathBuf>,
     facts: Facts,
     /// Event numbers that a backup's return left out: above the first, up to the second.
@@ -210,6 +222,7 @@ pub struct Submitted {
     after: Vec<batch::After>,
     answer: Answer,
     waiting: trouble::Waiting,
+    since: Instant,
 }
 
 impl Submitted {
@@ -221,6 +234,9 @@ impl Submitted {
         let done = self.answer.await.unwrap_or_else(|_| Err(writer_has_ended(self.name)));
         self.waiting.end(&done);
         done?;
+        if let Some(watch) = self.store.inner.watch.0.get() {
+            watch(self.since.elapsed());
+        }
         if self.has_events {
             self.store.inner.backend.announce();
         }
@@ -269,6 +285,7 @@ impl Store {
                 committed,
                 failpoint: failpoint::Failpoint::from_environment(),
                 condition: Arc::default(),
+                watch: CommitWatch::default(),
                 file,
                 facts,
                 lost,
@@ -311,14 +328,22 @@ impl Store {
         let after = std::mem::take(&mut batch.after);
         self.inner.failpoint.before(name);
         let waiting = self.inner.condition.begin();
+        let since = Instant::now();
         match self.inner.backend.submit(batch).await {
-            Ok(answer) => Ok(Submitted { store: self.clone(), name, has_events, after, answer, waiting }),
+            Ok(answer) => {
+                Ok(Submitted { store: self.clone(), name, has_events, after, answer, waiting, since })
+            }
             Err(error) => {
                 let done = Err(error);
                 waiting.end(&done);
                 done
             }
         }
+    }
+
+    /// Has each batch that became true told of, with how long that took. Must be quick; the first one that asks is told.
+    pub fn watch_commits(&self, watch: impl Fn(Duration) + Send + Sync + 'static) {
+        let _ = self.inner.watch.0.set(Box::new(watch));
     }
 
     /// Why nothing can be written now, where that is so.

@@ -177,7 +177,7 @@ impl World {
 }
 
 pub(crate) fn request(token: &str, method: Method, path: &str, body: Option<Value>) -> Request<Body> {
-    let at_root = matches!(path, "/livez" | "/readyz");
+    let at_root = matches!(path, "/livez" | "/readyz" | "/metrics");
     let uri = if at_root { path.to_owned() } else { format!("{}{path}", crate::api::BASE) };
     let mut request = Request::builder().method(method).uri(uri).header(header::HOST, "localhost:8010");
     if !token.is_empty() {
@@ -228,6 +228,7 @@ pub(crate) fn context(
     };
     let ctx = Ctx {
         accounts: Arc::new(crate::accounts::Accounts::new(Vec::new(), installation)),
+        metrics: Arc::default(),
         roles: Roles::new(store.clone(), me, Duration::from_secs(15)),
         sources,
         logs,

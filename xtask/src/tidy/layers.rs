@@ -26,6 +26,8 @@ const SERVICES: &[&str] = &[
     // docs/adr/0004
     "accounts",
     "ctx",
+    // docs/adr/0032
+    "metrics",
     "objects",
     "placing",
     "revisions",

@@ -7,6 +7,7 @@ use crate::{ReadError, Store};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::source::SourceStamp;
 use rouse_model::{BuildResult, BuildsetId, RequestId, Timestamp};
+use std::collections::BTreeMap;
 
 /// Which requests; absent means all.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +111,17 @@ impl Store {
             .flatten()
             .find_map(|v| if let Value::I64(n) = v { Some(n) } else { None })
             .unwrap_or(0))
+    }
+
+    /// How many of each builder wait.
+    pub async fn queue_by_builder(&self) -> Result<BTreeMap<String, i64>, ReadError> {
+        let sql = "SELECT builder, count(*) FROM requests WHERE state = 'queued' GROUP BY builder";
+        let rows = self.query(sql, vec![]).await?;
+        let counted = rows.into_iter().filter_map(|row| match <[Value; 2]>::try_from(row).ok()? {
+            [Value::Text(builder), Value::I64(count)] => Some((builder, count)),
+            _ => None,
+        });
+        Ok(counted.collect())
     }
 
     /// Newest first.
