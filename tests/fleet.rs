@@ -238,6 +238,13 @@ fn what_happened_while_the_master_was_dead_is_put_right_at_its_start() {
         docker.try_run(&["container", "inspect", &stray]).is_err()
     });
     assert!(master.log().contains("reaping an orphan"), "{}", master.log());
+    wait::until_true("it to be counted", wait::SOON, || {
+        let metrics = String::from_utf8(api.bytes("/metrics")).expect("text");
+        let of = |line: &str| {
+            line.strip_prefix("rouse_reaped_orphans_total{provider=\"sound\"} ")?.parse::<f64>().ok()
+        };
+        metrics.lines().find_map(of).is_some_and(|reaped| reaped >= 1.0)
+    });
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
 }
 

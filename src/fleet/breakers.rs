@@ -114,7 +114,8 @@ impl Breakers {
         let now = Instant::now();
         let mut open = BTreeMap::new();
         for ((account, _), tripped) in self.map().iter() {
-            if now < tripped.until || tripped.probed.is_some() {
+            let is_probed = tripped.probed.is_some_and(|since| now.duration_since(since) < PROBE);
+            if now < tripped.until || is_probed {
                 *open.entry(account.clone()).or_default() += 1;
             }
         }
@@ -156,6 +157,7 @@ mod tests {
             );
         }
         assert_eq!(waits(&breakers, "b1", "a:1"), Some(7));
+        assert_eq!(breakers.open(), [("b1".to_owned(), 1)].into());
         assert_eq!((waits(&breakers, "b1", "b:1"), waits(&breakers, "b2", "a:1")), (None, None));
         tokio::time::advance(Duration::from_secs(7)).await;
         assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
@@ -171,8 +173,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(8)).await;
         breakers.asks("b1", "a:1");
         // One that is never heard of again holds up nobody for ever.
+        assert_eq!(breakers.open(), [("b1".to_owned(), 1)].into(), "one finds out for all");
         tokio::time::advance(PROBE).await;
         assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
+        assert!(breakers.open().is_empty(), "whoever wants it may ask");
         breakers.good("b1", "a:1");
         assert_eq!(breakers.failed("b1", "a:1", error(Some(1))).retry_after, Some(Duration::from_secs(2)));
     }
