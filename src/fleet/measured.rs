@@ -17,8 +17,7 @@ pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
         let pool = pools.entry(worker.pool.clone()).or_default();
         *pool.phases.entry(crate::workers::phase_word(&worker.phase)).or_default() += 1;
         let slots = u32::try_from(worker.slots).unwrap_or(1);
-        let busy =
-            taken.get(&worker.id).map_or(0, |busy| u32::try_from(*busy).unwrap_or(u32::MAX)).min(slots);
+        let busy = taken.get(&worker.id).copied().unwrap_or_default().min(slots);
         pool.busy += busy;
         if matches!(worker.phase, Phase::Up { .. }) {
             pool.idle += slots - busy;

@@ -11,6 +11,7 @@ mod fuzz;
 mod generated;
 mod packages;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 mod venv;
@@ -56,6 +57,8 @@ enum Verb {
     Generate,
     /// Measures the shipped binaries, beside a peer and beside the bare work
     Bench(bench::Arguments),
+    /// Runs the fleet's simulation: 50 builds a seed, with what goes wrong drawn from it
+    Sim(sim::Arguments),
     /// Runs the parsers of foreign bytes under a fuzzer
     Fuzz(fuzz::Arguments),
     /// Starts the back ends of the tests, runs COMMAND with their addresses, and stops them
@@ -91,6 +94,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Generate => generated::write(&workspace, &Interrupt::install()?),
         Verb::Bench(arguments) => bench::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments, &Interrupt::install()?),
+        Verb::Sim(arguments) => sim::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::BackEnds { command } => back_ends::around(&command, &Interrupt::install()?),
     }
 }

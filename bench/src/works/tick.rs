@@ -81,7 +81,7 @@ fn class(n: usize) -> ReuseClass {
 /// Of ten workers one is on its way, two are idle, and seven build.
 fn capacity(n: usize, class: &ReuseClass, usual: &Arc<Durations>) -> Capacity {
     let ago = |seconds: usize| NOW - Duration::from_secs(seconds as u64);
-    let (booting, idle) = (n % 10 == 0, matches!(n % 10, 1 | 2));
+    let (booting, idle) = (n.is_multiple_of(10), matches!(n % 10, 1 | 2));
     let running = Running { since: ago(n % 600), usual: Arc::clone(usual) };
     Capacity {
         worker: WorkerId(n as i64),

@@ -7,6 +7,8 @@ use rand::{RngExt, SeedableRng};
 const SOAK: &str = "ROUSE_TEST_SOAK";
 /// One case of a test that draws: a failure says with which seed it comes again.
 const SEED: &str = "ROUSE_TEST_SEED";
+/// How many seeds a simulation goes through: `cargo xtask sim` sets it.
+const SEEDS: &str = "ROUSE_TEST_SEEDS";
 
 /// Whether the whole of what usually is a part was asked for.
 #[must_use]
@@ -20,8 +22,21 @@ pub fn soak() -> bool {
 /// Where what was named is no number.
 #[must_use]
 pub fn seed_asked_for() -> Option<u64> {
-    let text = std::env::var(SEED).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{SEED} is a number, not {text:?}")))
+    number(SEED)
+}
+
+/// How many seeds are to be gone through, where it was said.
+///
+/// # Panics
+/// Where what was said is no number.
+#[must_use]
+pub fn seeds_asked_for() -> Option<u64> {
+    number(SEEDS)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
 /// A seed that no earlier run had, short enough to be typed.

@@ -46,6 +46,8 @@ pub enum Fault {
     Dies,
     /// An instance that runs, and whose agent never comes.
     Mute,
+    /// An instance that its cloud wants back so long after its boot: it ends, and that can be seen.
+    Preempted(Duration),
     /// An instance that somebody takes away so long after its boot, without a word.
     Vanishes(Duration),
 }
@@ -93,6 +95,7 @@ struct State {
     /// Launches that arrive later.
     late: Vec<(Timestamp, Wish)>,
     launched: HashMap<LaunchToken, usize>,
+    preempted: usize,
 }
 
 /// A launch as it arrives.
@@ -126,13 +129,14 @@ impl Cloud {
             instances: BTreeMap::new(),
             late: Vec::new(),
             launched: HashMap::new(),
+            preempted: 0,
         };
         Arc::new(Self { clock, state: Mutex::new(state), changed: Notify::new() })
     }
 
     /// As it is now: what has arrived meanwhile is there.
     fn state(&self) -> (MutexGuard<'_, State>, Timestamp) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (due, late) = std::mem::take(&mut state.late).into_iter().partition(|(at, _)| *at <= now);
         state.late = late;
@@ -155,6 +159,12 @@ impl Cloud {
     #[must_use]
     pub fn struck(&self) -> usize {
         self.state().0.script.struck()
+    }
+
+    /// How many instances were made that their cloud wants back.
+    #[must_use]
+    pub fn preempted(&self) -> usize {
+        self.state().0.preempted
     }
 
     /// Agents that run and have come to their master, with the tokens of their instances.
@@ -269,6 +279,10 @@ impl State {
         let ended = match fate {
             Some(Fault::Dies) => {
                 Some((boots, "exit status 1".to_owned(), "the kernel panicked\n".to_owned()))
+            }
+            Some(Fault::Preempted(after)) => {
+                self.preempted += 1;
+                Some((boots + after, "preempted".to_owned(), String::new()))
             }
             _ if serde_json::from_slice::<serde_json::Value>(&wish.join).is_err() => {
                 let console = "the join document cannot be read\n".to_owned();

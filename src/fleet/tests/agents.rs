@@ -10,8 +10,8 @@ use rouse_model::worker::{LaunchToken, WorkerEvent};
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_provider_fake::Cloud;
 use rouse_testkit::chance::Dice;
+use rouse_testkit::clock::SimClock;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 const LOOK: Duration = Duration::from_secs(2);
@@ -45,12 +45,18 @@ struct Session {
 
 impl Agents {
     /// Serves one master, for as long as it lives.
-    pub(super) async fn serve(&mut self, ctx: &Ctx, cloud: &Arc<Cloud>, dice: &mut Dice, calm: Timestamp) {
+    pub(super) async fn serve(
+        &mut self,
+        ctx: &Ctx,
+        (clock, cloud): (&SimClock, &Cloud),
+        dice: &mut Dice,
+        calm: Timestamp,
+    ) {
         let mut sessions: BTreeMap<WorkerId, Session> = BTreeMap::new();
         let mut away: BTreeMap<WorkerId, Timestamp> = BTreeMap::new();
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = ctx.now();
+            let now = clock.steady();
             let up: BTreeMap<WorkerId, LaunchToken> = cloud.agents().into_iter().collect();
             for worker in sessions.keys().copied().collect::<Vec<_>>() {
                 let cut = now < calm && dice.below(100) == 0;

@@ -88,7 +88,7 @@ fn run(seed: u64) -> Account {
         agents.lasts = Some(BUILD);
         let mut pushes = Dice::of(seed + 1);
         tokio::select! {
-            () = agents.serve(&ctx, &cloud, &mut dice, START) => unreachable!("they serve for ever"),
+            () = agents.serve(&ctx, (&clock, &cloud), &mut dice, START) => unreachable!("they serve for ever"),
             () = push(&ctx, &mut pushes) => {}
         }
         let account = account(&ctx).await;

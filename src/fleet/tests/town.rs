@@ -26,20 +26,26 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const START: Timestamp = Timestamp(1_764_032_400_000_000);
 /// Things go wrong for so long.
 const TROUBLED: Duration = Duration::from_secs(120);
+/// A master that dies does so within so many commits.
+const COMMITS: u64 = 400;
 /// By then all must be over.
 const LATEST: Duration = Duration::from_secs(7200);
 /// Between looks at what must hold at any time.
 const LOOK: Duration = Duration::from_secs(10);
-const WISHES: u64 = 8;
-const MOST: [(&str, usize); 2] = [("small", 3), ("big", 2)];
+const WISHES: u64 = 50;
+/// So many things go wrong in each seed at least.
+const FAULTS: usize = 5;
+/// The wall clock is set to so many seconds ahead or behind at most.
+const JUMP: u64 = 30;
+const MOST: [(&str, usize); 2] = [("small", 12), ("big", 6)];
 
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
 providers:
-  cloud: {fake: {latency: 200ms, capacity: 5}}
+  cloud: {fake: {latency: 200ms, capacity: 15}}
 pools:
-  small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 3, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
-  big: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 2, deadlines: {launch: 3m, attach: 90s}}
+  small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 12, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
+  big: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}
   bad: {fake: {on: cloud, image: "debian:0"}}
 builders:
   unit: {pool: small, steps: [{run: make test}]}
@@ -63,6 +69,8 @@ pub(super) struct Story {
     faults: usize,
     cuts: usize,
     kills: usize,
+    jumps: usize,
+    preempted: usize,
     /// Simulated.
     seconds: u64,
 }
@@ -76,14 +84,16 @@ impl Story {
         self.faults += other.faults;
         self.cuts += other.cuts;
         self.kills += other.kills;
+        self.jumps += other.jumps;
+        self.preempted += other.preempted;
         self.seconds += other.seconds;
     }
 
     /// Whether all that the simulation is for has been met.
     pub(super) fn is_eventful(&self) -> bool {
-        [self.succeeded, self.gave_up, self.failed_launches, self.faults, self.cuts, self.kills]
-            .iter()
-            .all(|n| *n > 0)
+        let ends = [self.succeeded, self.gave_up, self.failed_launches];
+        let troubles = [self.faults, self.cuts, self.kills, self.jumps, self.preempted];
+        ends.iter().chain(&troubles).all(|n| *n > 0)
     }
 }
 
@@ -96,6 +106,7 @@ pub(super) struct Town {
     wishes: Vec<(Timestamp, &'static str)>,
     folder: tempfile::TempDir,
     kills: usize,
+    jumps: Jumps,
 }
 
 impl Town {
@@ -104,7 +115,10 @@ impl Town {
         let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12", "debian:13"]);
         let mut dice = Dice::of(seed);
         cloud.script(|script| {
-            let often = dice.below(25);
+            let often = 2 + dice.below(23);
+            for _ in 0..FAULTS {
+                script.plan(on::LAUNCH, launch_fault(&mut dice));
+            }
             script.draw(on::LAUNCH, often, launch_fault);
             script.draw(on::INSTANCE, often, instance_fault);
             script.draw(on::TERMINATE, often, call_fault);
@@ -119,18 +133,19 @@ impl Town {
             (at, builders[usize::try_from(dice.below(6)).unwrap()])
         };
         let wishes = (0..WISHES).map(|_| wish(&mut dice)).collect();
+        let jumps = Jumps { dice: Dice::of(seed.wrapping_add(1)), count: 0 };
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rouse.yaml"), CONFIG).unwrap();
         let memory = Memory::new().unwrap();
-        Self { dice, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills: 0 }
+        Self { dice, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills: 0, jumps }
     }
 
     /// Masters live and die until all is over.
     pub(super) fn live(mut self) -> Story {
         loop {
-            let death = match self.clock.now().since(START) < TROUBLED {
-                true if self.dice.below(2) == 0 => Death::Before(self.dice.below(120)),
-                true => Death::After(self.dice.below(120)),
+            let death = match self.clock.steady().since(START) < TROUBLED {
+                true if self.dice.below(2) == 0 => Death::Before(self.dice.below(COMMITS)),
+                true => Death::After(self.dice.below(COMMITS)),
                 false => Death::Never,
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -164,8 +179,9 @@ impl Town {
             let (ctx, _logs) = master(store, &self.clock, &self.cloud, self.folder.path(), &stop).await;
             let calm = START + TROUBLED;
             tokio::select! {
-                () = self.agents.serve(&ctx, &self.cloud, &mut self.dice, calm) => unreachable!("they serve for ever"),
-                () = watch(&ctx, &self.cloud, &self.wishes) => {}
+                () = self.agents.serve(&ctx, (&self.clock, &self.cloud), &mut self.dice, calm) => unreachable!("they serve for ever"),
+                () = self.jumps.make(&self.clock) => unreachable!("they go on for ever"),
+                () = watch(&ctx, &self.clock, &self.cloud, &self.wishes) => {}
             }
             check(&ctx, &self.cloud, &self.wishes).await
         };
@@ -176,8 +192,30 @@ impl Town {
         story.faults = self.cloud.struck();
         story.cuts = self.agents.cuts;
         story.kills = self.kills;
-        story.seconds = self.clock.now().since(START).as_secs();
+        story.jumps = self.jumps.count;
+        story.preempted = self.cloud.preempted();
+        assert!(story.faults >= FAULTS, "a seed in which little happens: {story:?}");
+        story.seconds = self.clock.steady().since(START).as_secs();
         Some(story)
+    }
+}
+
+/// Somebody who sets the masters' wall clock, while things go wrong.
+struct Jumps {
+    dice: Dice,
+    count: usize,
+}
+
+impl Jumps {
+    async fn make(&mut self, clock: &SimClock) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1 + self.dice.below(60))).await;
+            if clock.steady().since(START) >= TROUBLED {
+                return std::future::pending().await;
+            }
+            clock.set_ahead(i64::try_from(self.dice.below(2 * JUMP)).unwrap() - i64::try_from(JUMP).unwrap());
+            self.count += 1;
+        }
     }
 }
 
@@ -222,10 +260,11 @@ fn launch_fault(dice: &mut Dice) -> Fault {
 }
 
 fn instance_fault(dice: &mut Dice) -> Fault {
-    match dice.below(4) {
+    match dice.below(5) {
         0 => Fault::Dies,
         1 => Fault::Mute,
         2 => Fault::Slow(Duration::from_secs(dice.below(120))),
+        3 => Fault::Preempted(Duration::from_secs(dice.below(60))),
         _ => Fault::Vanishes(Duration::from_secs(dice.below(60))),
     }
 }
@@ -257,9 +296,9 @@ fn list_fault(dice: &mut Dice) -> Fault {
 }
 
 /// Wishes what is due, as a scheduler would after each restart, and holds against the record what must be true at any time, until all is over.
-async fn watch(ctx: &Ctx, cloud: &Cloud, wishes: &[(Timestamp, &'static str)]) {
+async fn watch(ctx: &Ctx, clock: &SimClock, cloud: &Cloud, wishes: &[(Timestamp, &'static str)]) {
     loop {
-        let now = ctx.now();
+        let now = clock.steady();
         if now.since(START) >= TROUBLED {
             cloud.script(rouse_testkit::faults::Script::calm);
         }
@@ -309,7 +348,7 @@ fn wish(number: usize, builder: &str) -> Wish {
 /// What must hold in the end, whatever went wrong.
 async fn check(ctx: &Ctx, cloud: &Cloud, wishes: &[(Timestamp, &'static str)]) -> Story {
     let mut story = Story::default();
-    let all = Page { before: None, limit: 500 };
+    let all = Page { before: None, limit: 10_000 };
     let requests = ctx.store.requests(&Default::default(), all).await.unwrap();
     assert_eq!(requests.len(), wishes.len(), "each wish was made once");
     for request in requests {

@@ -430,7 +430,7 @@ fn who_waits_comes_before_what_may_come_and_what_may_come_displaces_nobody() {
     let demand = [hoped.clone(), Demand::waiting(class(0), 2)];
     assert_eq!(decide(&ahead(3), &demand, &[], NOW).launch, [(class(0), 2), (class(1), 1)]);
     let fleet = [1, 2].map(|id| capacity(&ahead(2), id, 0, Doing::Idle(1), 5));
-    let decided = decide(&ahead(2), &[hoped.clone()], &fleet, NOW);
+    let decided = decide(&ahead(2), &[hoped], &fleet, NOW);
     assert!(decided.end.is_empty(), "{decided:?}");
     let announced = Demand { class: class(1), ..coming(&[70]) };
     assert_eq!(decide(&ahead(2), &[announced], &fleet, NOW).end, [(WorkerId(1), Reason::Displaced)]);

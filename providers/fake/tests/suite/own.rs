@@ -74,6 +74,7 @@ async fn instances_go_wrong_as_their_fate_says() {
         (Fault::Mute, "runs alone"),
         (Fault::Slow(2 * LONG), "boots"),
         (Fault::Vanishes(LONG / 2), "nothing"),
+        (Fault::Preempted(LONG / 2), "ended"),
     ] {
         let tag = hand.tag("fated");
         air.0.script(|script| script.plan(on::INSTANCE, fate));
