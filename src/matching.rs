@@ -16,6 +16,7 @@ use rouse_model::locks::{Ledger, has_all, of_workers};
 use rouse_model::worker::Worker;
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_store::{Batch, CommitError, ReadError};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,7 +204,15 @@ async fn free_slots(ctx: &Ctx, freed: Vec<Worker>, now: Timestamp) -> Result<Vec
             free.push((worker.clone(), slot));
         }
     }
+    in_turn(&mut free);
     Ok(free)
+}
+
+/// Those go first that build already, then those that became idle last: so the others are idle for longer, and end (`model::scaling` counts on it).
+fn in_turn(free: &mut [(Worker, i64)]) {
+    free.sort_by_key(|(worker, slot)| {
+        (worker.idle_since.is_some(), Reverse(worker.idle_since), worker.id, *slot)
+    });
 }
 
 /// The first slot whose worker is of the request's own class, in the order of its pools, and has the locks that are counted on it.
@@ -307,4 +316,24 @@ async fn claim(
     submitted.committed().await?;
     ctx.metrics.matched(&worker.pool, now.since(since));
     Ok(Some(worker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::seed::worker;
+    use rouse_model::worker::{Link, Phase, ProviderRef};
+
+    #[test]
+    fn who_became_idle_last_is_given_the_next_build() {
+        let of = |id: i64, idle: Option<i64>| {
+            let idle_since = idle.map(Timestamp::from_secs);
+            Worker { idle_since, ..worker(id, Phase::Up { at: ProviderRef("p".into()) }, Link::Never) }
+        };
+        let mut free =
+            vec![(of(1, Some(10)), 0), (of(2, None), 1), (of(3, Some(30)), 0), (of(4, Some(20)), 0)];
+        in_turn(&mut free);
+        let order: Vec<i64> = free.iter().map(|(worker, _)| worker.id.0).collect();
+        assert_eq!(order, [2, 3, 4, 1], "the one that builds already has a free slot beside");
+    }
 }

@@ -40,7 +40,8 @@ pub fn picture(trace: &Trace, outcomes: &[Outcome]) -> Result<String, Drawing> {
                 .caption(title, ("sans-serif", 15))
                 .x_label_area_size(24)
                 .y_label_area_size(48)
-                .build_cartesian_2d(0.0..hours, 0..most)?;
+                // With room for the legend above the highest.
+                .build_cartesian_2d(0.0..hours, 0..most + most / 2)?;
             chart
                 .configure_mesh()
                 .light_line_style(TRANSPARENT)

@@ -169,7 +169,7 @@ fn buildsets(batch: &mut Batch) {
     batch.insert(&approved).insert(&request(2, RequestState::Claimed, Some(2))).insert(&waiting);
 }
 
-fn worker(id: i64, phase: Phase, link: Link) -> Worker {
+pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
     Worker {
         id: WorkerId(id),
         name: format!("here-7f3k{id}"),

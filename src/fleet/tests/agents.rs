@@ -6,7 +6,7 @@ use crate::switchboard::{Mailbox, ToDriver, ToSession};
 use crate::workers;
 use futures::FutureExt;
 use rouse_agent_protocol::{CommandId, Outcome, OutcomeKind, StreamEnd, StreamId};
-use rouse_model::worker::{LaunchToken, WorkerEvent};
+use rouse_model::worker::{LaunchToken, Link, WorkerEvent};
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_provider_fake::Cloud;
 use rouse_testkit::chance::Dice;
@@ -52,6 +52,7 @@ impl Agents {
         dice: &mut Dice,
         calm: Timestamp,
     ) {
+        forget_sessions(ctx).await;
         let mut sessions: BTreeMap<WorkerId, Session> = BTreeMap::new();
         let mut away: BTreeMap<WorkerId, Timestamp> = BTreeMap::new();
         loop {
@@ -166,6 +167,16 @@ impl Agents {
             };
             let (command, outcome) = (CommandId(*id), Box::new(outcome));
             ctx.switchboard.to_driver(run.build, ToDriver::Finished { command, outcome });
+        }
+    }
+}
+
+/// What the agent link does when a master begins: the sessions of the one before it are over.
+async fn forget_sessions(ctx: &Ctx) {
+    for worker in ctx.store.live_workers().await.unwrap() {
+        if let Link::Attached { session, .. } = &worker.link {
+            let event = WorkerEvent::Detached { session: session.clone() };
+            let _ = workers::apply(ctx, worker.id, "worker.silent", &event, |_, _| {}).await;
         }
     }
 }
