@@ -50,7 +50,7 @@ fn tick(workers: usize, pending: usize) -> Result<Duration> {
         max: workers + 200,
         slots: 1,
         builds: 50,
-        ramp: 100,
+        ramp: 1_000,
         idle: Duration::from_secs(120),
         boot: Some(Duration::from_secs(60)),
         foretold: 0.5,
