@@ -106,6 +106,8 @@ impl Dockerd {
         ] {
             command.arg(flag).arg(folder.join(below));
         }
+        // One that was killed has left it, and its number may be another process' by now: then the next one would not start.
+        let _ = std::fs::remove_file(folder.join("pid"));
         command.args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
         match &self.remote {
             None => command.args(["--bridge", "none"]),
