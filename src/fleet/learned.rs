@@ -60,9 +60,14 @@ impl Learned {
         }
     }
 
-    /// Builders with the class that each asked for last.
-    pub(super) fn classes(&self) -> HashMap<String, ReuseClass> {
-        self.known().classes.clone()
+    /// Builders with the class that each asked for last and its [slow boot](Self::slow_boot), where that is one.
+    pub(super) fn slow(&self) -> Vec<(String, ReuseClass, Duration)> {
+        let known = self.known();
+        let slow = known.classes.iter().filter_map(|(builder, class)| {
+            let boot = known.boots.get(&class.pool).copied().filter(|boot| *boot >= SLOW)?;
+            Some((builder.clone(), class.clone(), boot))
+        });
+        slow.collect()
     }
 }
 

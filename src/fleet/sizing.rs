@@ -125,8 +125,7 @@ impl Fleet {
                     wish(asked, &expected.class).coming.push(Coming { beside, ..expected.coming });
                 }
             }
-            for (builder, class) in self.learned.classes() {
-                let Some(boot) = self.learned.slow_boot(&class.pool) else { continue };
+            for (builder, class, boot) in self.learned.slow() {
                 let more = come.get(&builder).map_or(0.0, |arrivals| arrivals.again(now, boot));
                 if more > 0.0 {
                     wish(asked, &class).unforeseen += more;
@@ -201,9 +200,9 @@ impl Fleet {
         let slow = self.learned.slow_boot(name).is_some();
         let foretold = match slow && pool.reuse.builds > 1 {
             true => self.ctx.coming.look_back(|come| {
-                let classes = self.learned.classes();
-                let of_pool = classes.iter().filter(|(_, class)| class.pool == name);
-                arrivals::foretold(of_pool.filter_map(|(builder, _)| come.get(builder)))
+                let slow = self.learned.slow();
+                let of_pool = slow.iter().filter(|(_, class, _)| class.pool == name);
+                arrivals::foretold(of_pool.filter_map(|(builder, ..)| come.get(builder)))
             }),
             false => 0.0,
         };
