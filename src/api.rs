@@ -15,6 +15,7 @@ mod change_sets;
 mod changes;
 mod codebases;
 mod config;
+mod decisions;
 mod error;
 mod events;
 mod extract;
@@ -48,6 +49,7 @@ pub mod views {
     pub use super::changes::ChangeView;
     pub use super::codebases::{CodebaseDetail, CodebaseView, HeadView};
     pub use super::config::{ConfigView, DiffView, FaultView, PlanView, ReloadView};
+    pub use super::decisions::{DecisionView, EndedView, SumView};
     pub use super::error::{ErrorBody, ErrorCode, ErrorEnvelope};
     pub use super::events::EventView;
     pub use super::listing::Listing;
@@ -55,16 +57,16 @@ pub mod views {
     pub use super::logs::{LineView, LinesView, LogView};
     pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
-    pub use super::pools::{PoolDetail, PoolView};
+    pub use super::pools::{PoolDetail, PoolExplanationView, PoolView};
     pub use super::projects::ProjectView;
-    pub use super::requests::{ApprovalView, ApprovedView, ExplanationView, RequestView};
+    pub use super::requests::{ApprovalView, ApprovedView, ExplanationView, RequestView, StartView};
     pub use super::schedulers::{ParameterView, SchedulerView};
     pub use super::secrets::SecretView;
     pub use super::steps::StepView;
     pub use super::tested::{TestReportView, TestResultView, TestsView};
     pub use super::tokens::{MadeTokenView, TokenView};
     pub use super::words::*;
-    pub use super::workers::{WorkerDetail, WorkerView};
+    pub use super::workers::{WorkerDetail, WorkerExplanationView, WorkerView};
 }
 
 pub use auth::{FirstTokenError, TOKEN_FILE, ensure_first_token};

@@ -20,6 +20,7 @@ mod doctor;
 mod error;
 mod events;
 mod exit;
+mod explain;
 mod force;
 mod init;
 mod lock;
@@ -157,8 +158,8 @@ enum Verb {
     Artifacts(artifacts::Args),
     /// What a fleet would cost and how long builds would wait, by policy
     Simulate(simulate::Args),
-    /// Why a request waits
-    Explain(request::explain::Args),
+    /// Why a request waits, a worker is there, a pool has as many as it has
+    Explain(explain::Args),
     /// Cancel a build or request
     Cancel(build::cancel::AliasArgs),
     /// Build once more what a build has built
@@ -242,7 +243,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
         Verb::Logs(args) => logs::run(&args, connect, out).await,
         Verb::Artifacts(args) => artifacts::run(&args, connect, out).await,
         Verb::Simulate(args) => simulate::run(args, connect, out).await,
-        Verb::Explain(args) => request::explain::run(&args, connect, out).await,
+        Verb::Explain(args) => explain::run(&args, connect, out).await,
         Verb::Cancel(args) => build::cancel::alias(args, connect, out).await,
         Verb::Retry(args) => build::rebuild::run(&args, connect, out).await,
         Verb::Completion(args) => completion::run(&args, out),

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod breakers;
+mod decided;
 mod driver;
 mod failures;
 mod learned;
@@ -26,6 +27,7 @@ use crate::ctx::{Active, Ctx};
 use crate::placing::Taken;
 use ahead::Expected;
 use breakers::Breakers;
+use decided::Decided;
 use learned::Learned;
 use locking::Gate;
 use mirrors::Mirrors;
@@ -36,7 +38,7 @@ use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
 use rouse_model::worker::{Cause, CauseCode, Worker, WorkerEvent};
-use rouse_model::{Timestamp, WorkerId};
+use rouse_model::{DecisionId, Timestamp, WorkerId};
 use sizing::InUse;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -76,6 +78,7 @@ pub struct Fleet {
     breakers: Breakers,
     mirrors: Mirrors,
     learned: Learned,
+    decided: Decided,
     /// As it was announced last.
     expected: Mutex<Vec<Expected>>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
@@ -103,6 +106,7 @@ impl Fleet {
             warm: Warm::default(),
             breakers: Breakers::default(),
             learned: Learned::default(),
+            decided: Decided::default(),
             expected: Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
@@ -153,6 +157,7 @@ impl Fleet {
         }
         let Some(role) = ctx.roles.hold("fleet", "").await? else {
             ctx.metrics.fleet_saw(None);
+            self.decided.forget();
             return Ok(0);
         };
         let active = ctx.config();
@@ -228,13 +233,18 @@ impl Fleet {
                 continue;
             };
             let busy = slots_taken.get(&worker.id).copied().unwrap_or_default();
-            let cause = Cause { code: CauseCode::PoolChanged, class: None, message };
+            let cause = Cause::new(CauseCode::PoolChanged, None, message);
             self.retire(worker, busy, cause).await?;
         }
         Ok(())
     }
 
-    async fn end_idle(&self, worker: &Worker, reason: Reason) -> Result<(), FleetError> {
+    async fn end_idle(
+        &self,
+        worker: &Worker,
+        reason: Reason,
+        decision: Option<DecisionId>,
+    ) -> Result<(), FleetError> {
         let (code, message) = match reason {
             Reason::Used => {
                 (CauseCode::Used, format!("it served {} of {} builds", worker.builds_done, worker.max_builds))
@@ -244,7 +254,7 @@ impl Fleet {
                 (CauseCode::Displaced, "nothing waits for its class, and others want its room".to_owned())
             }
         };
-        self.retire(worker, 0, Cause { code, class: None, message }).await
+        self.retire(worker, 0, Cause { decision, ..Cause::new(code, None, message) }).await
     }
 
     /// Ends a worker, or drains it while it is busy. The generation of the row that was judged is what the change expects, so a build that was

@@ -78,7 +78,7 @@ pub async fn apply(
 /// Where the store cannot be reached.
 pub async fn alarm(ctx: &Ctx, id: WorkerId, message: String) -> Result<(), WorkerError> {
     let worker = ctx.store.worker(id).await?.ok_or(WorkerError::Unknown(id))?;
-    let cause = Cause { code: CauseCode::Alarm, class: None, message };
+    let cause = Cause::new(CauseCode::Alarm, None, message);
     let payload = serde_json::json!({"link": "refused", "cause": cause});
     let mut batch = Batch::new("worker.alarm");
     batch.event(event(&worker, EventKind::WorkerLink, ctx.now(), payload));

@@ -1,5 +1,9 @@
 //! `/pools`: where work can run, what is there now, and what waits for it.
 
+mod explain;
+
+pub use explain::PoolExplanationView;
+
 use super::AppState;
 use super::auth::{Caller, Reader};
 use super::error::ApiError;
@@ -29,7 +33,7 @@ const QUEUE_LOOK: i64 = 2_000;
 const FAILURES: usize = 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(explain::explain))
 }
 
 /// Workers of one shape.

@@ -5,7 +5,7 @@ mod cancel;
 mod explain;
 
 pub use approve::{ApprovalView, ApprovedView};
-pub use explain::{CountsView, ExplanationView, LaunchFailureView};
+pub use explain::{CountsView, ExplanationView, LaunchFailureView, StartView};
 
 use super::AppState;
 use super::auth::Reader;

@@ -1,9 +1,11 @@
 //! `/workers`: latent workers, from wish to gone.
 
 mod end;
+mod explain;
 mod timeline;
 mod view;
 
+pub use explain::WorkerExplanationView;
 pub(super) use view::view;
 pub use view::{WorkerDetail, WorkerView};
 
@@ -27,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(explain::explain))
         .routes(routes!(end::drain))
         .routes(routes!(end::cancel_drain))
         .routes(routes!(end::terminate))

@@ -2,13 +2,13 @@
 
 mod approve;
 pub(super) mod cancel;
-pub(super) mod explain;
 
 use super::build;
 use super::client::Client;
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
+use super::explain;
 use super::output::{ACTIVE, BOLD, Cell, DIM, HINT, Out, Table, human, result_style};
 use crate::api::views::{ApprovalView, RequestState, RequestView};
 use clap::Subcommand;
@@ -21,7 +21,7 @@ pub(crate) enum Verb {
     /// One request
     Show(ShowArgs),
     /// Why a request waits
-    Explain(explain::Args),
+    Explain(explain::request::Args),
     /// Let a request be built that waits for a person
     Approve(approve::Args),
     /// End a request, and the build that runs it
@@ -57,7 +57,7 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
     match verb {
         Verb::List(args) => list(&args, &connect.client()?, out).await,
         Verb::Show(args) => show(&args, &connect.client()?, out).await,
-        Verb::Explain(args) => explain::run(&args, connect, out).await,
+        Verb::Explain(args) => explain::request::run(&args, &connect.client()?, out).await,
         Verb::Approve(args) => approve::run(&args, connect, out).await,
         Verb::Cancel(args) => cancel::run(&args, connect, out).await,
     }

@@ -11,6 +11,7 @@ use rouse_model::placement::Room;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 
 /// The key within a provider's options that is ours.
 pub(crate) const ON: &str = "on";
@@ -123,6 +124,20 @@ pub struct PoolConfig {
 pub struct Reuse {
     pub builds: u32,
     pub idle: Idle,
+}
+
+impl Reuse {
+    /// How long a worker that nothing waits for is kept, where nine of ten take `boot` to come.
+    #[must_use]
+    pub fn idle_for(&self, boot: Option<Duration>) -> Duration {
+        match self.idle {
+            // It does not idle: it has this long to be given the build that it was made for, which may have been cancelled.
+            _ if self.builds == 1 => Duration::from_secs(10),
+            // A worker that is soon wanted again is worth as much as another one takes to come.
+            Idle::Auto => boot.unwrap_or_default().max(Duration::from_secs(120)),
+            Idle::After(period) => period.0,
+        }
+    }
 }
 
 /// How long a worker waits for its next build.

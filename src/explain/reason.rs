@@ -200,12 +200,18 @@ pub(super) fn seconds(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::WorkerCode;
+    use rouse_model::decision::DecisionCode;
 
     #[test]
     fn every_code_is_explained_in_the_docs() {
         let page = include_str!("../../docs/reference/reasons.md");
         let explained: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-        let known: Vec<&str> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+        let mut known: Vec<String> = ReasonCode::ALL.iter().map(|code| code.docs()).collect();
+        known.extend(WorkerCode::ALL.iter().map(|code| code.docs()));
+        known.extend(DecisionCode::ALL.iter().map(|code| crate::explain::decision::docs(*code)));
+        let explained: Vec<String> =
+            explained.iter().map(|name| format!("docs/reference/reasons.md#{name}")).collect();
         assert_eq!(explained, known);
     }
 }

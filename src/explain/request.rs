@@ -1,15 +1,17 @@
 //! The judgement on one request over one snapshot.
 
 use super::approval;
+use super::counts::{Counts, Standing, standing};
 use super::locks::{self, OwnNeed};
 use super::reason::{Reason, ReasonCode, seconds};
+use super::starts::{self, RunningBuild, Start};
 use rouse_model::build::Lease;
 use rouse_model::buildset::{LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::{Misfit, Offer, Requirement, fits};
 use rouse_model::placement::{Host, Room, place};
-use rouse_model::worker::{Link, Phase, Wanted, Worker};
-use rouse_model::{BuildResult, Timestamp, Trust};
+use rouse_model::worker::Worker;
+use rouse_model::{BuildId, BuildResult, Timestamp, Trust};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub struct Snapshot {
     /// All that are not gone.
     pub workers: Vec<Worker>,
     pub leases: Vec<Lease>,
+    /// What runs in pools that have no room for another worker.
+    pub running: BTreeMap<BuildId, RunningBuild>,
     /// Waiting requests in the order in which they are served.
     pub queue: Vec<Request>,
     /// Builder → pools that it names, to tell who ahead wants the same pools.
@@ -47,8 +51,15 @@ pub struct PoolFacts {
     pub hosts: Vec<Host>,
     /// What one worker takes of them.
     pub takes: Room,
+    /// How long its latest workers took to come, shortest first.
+    pub boots: Vec<Duration>,
+}
+
+impl PoolFacts {
     /// How long a launch usually takes.
-    pub boot: Option<Duration>,
+    fn boot(&self) -> Option<Duration> {
+        self.boots.get(self.boots.len() / 2).copied()
+    }
 }
 
 /// The answer.
@@ -57,6 +68,8 @@ pub struct Explanation {
     pub request: Request,
     pub primary: Reason,
     pub secondary: Vec<Reason>,
+    /// Where it waits for nothing but a worker, and something is known of how long those take.
+    pub starts: Option<Start>,
     pub pools: Vec<PoolVerdict>,
     /// Failed launches that stand in its way, newest last.
     pub failures: Vec<LaunchFailure>,
@@ -76,6 +89,8 @@ pub struct PoolVerdict {
     pub ahead: usize,
     /// Workers of its class on their way.
     pub coming: Vec<Coming>,
+    /// When it would likely run it.
+    pub starts: Option<Start>,
 }
 
 /// Whether a pool can run it, and if so, what keeps it from doing so now.
@@ -83,66 +98,6 @@ pub struct PoolVerdict {
 pub enum Verdict {
     Never(Misfit),
     Waits(ReasonCode),
-}
-
-/// A pool's workers that are not gone, each counted once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// On their way: wished for, launched, booting.
-    pub coming: usize,
-    /// Attached, with a free slot.
-    pub idle: usize,
-    /// Attached, all slots taken.
-    pub busy: usize,
-    /// Up, but no agent answers.
-    pub silent: usize,
-    /// Draining, held, or ending.
-    pub leaving: usize,
-}
-
-impl Counts {
-    #[must_use]
-    pub fn live(&self) -> usize {
-        self.coming + self.idle + self.busy + self.silent + self.leaving
-    }
-
-    /// Counts the workers of one pool.
-    pub fn of<'a>(workers: impl IntoIterator<Item = &'a Worker>, leases: &[Lease]) -> Self {
-        let mut counts = Self::default();
-        for worker in workers.into_iter().filter(|w| w.is_live()) {
-            *match standing(worker, leases) {
-                Standing::Coming => &mut counts.coming,
-                Standing::Idle => &mut counts.idle,
-                Standing::Busy => &mut counts.busy,
-                Standing::Silent => &mut counts.silent,
-                Standing::Leaving => &mut counts.leaving,
-            } += 1;
-        }
-        counts
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Coming,
-    Idle,
-    Busy,
-    Silent,
-    Leaving,
-}
-
-fn standing(worker: &Worker, leases: &[Lease]) -> Standing {
-    if !matches!(worker.wanted, Wanted::Run) || matches!(worker.phase, Phase::Terminating { .. }) {
-        return Standing::Leaving;
-    }
-    if worker.is_coming() {
-        return Standing::Coming;
-    }
-    if !matches!(worker.link, Link::Attached { .. }) {
-        return Standing::Silent;
-    }
-    let taken = leases.iter().filter(|lease| lease.worker == worker.id).count();
-    if i64::try_from(taken).is_ok_and(|taken| taken < worker.slots) { Standing::Idle } else { Standing::Busy }
 }
 
 /// A worker on its way.
@@ -174,9 +129,13 @@ pub fn judge(snapshot: &Snapshot) -> Explanation {
     };
     let mut reasons = reasons(snapshot, &pools).into_iter();
     let primary = reasons.next().expect("every branch gives at least one reason");
+    // What else stands in its way nobody can foretell.
+    let starts = pools.iter().filter(|pool| pool.verdict == Verdict::Waits(primary.code));
+    let starts = starts.filter_map(|pool| pool.starts).min();
     Explanation {
         primary,
         secondary: reasons.collect(),
+        starts,
         pools,
         failures: if request.state == RequestState::Queued {
             request.provision.failures.clone()
@@ -368,6 +327,7 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
         max: pool.max,
         ahead: 0,
         coming: Vec::new(),
+        starts: None,
     };
     if let Err(misfit) = fits(&wish, &offer) {
         misfit.sentence().clone_into(&mut answer.sentence);
@@ -405,6 +365,7 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
     }
     answer.verdict = Verdict::Waits(code);
     answer.sentence = sentence;
+    answer.starts = starts::of_pool(snapshot, pool, &answer, code);
     answer
 }
 
@@ -421,7 +382,7 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
     }
     // Whoever is ahead takes the first to come.
     if let Some(first) = so_far.coming.get(so_far.ahead / pool.slots.max(1)).or(so_far.coming.last()) {
-        let usual = pool.boot.map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
+        let usual = pool.boot().map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
         let sentence =
             format!("worker {} is on its way: {}{usual}{behind}", first.name, seconds(first.for_so_long));
         return (ReasonCode::Provisioning, sentence);
@@ -486,4 +447,4 @@ fn ahead(snapshot: &Snapshot, offer: &Offer<'_>) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

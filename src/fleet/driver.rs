@@ -139,7 +139,7 @@ async fn up(
         return Ok(Step::Again);
     }
     if now >= worker.expires && matches!(worker.wanted, Wanted::Run) {
-        let cause = Cause { code: CauseCode::Age, class: None, message: "it reached its maximum age".into() };
+        let cause = Cause::new(CauseCode::Age, None, "it reached its maximum age");
         apply(fleet, worker.id, "worker.drain", WorkerEvent::Drain { cause }).await?;
         return Ok(Step::Again);
     }
@@ -217,7 +217,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         LaunchOutcome::Invalid { class, reason } => (class, reason, None),
         LaunchOutcome::Died { reason, console, .. } => (FailureClass::Boot, reason, console),
     };
-    let cause = Cause { code: CauseCode::LaunchRefused, class: Some(class), message: message.clone() };
+    let cause = Cause::new(CauseCode::LaunchRefused, Some(class), message.clone());
     let shown = with_console(&message, console.as_deref());
     // What may have been made meanwhile is taken away before the row says that it is gone.
     let event = WorkerEvent::End { cause };
@@ -370,7 +370,7 @@ async fn died(
         Ok(account) => account.provider.console_tail(at, CONSOLE).await.ok().flatten(),
         Err(_) => None,
     };
-    let cause = Cause { code, class: Some(class), message: message.clone() };
+    let cause = Cause::new(code, Some(class), message.clone());
     let event = WorkerEvent::InstanceDied { cause };
     workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console))
         .await?;

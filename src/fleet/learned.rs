@@ -125,8 +125,7 @@ impl Fleet {
         }
         let filter = BuildFilter { builder: Some(builder.to_owned()), ..BuildFilter::default() };
         let builds = self.ctx.store.builds(&filter, Page { before: None, limit: BUILDS }).await?;
-        let own = |result: BuildResult| result.is_good() || result == BuildResult::Failure;
-        let ended = builds.iter().filter(|build| build.result.is_some_and(own));
+        let ended = builds.iter().filter(|build| build.result.is_some_and(BuildResult::is_builds_own));
         let took = ended.filter_map(|build| Some(build.finished?.since(build.matched)));
         let usual = Arc::new(Durations::of(took));
         self.learned.known().builds.insert(builder.to_owned(), (Instant::now(), Arc::clone(&usual)));

@@ -219,8 +219,9 @@ impl Fleet {
         })
     }
 
-    /// Records the wish for one more worker of a class. Its driver does the rest.
-    pub(super) async fn request_worker(
+    /// The wish for one more worker of a class; once it is on record its driver does the rest. `None` where nobody knows any more what the class
+    /// is: the next pass finds out.
+    pub(super) async fn wished(
         &self,
         active: &Active,
         pool_name: &str,
@@ -228,12 +229,12 @@ impl Fleet {
         class: &ReuseClass,
         provider: String,
         now: Timestamp,
-    ) -> Result<(), FleetError> {
-        let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(()) };
+    ) -> Result<Option<Worker>, FleetError> {
+        let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(None) };
         let facts = self.ctx.store.facts();
         let id: WorkerId = self.ctx.store.next_id().await?;
         let token = crate::keys::launch_token(&facts.installation, facts.store_epoch, id, 1);
-        let worker = Worker {
+        Ok(Some(Worker {
             id,
             name: crate::keys::worker_name(pool_name, &token, id),
             pool: pool_name.to_owned(),
@@ -243,6 +244,7 @@ impl Fleet {
             spec_digest: class.spec_digest.clone(),
             spec: serde_json::to_string(&spec).unwrap_or_default(),
             config: active.revision,
+            decision: None,
             attempt: 1,
             master: self.ctx.me,
             term: 1,
@@ -263,11 +265,6 @@ impl Fleet {
             expires: now + MAX_AGE,
             console: None,
             generation: 0,
-        };
-        let mut batch = Batch::new("worker.request");
-        batch.insert(&worker).event(crate::workers::phase_event(&worker, now));
-        self.ctx.store.commit(batch).await?;
-        self.ctx.nudges.fleet.notify_one();
-        Ok(())
+        }))
     }
 }

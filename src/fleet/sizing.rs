@@ -1,27 +1,26 @@
 //! From requests to demand, from workers to capacity, and what the scaler makes of both.
 
 use super::ahead::Expected;
+use super::decided::Now;
 use super::locking::{Gate, Says};
 use super::{Fleet, FleetError, failures};
-use crate::config::{Idle, PoolConfig};
+use crate::config::PoolConfig;
 use crate::ctx::Active;
 use crate::placing::Taken;
 use crate::specs;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
+use rouse_model::decision::{DecisionCode, Reckoning, Short, Sum};
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
+use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
-use rouse_model::{Timestamp, WorkerId, arrivals};
+use rouse_model::{DecisionId, Timestamp, WorkerId, arrivals};
+use rouse_store::Batch;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A warm worker whose pool says `idle: auto` waits at least so long.
-const IDLE_AUTO: Duration = Duration::from_secs(120);
-/// One that serves a single build does not idle. It has this long to be given the build that it was made for, which may have been cancelled.
-const IDLE_SINGLE_USE: Duration = Duration::from_secs(10);
 /// Launches are decided on by looks that lie so far apart.
 const MARGIN: Duration = Duration::from_secs(3);
 
@@ -159,22 +158,78 @@ impl Fleet {
             let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
             let limits = self.limits(name.as_str(), pool);
             let demand = wishes.asked.remove(name.as_str()).unwrap_or_default().into_wishes();
-            let decision = scaling::decide(&limits, &demand, &capacity, now);
+            let mut answer = scaling::decide(&limits, &demand, &capacity, now);
             let whole = whole && !wishes.unsettled.contains(name.as_str());
-            for (id, reason) in decision.end.iter().filter(|(_, reason)| whole || *reason != Reason::Idle) {
-                if let Some(worker) = workers.iter().find(|w| w.id == *id) {
-                    self.end_idle(worker, *reason).await?;
-                }
-            }
-            for (class, count) in decision.launch {
-                for _ in 0..count {
-                    let Some(account) = self.place(&active.config, pool, &class, taken) else { break };
-                    taken.add(&account, pool.takes);
-                    self.request_worker(active, name.as_str(), pool, &class, account, now).await?;
+            answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
+            let launched = self.launches(active, name.as_str(), pool, &answer, taken).await?;
+            let reckoning = reckoning_of(&limits, capacity.len(), &answer, &launched);
+            let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
+            for (id, reason) in answer.end {
+                if let Some(worker) = workers.iter().find(|w| w.id == id) {
+                    self.end_idle(worker, reason, decision).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The workers that are to be launched, as far as providers have room.
+    async fn launches(
+        &self,
+        active: &Active,
+        name: &str,
+        pool: &PoolConfig,
+        answer: &Answer,
+        taken: &mut Taken,
+    ) -> Result<Launches, FleetError> {
+        let mut launches = Launches::default();
+        for (class, count) in &answer.launch {
+            for left in (1..=*count).rev() {
+                let Some(account) = self.place(&active.config, pool, class, taken) else {
+                    launches.without_room.push((class.clone(), left));
+                    break;
+                };
+                taken.add(&account, pool.takes);
+                launches
+                    .workers
+                    .extend(self.wished(active, name, pool, class, account, self.ctx.now()).await?);
+            }
+        }
+        Ok(launches)
+    }
+
+    /// Puts on record what a pass came to for a pool, with the workers that are to be launched for it; its number where something was done.
+    async fn decided(
+        &self,
+        active: &Active,
+        pool: &str,
+        (code, reckoning): (DecisionCode, Reckoning),
+        launched: Vec<Worker>,
+    ) -> Result<Option<DecisionId>, FleetError> {
+        let at = self.ctx.now();
+        let now = Now { pool, code, reckoning, config: active.revision, master: self.ctx.me, at };
+        // By what it does first of all.
+        let mut batch = Batch::new(if launched.is_empty() { "fleet.decided" } else { "worker.request" });
+        let mut decision = None;
+        if self.decided.goes_on(&now) {
+            self.decided.again(now, &mut batch);
+        } else {
+            let id = self.ctx.store.next_id().await?;
+            decision = code.is_deed().then_some(id);
+            self.decided.next(id, now, &mut batch);
+        }
+        for worker in launched {
+            let worker = Worker { decision, ..worker };
+            batch.insert(&worker).event(crate::workers::phase_event(&worker, at));
+        }
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.ctx.store.commit(batch).await?;
+        if code == DecisionCode::Launch {
+            self.ctx.nudges.fleet.notify_one();
+        }
+        Ok(decision)
     }
 
     /// What workers run whose pool is one where it pays to know when they will be free.
@@ -212,12 +267,7 @@ impl Fleet {
             slots: pool.slots as usize,
             builds: pool.reuse.builds as usize,
             ramp: usize::MAX,
-            idle: match pool.reuse.idle {
-                _ if pool.reuse.builds == 1 => IDLE_SINGLE_USE,
-                // A worker that is soon wanted again is worth as much as another one takes to come.
-                Idle::Auto => boot.unwrap_or_default().max(IDLE_AUTO),
-                Idle::After(period) => period.0,
-            },
+            idle: pool.reuse.idle_for(boot),
             boot: boot.map(|boot| boot + MARGIN),
             foretold,
             reserve: if slow { scaling::RESERVE } else { 0.0 },
@@ -252,6 +302,49 @@ impl Fleet {
             running: running.get(&worker.id).cloned().unwrap_or_default(),
         }
     }
+}
+
+/// What is launched for one pool.
+#[derive(Default)]
+struct Launches {
+    workers: Vec<Worker>,
+    /// What no provider had room for.
+    without_room: Vec<(ReuseClass, usize)>,
+}
+
+/// What a pass came to for a pool, to be kept.
+fn reckoning_of(
+    limits: &Limits,
+    there: usize,
+    answer: &Answer,
+    launches: &Launches,
+) -> (DecisionCode, Reckoning) {
+    let mut reckoning = Reckoning::within(limits, there);
+    let mut counts: HashMap<ReuseClass, (usize, usize)> = HashMap::new();
+    for worker in &launches.workers {
+        counts.entry(class_of_worker(worker)).or_default().0 += 1;
+    }
+    let by_limits = answer.held_back.iter().map(|(class, count, _)| (class, *count));
+    for (class, count) in by_limits.chain(launches.without_room.iter().map(|(class, count)| (class, *count)))
+    {
+        counts.entry(class.clone()).or_default().1 += count;
+    }
+    for (class, terms) in &answer.terms {
+        let (launched, held_back) = counts.get(class).copied().unwrap_or_default();
+        reckoning.sums.push(Sum {
+            project: class.project.clone(),
+            trust: class.trust,
+            spec_digest: class.spec_digest.clone(),
+            terms: *terms,
+            launched,
+            held_back,
+        });
+    }
+    // That one has served its last build is reason enough.
+    reckoning.ended = answer.end.iter().filter(|(_, reason)| *reason != Reason::Used).copied().collect();
+    let bound = answer.held_back.first().map(|(_, _, bound)| Short::By(*bound));
+    let short = if launches.without_room.is_empty() { bound } else { Some(Short::Room) };
+    (reckoning.code(short), reckoning)
 }
 
 /// The wish for a class with nothing special to it.

@@ -3,6 +3,8 @@
 
 mod agents;
 mod economics;
+mod reasons;
+mod stage;
 mod town;
 
 use rouse_testkit::chance;

@@ -120,11 +120,8 @@ async fn give_up(
     worker: &Worker,
     builds: impl Iterator<Item = &Build>,
 ) -> Result<bool, AdoptError> {
-    let cause = Cause {
-        code: CauseCode::Died,
-        class: Some(FailureClass::AgentLost),
-        message: format!("master {} is dead, and its host is out of reach", fenced.name),
-    };
+    let message = format!("master {} is dead, and its host is out of reach", fenced.name);
+    let cause = Cause::new(CauseCode::Died, Some(FailureClass::AgentLost), message);
     let event = WorkerEvent::InstanceDied { cause };
     let lost = crate::workers::apply(ctx, worker.id, "worker.lost", &event, |_, _| {}).await?;
     if peer.still >= DEAD_MAN + Deadlines::default().grace {

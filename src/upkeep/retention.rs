@@ -61,6 +61,7 @@ struct Forgotten {
     logs: usize,
     artifacts: usize,
     events: usize,
+    decisions: usize,
     workers: usize,
     caches: usize,
 }
@@ -155,6 +156,9 @@ impl Turn<'_> {
             let count = self.ctx.store.forget_events(before, PAGE * 5, &self.role).await?;
             self.forgotten.events += count;
             more |= count as i64 == PAGE * 5;
+            let count = self.ctx.store.forget_decisions(before, PAGE, &self.role).await?;
+            self.forgotten.decisions += count;
+            more |= count as i64 == PAGE;
         }
         Ok(more)
     }
@@ -329,10 +333,19 @@ impl Turn<'_> {
         if gone == Forgotten::default() {
             return Ok(());
         }
-        let Forgotten { builds, logs, artifacts, events, workers, caches } = gone;
-        tracing::info!(builds, logs, artifacts, events, workers, caches, "forgotten, as `server.keep` says");
-        // Of events alone there would be one more each time.
-        if (Forgotten { events: 0, ..gone }) == Forgotten::default() {
+        let Forgotten { builds, logs, artifacts, events, decisions, workers, caches } = gone;
+        tracing::info!(
+            builds,
+            logs,
+            artifacts,
+            events,
+            decisions,
+            workers,
+            caches,
+            "forgotten, as `server.keep` says"
+        );
+        // Of these alone there would be one more event each time.
+        if (Forgotten { events: 0, decisions: 0, ..gone }) == Forgotten::default() {
             return Ok(());
         }
         let mut batch = Batch::new("retention.told");
@@ -343,8 +356,8 @@ impl Turn<'_> {
             project: String::new(),
             at: self.now,
             payload: json!({
-                "builds": builds, "logs": logs, "artifacts": artifacts, "events": events, "workers": workers,
-                "caches": caches,
+                "builds": builds, "logs": logs, "artifacts": artifacts, "events": events, "decisions": decisions,
+                "workers": workers, "caches": caches,
             }),
         });
         Ok(self.ctx.store.commit(batch).await?)

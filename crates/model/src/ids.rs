@@ -74,6 +74,8 @@ ids! {
     CacheId = "cache";
     /// One latent worker, from wish to gone.
     WorkerId = "worker";
+    /// What passes of the fleet came to for one pool.
+    DecisionId = "decision";
     /// One applied configuration.
     ConfigRevisionId = "config_revision";
     /// One event of the log; not its sequence number.

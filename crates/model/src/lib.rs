@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`ids`] and [`time`] name things and moments; [`source`], [`property`] and [`trust`] say what is built and how far it is trusted;
 //! [`buildset`], [`approval`], [`build`] and [`plan`] follow one wish from request to result; [`worker`] is an instance's life; [`matching`], [`locks`],
-//! [`scaling`] (by [`durations`] and [`arrivals`]) and [`sequence`] are the judgements.
+//! [`scaling`] (by [`durations`] and [`arrivals`]; kept as [`decision`]) and [`sequence`] are the judgements.
 
 pub mod approval;
 pub mod arrivals;
@@ -14,6 +14,7 @@ pub mod build;
 pub mod buildset;
 pub mod cache;
 pub mod config_revision;
+pub mod decision;
 pub mod durations;
 pub mod event;
 pub mod failure;

@@ -39,6 +39,12 @@ impl BuildResult {
         matches!(self, Self::Success | Self::Warnings)
     }
 
+    /// It came to an end of its own: nobody and nothing cut it short.
+    #[must_use]
+    pub fn is_builds_own(self) -> bool {
+        self.is_good() || self == Self::Failure
+    }
+
     /// The worse of two, in the order skipped, success, warnings, failure, exception, retry, cancelled.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {

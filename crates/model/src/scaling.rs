@@ -101,7 +101,7 @@ pub struct Limits {
 
 /// What to do now.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Decision {
+pub struct Answer {
     pub launch: Vec<(ReuseClass, usize)>,
     pub end: Vec<(WorkerId, Reason)>,
     /// What would be launched but for a limit.
@@ -145,25 +145,33 @@ pub struct Terms {
     pub ending: f64,
 }
 
+impl Terms {
+    /// Whether anything is wanted, to the nearest slot.
+    #[must_use]
+    pub fn is_anything(&self) -> bool {
+        self.waiting > 0 || self.announced + self.unforeseen + self.reserve >= 0.5
+    }
+}
+
 /// Decides for one pool. `demand` is in the order in which requests would be served.
 #[must_use]
-pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Timestamp) -> Decision {
+pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Timestamp) -> Answer {
     let classes = Classes::of(limits, demand, capacity, now);
-    let mut decision = Decision::default();
+    let mut answer = Answer::default();
     // Who waits or is announced comes before what may come.
     let sure = classes.wanted(false);
     let mut room = Room::of(limits, capacity);
-    room.launch(demand, &sure, &mut decision);
+    room.launch(demand, &sure, &mut answer);
     let short: usize =
-        decision.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
+        answer.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
     let mut hoped = classes.wanted(true);
     hoped.iter_mut().zip(&sure).for_each(|(all, sure)| *all = all.saturating_sub(*sure));
-    room.launch(demand, &hoped, &mut decision);
-    ends::used(capacity, &mut decision);
-    ends::displace(&classes, short, &mut decision);
-    ends::idle(&classes, now, &mut decision);
-    decision.terms = classes.terms();
-    decision
+    room.launch(demand, &hoped, &mut answer);
+    ends::used(capacity, &mut answer);
+    ends::displace(&classes, short, &mut answer);
+    ends::idle(&classes, now, &mut answer);
+    answer.terms = classes.terms();
+    answer
 }
 
 /// How many workers the limits still let come.
@@ -179,20 +187,20 @@ impl Room {
     }
 
     /// As many of these workers, for each wish, as there is room for.
-    fn launch(&mut self, demand: &[Demand], wanted: &[usize], decision: &mut Decision) {
+    fn launch(&mut self, demand: &[Demand], wanted: &[usize], answer: &mut Answer) {
         for (wish, count) in demand.iter().zip(wanted) {
             let launched = (*count).min(self.workers).min(self.ramp);
             self.workers -= launched;
             self.ramp -= launched;
             if launched > 0 {
-                match decision.launch.iter_mut().find(|(class, _)| *class == wish.class) {
+                match answer.launch.iter_mut().find(|(class, _)| *class == wish.class) {
                     Some((_, before)) => *before += launched,
-                    None => decision.launch.push((wish.class.clone(), launched)),
+                    None => answer.launch.push((wish.class.clone(), launched)),
                 }
             }
             if *count > launched {
                 let bound = if self.workers == 0 { Bound::Max } else { Bound::Ramp };
-                decision.held_back.push((wish.class.clone(), count - launched, bound));
+                answer.held_back.push((wish.class.clone(), count - launched, bound));
             }
         }
     }

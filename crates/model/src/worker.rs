@@ -6,7 +6,7 @@ mod cause;
 pub use cause::{Cause, CauseCode};
 
 use crate::failure::FailureClass;
-use crate::{ConfigRevisionId, MasterId, Timestamp, Trust, WorkerId};
+use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -109,6 +109,8 @@ pub struct Worker {
     pub spec: String,
     /// Config revision that it was launched under.
     pub config: ConfigRevisionId,
+    /// What the scaler came to when it asked for it; absent for one from before those were kept.
+    pub decision: Option<DecisionId>,
     pub attempt: i64,
     /// Whose driver is the only writer of its state.
     pub master: MasterId,
@@ -321,11 +323,11 @@ impl Worker {
             },
             WorkerEvent::GraceOver => match &self.link {
                 Link::Silent { .. } => {
-                    let cause = Cause {
-                        code: CauseCode::Silent,
-                        class: Some(FailureClass::AgentLost),
-                        message: "the agent did not come back within its grace period".into(),
-                    };
+                    let cause = Cause::new(
+                        CauseCode::Silent,
+                        Some(FailureClass::AgentLost),
+                        "the agent did not come back within its grace period",
+                    );
                     Transition::Applied {
                         next: Box::new(self.lost(&cause, now)),
                         effects: vec![Effect::BuildsLost(cause)],
@@ -409,11 +411,11 @@ impl Worker {
         if let Some(known) = &self.incarnation
             && *known != incarnation
         {
-            effects.push(Effect::BuildsLost(Cause {
-                code: CauseCode::Died,
-                class: Some(FailureClass::AgentLost),
-                message: "the agent was restarted; what it ran is lost".into(),
-            }));
+            effects.push(Effect::BuildsLost(Cause::new(
+                CauseCode::Died,
+                Some(FailureClass::AgentLost),
+                "the agent was restarted; what it ran is lost",
+            )));
         }
         next.link = Link::Attached { session, since: now };
         next.incarnation = Some(incarnation);

@@ -3,6 +3,7 @@
 mod builds;
 mod caches;
 mod configs;
+mod decisions;
 mod events;
 mod logs;
 mod requests;

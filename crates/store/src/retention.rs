@@ -207,6 +207,29 @@ impl Store {
         Ok(true)
     }
 
+    /// Forgets the oldest decisions that were true for the last time before a moment, at most so many; how many.
+    ///
+    /// # Errors
+    /// Where somebody else was faster, or the database is away.
+    pub async fn forget_decisions(
+        &self,
+        before: Timestamp,
+        limit: i64,
+        role: &Role,
+    ) -> Result<usize, ForgetError> {
+        let mut batch = Batch::new("retention.decisions");
+        batch.expect_role(role);
+        let mut count = 0;
+        for decision in self.oldest_decisions(limit).await?.iter().take_while(|d| d.until < before) {
+            batch.delete(decision);
+            count += 1;
+        }
+        if count > 0 {
+            self.commit(batch).await?;
+        }
+        Ok(count)
+    }
+
     /// Forgets the oldest events that were written before a moment, at most so many; how many. The newest one of all stays, since its number says
     /// where the log is.
     ///

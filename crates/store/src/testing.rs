@@ -67,6 +67,7 @@ macro_rules! conformance {
             records::what_is_written_once_stays,
             records::words_are_ordered_by_their_bytes,
             retention::a_build_goes_with_all_that_belongs_to_it,
+            retention::decisions_go_that_were_true_for_the_last_time_long_ago,
             retention::logs_are_emptied_and_say_why,
             retention::only_a_beginning_of_the_log_of_events_goes,
             retention::what_is_not_over_stays,

@@ -3,6 +3,7 @@
 use rouse_model::approval::Approval;
 use rouse_model::build::CommandState;
 use rouse_model::buildset::{Provision, RequestState};
+use rouse_model::decision::{DecisionCode, Reckoning};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::Hold;
 use rouse_model::property::{Properties, Property};
@@ -143,7 +144,7 @@ macro_rules! id_fields {
         }
     )*};
 }
-id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId CacheId WorkerId ConfigRevisionId TokenId);
+id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId CacheId DecisionId WorkerId ConfigRevisionId TokenId);
 
 /// A plain enum's one word, without the quotes that JSON would put round it.
 fn word<T: Serialize>(value: &T) -> Value {
@@ -168,7 +169,7 @@ macro_rules! word_fields {
         }
     )*};
 }
-word_fields!(Trust RequestState CommandState FailureClass TestOutcome);
+word_fields!(DecisionCode Trust RequestState CommandState FailureClass TestOutcome);
 
 macro_rules! json_fields {
     ($($name:ty)*) => {$(
@@ -184,4 +185,4 @@ macro_rules! json_fields {
         }
     )*};
 }
-json_fields!(Approval Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);
+json_fields!(Reckoning Approval Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);

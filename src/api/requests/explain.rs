@@ -8,7 +8,7 @@ use crate::api::extract::At;
 use crate::api::moment::{Moment, secs};
 use crate::api::words::FailureClass;
 use crate::explain::{
-    Coming, Counts, Explanation, PoolVerdict, Reason, ReasonCode, Verdict, explain_request,
+    Coming, Counts, Explanation, PoolVerdict, Reason, ReasonCode, Start, Verdict, explain_request,
 };
 use axum::Json;
 use axum::extract::State;
@@ -25,12 +25,29 @@ pub struct ExplanationView {
     /// The one that matters most.
     pub primary: ReasonView,
     pub secondary: Vec<ReasonView>,
+    /// Null where it does not wait for a worker alone, or nothing is known of how long that takes.
+    pub starts: Option<StartView>,
     /// How each pool stands to it; empty once it does not wait any more.
     pub pools: Vec<PoolVerdictView>,
     /// Failed launches that stand in its way, newest last.
     pub failures: Vec<LaunchFailureView>,
     /// When this was true.
     pub checked_at: Moment,
+}
+
+/// When it is likely to start, in seconds from now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StartView {
+    /// As likely later as sooner.
+    pub after: f64,
+    /// Nine of ten are not later than this.
+    pub at_worst: f64,
+}
+
+impl From<Start> for StartView {
+    fn from(start: Start) -> Self {
+        Self { after: secs(start.after), at_worst: secs(start.at_worst) }
+    }
 }
 
 /// One reason.
@@ -63,6 +80,8 @@ pub struct PoolVerdictView {
     pub ahead: usize,
     /// Workers on their way that could serve it.
     pub coming: Vec<ComingView>,
+    /// When this pool would likely run it.
+    pub starts: Option<StartView>,
 }
 
 /// Workers that are not gone, each counted once.
@@ -133,6 +152,7 @@ async fn view(state: &AppState, answer: Explanation) -> Result<ExplanationView, 
     Ok(ExplanationView {
         waiting,
         primary: answer.primary.into(),
+        starts: answer.starts.map(StartView::from),
         secondary: answer.secondary.into_iter().map(ReasonView::from).collect(),
         pools: answer.pools.into_iter().map(PoolVerdictView::from).collect(),
         failures: answer.failures.into_iter().map(LaunchFailureView::from).collect(),
@@ -167,6 +187,7 @@ impl From<PoolVerdict> for PoolVerdictView {
             counts: pool.counts.into(),
             max: pool.max,
             ahead: pool.ahead,
+            starts: pool.starts.map(StartView::from),
             coming: pool
                 .coming
                 .into_iter()

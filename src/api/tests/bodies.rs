@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::Value;
 
 /// All plain reads, with one of each kind.
-const READS: [(&str, &str); 37] = [
+const READS: [(&str, &str); 39] = [
     ("master", "/master"),
     ("projects", "/projects"),
     ("codebases", "/codebases"),
@@ -39,8 +39,10 @@ const READS: [(&str, &str); 37] = [
     ("caches", "/caches"),
     ("workers", "/workers?live=true"),
     ("worker", "/workers/here-7f3k1"),
+    ("worker_explain", "/workers/here-7f3k1/explain"),
     ("pools", "/pools"),
     ("pool", "/pools/here"),
+    ("pool_explain", "/pools/here/explain?limit=2"),
     ("events", "/events/list?subject=worker/1&kind=worker_link,worker_wanted"),
     ("revisions", "/config/revisions"),
     ("config_diff", "/config/diff?from=1"),

@@ -8,11 +8,13 @@ use rouse_model::build::{Build, BuildProperty, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState};
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::PlanRow;
+use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::plan::{Action, Plan, PlannedStep, Program, Rules, Run};
 use rouse_model::property::{Properties, Property};
+use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
 use rouse_model::test_report::{TestOutcome, TestReport, TestResult};
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker};
@@ -180,6 +182,7 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         spec_digest: "0123456789abcdef0123456789abcdef".into(),
         spec: r#"{"pool": "here", "image": null}"#.into(),
         config: ConfigRevisionId(1),
+        decision: Some(rouse_model::DecisionId(1)),
         attempt: 1,
         master: MasterId(1),
         term: 1,
@@ -203,11 +206,61 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
     }
 }
 
+fn decisions(batch: &mut Batch) {
+    let terms = Terms { waiting: 3, announced: 0.9, booting: 1, ..Terms::default() };
+    let sum = Sum {
+        project: "shop".into(),
+        trust: Trust::Trusted,
+        spec_digest: "0123456789abcdef0123456789abcdef".into(),
+        terms,
+        launched: 3,
+        held_back: 0,
+    };
+    let launch = Decision {
+        id: DecisionId(1),
+        pool: "here".into(),
+        code: DecisionCode::Launch,
+        at: ago(90),
+        until: ago(90),
+        passes: 1,
+        config: ConfigRevisionId(1),
+        master: MasterId(1),
+        reckoning: Reckoning {
+            min: 0,
+            max: 8,
+            slots: 1,
+            workers: 1,
+            boot_s: Some(48.0),
+            idle_s: 120.0,
+            sums: vec![sum],
+            ended: vec![],
+        },
+    };
+    let mut end = Decision {
+        id: DecisionId(2),
+        code: DecisionCode::End,
+        at: ago(39),
+        until: ago(39),
+        ..launch.clone()
+    };
+    (end.reckoning.sums, end.reckoning.ended) = (vec![], vec![(WorkerId(1), Reason::Idle)]);
+    let mut rest = Decision {
+        id: DecisionId(3),
+        code: DecisionCode::Rest,
+        at: ago(38),
+        until: ago(8),
+        ..launch.clone()
+    };
+    (rest.passes, rest.reckoning.sums) = (30, vec![]);
+    batch.insert(&launch).insert(&end).insert(&rest);
+}
+
 fn workers(batch: &mut Batch) {
     let at = |id: i64| ProviderRef(format!("process-{id}"));
     let attached = Link::Attached { session: "s".into(), since: ago(87) };
     let mut gone = worker(1, Phase::Up { at: at(1) }, Link::Lost { at: ago(39) });
-    let cause = Cause { code: CauseCode::Idle, class: None, message: "nothing waits for it".into() };
+    let cause =
+        Cause { decision: Some(DecisionId(2)), ..Cause::new(CauseCode::Idle, None, "nothing waits for it") };
     gone.phase = Phase::Gone { cause: cause.clone() };
     gone.wanted = Wanted::End { cause: cause.clone() };
     gone.gone = Some(ago(38));
@@ -218,6 +271,7 @@ fn workers(batch: &mut Batch) {
     booting.project = "default".into();
     booting.builds_done = 0;
     batch.insert(&gone).insert(&busy).insert(&booting);
+    decisions(batch);
     let event = |kind, at, payload| NewEvent {
         kind,
         version: 1,

@@ -53,7 +53,7 @@ pub(super) async fn terminate(
 }
 
 fn cause(caller: &Caller, why: &Cancel) -> Cause {
-    Cause { code: CauseCode::Operator, class: None, message: wish(caller, why) }
+    Cause::new(CauseCode::Operator, None, wish(caller, why))
 }
 
 async fn change(

@@ -5,7 +5,7 @@ use crate::api::builds::BuildView;
 use crate::api::moment::Moment;
 use crate::api::words::{CauseCode, FailureClass, Trust, WorkerLink, WorkerPhase, WorkerState, WorkerWanted};
 use rouse_model::build::Lease;
-use rouse_model::worker::{Cause, Phase, Wanted, Worker};
+use rouse_model::worker::{Cause, Worker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -89,11 +89,6 @@ pub struct WorkerDetail {
 /// `leases` may be of other workers too.
 pub(in crate::api) fn view(worker: &Worker, leases: &[Lease]) -> WorkerView {
     let running: Vec<i64> = leases.iter().filter(|l| l.worker == worker.id).map(|l| l.build.0).collect();
-    let cause = match (&worker.phase, &worker.wanted) {
-        (Phase::Gone { cause } | Phase::Terminating { cause, .. }, _)
-        | (_, Wanted::End { cause } | Wanted::Drain { cause }) => Some(cause),
-        _ => None,
-    };
     WorkerView {
         id: worker.id.0,
         name: worker.name.clone(),
@@ -110,7 +105,7 @@ pub(in crate::api) fn view(worker: &Worker, leases: &[Lease]) -> WorkerView {
         project: worker.project.clone(),
         trust: worker.trust.into(),
         spec_digest: worker.spec_digest.clone(),
-        cause: cause.map(CauseView::from),
+        cause: worker.cause().map(CauseView::from),
         requested: worker.requested.into(),
         accepted: worker.accepted.map(Moment),
         attached: worker.attached.map(Moment),

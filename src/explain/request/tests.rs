@@ -2,6 +2,7 @@ use super::*;
 use rouse_model::approval::{Approval, ApprovalOf};
 use rouse_model::buildset::Provision;
 use rouse_model::worker::ProviderRef;
+use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildId, BuildsetId, ConfigRevisionId, MasterId, RequestId, WorkerId};
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -10,7 +11,7 @@ fn ago(secs: u64) -> Timestamp {
     NOW - Duration::from_secs(secs)
 }
 
-fn request(id: i64) -> Request {
+pub(in crate::explain) fn request(id: i64) -> Request {
     Request {
         id: RequestId(id),
         buildset: BuildsetId(1),
@@ -48,11 +49,11 @@ fn pool(name: &str, max: usize) -> PoolFacts {
         slots: 1,
         hosts: vec![Host { name: "docker".into(), ..Host::default() }],
         takes: Room::ONE,
-        boot: Some(Duration::from_secs(48)),
+        boots: vec![Duration::from_secs(48)],
     }
 }
 
-fn worker(id: i64, phase: Phase, link: Link) -> Worker {
+pub(in crate::explain) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
     Worker {
         id: WorkerId(id),
         name: format!("box-{id}"),
@@ -63,6 +64,7 @@ fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         spec_digest: "d1".into(),
         spec: "{}".into(),
         config: ConfigRevisionId(1),
+        decision: None,
         attempt: 1,
         master: MasterId(1),
         term: 1,
@@ -86,11 +88,11 @@ fn worker(id: i64, phase: Phase, link: Link) -> Worker {
     }
 }
 
-fn at() -> ProviderRef {
+pub(in crate::explain) fn at() -> ProviderRef {
     ProviderRef("c1".into())
 }
 
-fn attached() -> Link {
+pub(in crate::explain) fn attached() -> Link {
     Link::Attached { session: "s".into(), since: ago(5) }
 }
 
@@ -101,6 +103,7 @@ fn snapshot(request: Request, pools: Vec<PoolFacts>, workers: Vec<Worker>) -> Sn
         pools,
         workers,
         leases: vec![],
+        running: BTreeMap::new(),
         queue: vec![request.clone()],
         builders: [("unit".to_owned(), vec![])].into(),
         needs: BTreeMap::new(),

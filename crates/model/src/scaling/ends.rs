@@ -1,21 +1,21 @@
 //! Which workers end.
 
 use super::outlook::Classes;
-use super::{Capacity, Decision, Reason};
+use super::{Answer, Capacity, Reason};
 use crate::matching::ReuseClass;
 use crate::{Timestamp, WorkerId};
 use std::collections::{HashMap, HashSet};
 
 /// A worker that served its last build ends.
-pub(super) fn used(capacity: &[Capacity], decision: &mut Decision) {
+pub(super) fn used(capacity: &[Capacity], answer: &mut Answer) {
     for worker in capacity.iter().filter(|w| !w.leaving && w.uses_left == 0 && w.idle_since.is_some()) {
-        decision.end.push((worker.worker, Reason::Used));
+        answer.end.push((worker.worker, Reason::Used));
     }
 }
 
 /// Idle workers of classes that nothing waits for, and that do not end anyway, longest idle first.
-fn spare<'a>(classes: &Classes<'a>, decision: &Decision) -> Vec<&'a Capacity> {
-    let ending: HashSet<WorkerId> = decision.end.iter().map(|(worker, _)| *worker).collect();
+fn spare<'a>(classes: &Classes<'a>, answer: &Answer) -> Vec<&'a Capacity> {
+    let ending: HashSet<WorkerId> = answer.end.iter().map(|(worker, _)| *worker).collect();
     let mut spare: Vec<&Capacity> = classes
         .capacity
         .iter()
@@ -27,22 +27,22 @@ fn spare<'a>(classes: &Classes<'a>, decision: &Decision) -> Vec<&'a Capacity> {
 }
 
 /// At the maximum, idle workers of classes without demand make room.
-pub(super) fn displace(classes: &Classes<'_>, short: usize, decision: &mut Decision) {
-    let leaving = classes.capacity.iter().filter(|w| w.leaving).count() + decision.end.len();
-    let spare = spare(classes, decision);
+pub(super) fn displace(classes: &Classes<'_>, short: usize, answer: &mut Answer) {
+    let leaving = classes.capacity.iter().filter(|w| w.leaving).count() + answer.end.len();
+    let spare = spare(classes, answer);
     for victim in spare.into_iter().take(short.saturating_sub(leaving)) {
-        decision.end.push((victim.worker, Reason::Displaced));
+        answer.end.push((victim.worker, Reason::Displaced));
     }
 }
 
 /// Those that have idled for long enough, and that nothing is likely to want before others could come.
-pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, decision: &mut Decision) {
+pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, answer: &mut Answer) {
     let limits = classes.limits;
     // Those that were just decided on count, as they will when this is asked again.
-    let launched: usize = decision.launch.iter().map(|(_, n)| n).sum();
-    let staying = classes.capacity.iter().filter(|w| !w.leaving).count() + launched - decision.end.len();
+    let launched: usize = answer.launch.iter().map(|(_, n)| n).sum();
+    let staying = classes.capacity.iter().filter(|w| !w.leaving).count() + launched - answer.end.len();
     let mut surplus = staying.saturating_sub(limits.min);
-    let spare = spare(classes, decision);
+    let spare = spare(classes, answer);
     let mut idle: HashMap<&ReuseClass, usize> = HashMap::new();
     for worker in &spare {
         *idle.entry(&worker.class).or_default() += 1;
@@ -59,7 +59,7 @@ pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, decision: &mut Decisio
         if worker.idle_since.is_some_and(|since| now.since(since) >= enough) {
             *of_class -= 1;
             surplus -= 1;
-            decision.end.push((worker.worker, Reason::Idle));
+            answer.end.push((worker.worker, Reason::Idle));
         }
     }
 }

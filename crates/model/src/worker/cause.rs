@@ -1,5 +1,7 @@
 //! Why a worker ends.
 
+use super::{Phase, Wanted, Worker};
+use crate::DecisionId;
 use crate::failure::FailureClass;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,17 @@ pub struct Cause {
     #[serde(default)]
     pub class: Option<FailureClass>,
     pub message: String,
+    /// What the scaler came to; absent where it had no part in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionId>,
+}
+
+impl Cause {
+    /// One without a decision of the scaler.
+    #[must_use]
+    pub fn new(code: CauseCode, class: Option<FailureClass>, message: impl Into<String>) -> Self {
+        Self { code, class, message: message.into(), decision: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,4 +49,16 @@ pub enum CauseCode {
     Shutdown,
     /// The link saw something that must not be: a stolen token, a forged message.
     Alarm,
+}
+
+impl Worker {
+    /// Why it has ended or is to end.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        match (&self.phase, &self.wanted) {
+            (Phase::Gone { cause } | Phase::Terminating { cause, .. }, _)
+            | (_, Wanted::End { cause } | Wanted::Drain { cause }) => Some(cause),
+            _ => None,
+        }
+    }
 }

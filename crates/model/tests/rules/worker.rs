@@ -16,6 +16,7 @@ fn fresh() -> Worker {
         spec_digest: "d".into(),
         spec: "{}".into(),
         config: ConfigRevisionId(1),
+        decision: None,
         attempt: 1,
         master: MasterId(1),
         term: 1,
@@ -40,7 +41,7 @@ fn fresh() -> Worker {
 }
 
 fn cause(code: CauseCode) -> Cause {
-    Cause { code, class: Some(FailureClass::Boot), message: format!("{code:?}") }
+    Cause::new(code, Some(FailureClass::Boot), format!("{code:?}"))
 }
 
 fn causes() -> impl Strategy<Value = Cause> {

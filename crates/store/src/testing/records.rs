@@ -40,6 +40,9 @@ pub async fn every_type_comes_back_as_it_was(subject: &dyn Subject) {
         comes_back(&store, worker).await;
     }
     comes_back(&store, samples::worker(99)).await;
+    for decision in samples::decisions() {
+        comes_back(&store, decision).await;
+    }
     comes_back(&store, samples::lease(1, i64::MAX)).await;
     comes_back(
         &store,

@@ -135,3 +135,23 @@ pub async fn only_a_beginning_of_the_log_of_events_goes(subject: &dyn Subject) {
     assert_eq!(store.forget_events(Timestamp(99), 100, &role).await.expect("it can be asked"), 0);
     assert_eq!(store.oldest_event().await.expect("the log can be read"), 6);
 }
+
+pub async fn decisions_go_that_were_true_for_the_last_time_long_ago(subject: &dyn Subject) {
+    let store = subject.open().await;
+    let role = role(&store).await;
+    for (id, pool, until) in [(1, "big", 5), (2, "small", 7), (3, "big", 20), (4, "big", 6)] {
+        let mut decision = samples::decision(id, pool);
+        decision.until = Timestamp(until);
+        insert(&store, &decision).await;
+    }
+    let left = async |pool: &str| -> Vec<i64> {
+        let decisions = store.decisions(pool, crate::Page::default()).await.expect("they can be read");
+        decisions.iter().map(|decision| decision.id.0).collect()
+    };
+    assert_eq!((left("big").await, left("small").await), (vec![4, 3, 1], vec![2]), "newest first");
+    let forget = async |limit| store.forget_decisions(Timestamp(10), limit, &role).await.expect("forgotten");
+    assert_eq!((forget(1).await, left("big").await), (1, vec![4, 3]));
+    // The third is still true, and what came after it stays with it.
+    assert_eq!((forget(9).await, left("big").await, left("small").await), (1, vec![4, 3], vec![]));
+    assert_eq!(forget(9).await, 0);
+}

@@ -4,10 +4,12 @@ use super::NOW;
 use rouse_model::approval::{Approval, ApprovalOf, Given};
 use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState, SettledImage};
+use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::property::Properties;
+use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::Head;
 use rouse_model::worker::{Cause, CauseCode, LaunchToken, Link, Phase, ProviderRef, Wanted, Worker};
 use rouse_model::*;
@@ -224,7 +226,7 @@ pub(crate) fn head(branch: &str) -> Head {
 }
 
 fn cause() -> Cause {
-    Cause { code: CauseCode::Died, class: Some(FailureClass::Boot), message: HARD.into() }
+    Cause::new(CauseCode::Died, Some(FailureClass::Boot), HARD)
 }
 
 #[must_use]
@@ -239,6 +241,7 @@ pub fn worker(id: i64) -> Worker {
         spec_digest: "d".into(),
         spec: "{}".into(),
         config: ConfigRevisionId(1),
+        decision: None,
         attempt: 1,
         master: MasterId(1),
         term: 1,
@@ -259,6 +262,43 @@ pub fn worker(id: i64) -> Worker {
         expires: Timestamp(i64::MAX),
         console: None,
         generation: 0,
+    }
+}
+
+/// One of each code.
+pub(crate) fn decisions() -> Vec<Decision> {
+    let of = |(id, code): (i64, DecisionCode)| Decision { id: DecisionId(id), code, ..decision(id, "big") };
+    (1..).zip(DecisionCode::ALL).map(of).collect()
+}
+
+pub(crate) fn decision(id: i64, pool: &str) -> Decision {
+    let terms = Terms { waiting: 3, announced: 1.8, reserve: 0.1, booting: 1, ..Terms::default() };
+    Decision {
+        id: DecisionId(id),
+        pool: pool.into(),
+        code: DecisionCode::Launch,
+        at: NOW,
+        until: NOW,
+        passes: 1,
+        config: ConfigRevisionId(1),
+        master: MasterId(1),
+        reckoning: Reckoning {
+            min: 0,
+            max: 8,
+            slots: 1,
+            workers: 1,
+            boot_s: Some(48.5),
+            idle_s: 120.0,
+            sums: vec![Sum {
+                project: HARD.into(),
+                trust: Trust::Untrusted,
+                spec_digest: "d".into(),
+                terms,
+                launched: 3,
+                held_back: 0,
+            }],
+            ended: vec![(WorkerId(1), Reason::Displaced)],
+        },
     }
 }
 
@@ -300,6 +340,7 @@ pub(crate) fn workers() -> Vec<Worker> {
             facts: Some("{\"os\":\"linux\"}".into()),
             console: Some("before\u{fffd}after".into()),
             gone: (id % 2 == 0).then_some(NOW),
+            decision: Some(DecisionId(id)),
             ..worker(id)
         })
         .collect()

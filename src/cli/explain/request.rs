@@ -1,39 +1,20 @@
-//! `rouse explain`: why a request waits.
+//! Why a request waits.
 
 use crate::api::views::{ExplanationView, RequestState};
-use crate::cli::connect::ConnectArgs;
+use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{BAD, BOLD, DIM, Format, HINT, Out, human};
 use std::fmt::Write;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// `request` may stand before the number
-    #[arg(required = true, num_args = 1..=2, value_name = "[request] NUMBER")]
-    what: Vec<String>,
+pub(in crate::cli) struct Args {
+    /// Its number
+    pub(super) request: i64,
 }
 
-impl Args {
-    fn request(&self) -> Result<i64, CliError> {
-        let number = match self.what.as_slice() {
-            [number] => number,
-            [noun, number] if noun == "request" => number,
-            [noun, ..] => {
-                return Err(CliError::usage(format!(
-                    "`{noun}` cannot be explained; requests can: rouse explain request 5"
-                )));
-            }
-            [] => return Err(CliError::usage("which request?")),
-        };
-        number.parse().map_err(|_| CliError::usage(format!("`{number}` is no request's number")))
-    }
-}
-
-pub(in crate::cli) async fn run(args: &Args, connect: &ConnectArgs, out: &mut Out) -> Result<Exit, CliError> {
-    let request = args.request()?;
-    let client = connect.client()?;
-    let value = client.get(&format!("/requests/{request}/explain"), &Vec::new()).await?;
+pub(in crate::cli) async fn run(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, CliError> {
+    let value = client.get(&format!("/requests/{}/explain", args.request), &Vec::new()).await?;
     let build = value.pointer("/request/build").and_then(serde_json::Value::as_i64);
     out.show(value, text)?;
     if let Some(build) = build.filter(|_| out.format() == Format::Table) {
@@ -57,6 +38,10 @@ fn text(answer: &ExplanationView) -> String {
     let _ = writeln!(text, "  {} {DIM}[{}]{DIM:#}{never}", answer.primary.sentence, answer.primary.code);
     if let Some(help) = &answer.primary.help {
         let _ = writeln!(text, "  {HINT}→{HINT:#} {help}");
+    }
+    if let Some(starts) = answer.starts.filter(|starts| starts.at_worst > 0.0) {
+        let (after, at_worst) = (human::span(starts.after), human::span(starts.at_worst));
+        let _ = writeln!(text, "  starts in about {after}, nine of ten within {at_worst}");
     }
     for reason in &answer.secondary {
         let _ = writeln!(text, "  also: {} {DIM}[{}]{DIM:#}", reason.sentence, reason.code);

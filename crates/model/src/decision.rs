@@ -1,0 +1,145 @@
+//! Decisions about how many workers a pool has, as they are kept: what was there, what the sum came to, and what was done.
+
+use crate::scaling::{Bound, Limits, Reason, Terms};
+use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// What a pass of the fleet came to for one pool. Passes that came to the same one after the other are one decision, with the sums of the last one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub id: DecisionId,
+    pub pool: String,
+    pub code: DecisionCode,
+    /// The first pass.
+    pub at: Timestamp,
+    /// The last one that was written down.
+    pub until: Timestamp,
+    pub passes: i64,
+    /// Config revision that it was made under.
+    pub config: ConfigRevisionId,
+    pub master: MasterId,
+    pub reckoning: Reckoning,
+}
+
+/// What came of it. Each has an entry in the docs under its own name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionCode {
+    /// Workers were launched.
+    Launch,
+    /// Workers were ended, and none launched.
+    End,
+    /// More are wanted than may be on their way at one time.
+    Ramp,
+    /// More are wanted, and no provider has room.
+    ProvidersFull,
+    /// More are wanted than the pool's maximum.
+    PoolFull,
+    /// What is wanted is there, on its way, or will be free as soon as another worker could be.
+    Met,
+    /// Nothing is wanted.
+    Rest,
+}
+
+impl DecisionCode {
+    pub const ALL: [Self; 7] =
+        [Self::Launch, Self::End, Self::Ramp, Self::ProvidersFull, Self::PoolFull, Self::Met, Self::Rest];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::End => "end",
+            Self::Ramp => "ramp",
+            Self::ProvidersFull => "providers_full",
+            Self::PoolFull => "pool_full",
+            Self::Met => "met",
+            Self::Rest => "rest",
+        }
+    }
+
+    /// Something was done, so it is never the same as the one before.
+    #[must_use]
+    pub fn is_deed(self) -> bool {
+        matches!(self, Self::Launch | Self::End)
+    }
+}
+
+/// What a decision was made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reckoning {
+    pub min: usize,
+    pub max: usize,
+    pub slots: usize,
+    /// Workers that are not gone, the launched ones not among them.
+    pub workers: usize,
+    /// How long a worker takes to come, in seconds; absent where that is not known.
+    pub boot_s: Option<f64>,
+    /// An idle worker may end after so many seconds.
+    pub idle_s: f64,
+    /// Of each class that something is wanted of.
+    pub sums: Vec<Sum>,
+    /// Whose end was decided, but for those that had served all that they may.
+    pub ended: Vec<(WorkerId, Reason)>,
+}
+
+/// The sum of one class, in slots, and the answer, in workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sum {
+    pub project: String,
+    pub trust: Trust,
+    pub spec_digest: String,
+    pub terms: Terms,
+    pub launched: usize,
+    /// What would be launched but for a limit.
+    pub held_back: usize,
+}
+
+/// Why less was launched than was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    By(Bound),
+    /// No provider has room.
+    Room,
+}
+
+impl Reckoning {
+    /// With nothing in it yet but the limits.
+    #[must_use]
+    pub fn within(limits: &Limits, workers: usize) -> Self {
+        Self {
+            min: limits.min,
+            max: limits.max,
+            slots: limits.slots,
+            workers,
+            boot_s: limits.boot.map(|boot| boot.as_secs_f64()),
+            idle_s: limits.idle.as_secs_f64(),
+            sums: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn launched(&self) -> usize {
+        self.sums.iter().map(|sum| sum.launched).sum()
+    }
+
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.sums.iter().map(|sum| sum.held_back).sum()
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn code(&self, short: Option<Short>) -> DecisionCode {
+        match short {
+            _ if self.launched() > 0 => DecisionCode::Launch,
+            _ if !self.ended.is_empty() => DecisionCode::End,
+            Some(Short::Room) => DecisionCode::ProvidersFull,
+            Some(Short::By(Bound::Max)) => DecisionCode::PoolFull,
+            Some(Short::By(Bound::Ramp)) => DecisionCode::Ramp,
+            None if self.sums.iter().any(|sum| sum.terms.is_anything()) => DecisionCode::Met,
+            None => DecisionCode::Rest,
+        }
+    }
+}

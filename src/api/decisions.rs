@@ -1,0 +1,137 @@
+//! What the fleet came to, on the wire.
+
+use super::auth::Caller;
+use super::moment::Moment;
+use super::words::Trust;
+use crate::explain::decision::{docs, sentence};
+use rouse_model::decision::{Decision, Sum};
+use rouse_model::scaling::Reason;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a pass of the fleet came to for a pool, and those after it that came to the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionView {
+    pub id: i64,
+    pub pool: String,
+    /// What came of it: `launch`, `end`, `ramp`, `providers_full`, `pool_full`, `met`, `rest`.
+    pub code: String,
+    /// Whole, for a person.
+    pub sentence: String,
+    /// Where the docs explain it.
+    pub docs: String,
+    /// The first pass.
+    pub at: Moment,
+    /// The last one that was written down.
+    pub until: Moment,
+    pub passes: i64,
+    pub min: usize,
+    pub max: usize,
+    /// Builds that one worker runs at the same time.
+    pub slots: usize,
+    /// Workers that were not gone then, the launched ones not among them.
+    pub workers: usize,
+    /// Seconds that a worker takes to come, nine of ten; null where that was not known.
+    pub boot: Option<f64>,
+    /// An idle worker might end after so many seconds.
+    pub idle: f64,
+    /// Of each class that something was wanted of, and that the caller may see.
+    pub sums: Vec<SumView>,
+    /// Whose end was decided.
+    pub ended: Vec<EndedView>,
+    /// The config revision that it was made under.
+    pub config: i64,
+    /// The master that made it.
+    pub master: i64,
+}
+
+/// The sum of one class in slots, as of one boot time after the decision, and the answer in workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SumView {
+    pub project: String,
+    pub trust: Trust,
+    pub spec_digest: String,
+    pub waiting: usize,
+    /// Each by how likely it is.
+    pub announced: f64,
+    /// Likely to come without a word.
+    pub unforeseen: f64,
+    /// Kept for what may come otherwise than foretold.
+    pub reserve: f64,
+    pub free: usize,
+    /// On their way.
+    pub booting: usize,
+    /// Likely given back by what runs.
+    pub ending: f64,
+    pub launched: usize,
+    /// What would have been launched but for a limit.
+    pub held_back: usize,
+}
+
+/// A worker whose end was decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EndedView {
+    pub worker: i64,
+    /// `idle`, or `displaced` by another class.
+    pub why: String,
+}
+
+/// For a caller, who sees the classes of projects that are theirs.
+pub(super) fn view(caller: &Caller, decision: Decision) -> DecisionView {
+    let sentence = sentence(&decision);
+    let told = decision.reckoning;
+    let sums = told.sums.into_iter().filter(|sum| caller.sees(&sum.project));
+    DecisionView {
+        id: decision.id.0,
+        pool: decision.pool,
+        code: decision.code.as_str().to_owned(),
+        sentence,
+        docs: docs(decision.code),
+        at: decision.at.into(),
+        until: decision.until.into(),
+        passes: decision.passes,
+        min: told.min,
+        max: told.max,
+        slots: told.slots,
+        workers: told.workers,
+        boot: told.boot_s,
+        idle: told.idle_s,
+        sums: sums.map(SumView::from).collect(),
+        ended: told
+            .ended
+            .into_iter()
+            .map(|(worker, why)| EndedView { worker: worker.0, why: word(why) })
+            .collect(),
+        config: decision.config.0,
+        master: decision.master.0,
+    }
+}
+
+fn word(reason: Reason) -> String {
+    match reason {
+        Reason::Idle => "idle",
+        Reason::Displaced => "displaced",
+        Reason::Used => "used",
+    }
+    .to_owned()
+}
+
+impl From<Sum> for SumView {
+    fn from(sum: Sum) -> Self {
+        let terms = sum.terms;
+        Self {
+            project: sum.project,
+            trust: sum.trust.into(),
+            spec_digest: sum.spec_digest,
+            waiting: terms.waiting,
+            announced: terms.announced,
+            unforeseen: terms.unforeseen,
+            reserve: terms.reserve,
+            free: terms.free,
+            booting: terms.booting,
+            ending: terms.ending,
+            launched: sum.launched,
+            held_back: sum.held_back,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the fleet came to for a pool, in words.
+
+use rouse_model::decision::{Decision, DecisionCode, Sum};
+use rouse_model::scaling::{Reason, Terms};
+use std::fmt::Write;
+
+/// Where the docs explain what came of it.
+#[must_use]
+pub fn docs(code: DecisionCode) -> String {
+    format!("docs/reference/reasons.md#decision_{}", code.as_str())
+}
+
+/// Whole, for a person, without a full stop: what was done, and the sum that it follows from.
+#[must_use]
+pub fn sentence(decision: &Decision) -> String {
+    let told = &decision.reckoning;
+    let more = told.held_back();
+    let mut text = match decision.code {
+        DecisionCode::Launch => format!("launched {}", told.launched()),
+        DecisionCode::End => ended(&told.ended),
+        DecisionCode::Ramp => format!("{more} more wanted, and enough are on their way at one time"),
+        DecisionCode::ProvidersFull => format!("{more} more wanted, and no provider has room"),
+        DecisionCode::PoolFull => format!("{more} more wanted, and the maximum of {} is reached", told.max),
+        DecisionCode::Met => "nothing lacks".to_owned(),
+        DecisionCode::Rest => "nothing is wanted".to_owned(),
+    };
+    let terms = all_terms(&told.sums);
+    if terms.is_anything() {
+        let _ = write!(text, ": {}", sum(&terms));
+    }
+    if decision.code == DecisionCode::Launch {
+        if more > 0 {
+            let _ = write!(text, "; {more} more held back");
+        }
+        if !told.ended.is_empty() {
+            let _ = write!(text, "; {}", ended(&told.ended));
+        }
+    }
+    text
+}
+
+/// `5 waiting + 1.8 announced − 3 free − 2 on their way`, as of one boot time from the decision.
+#[must_use]
+pub fn sum(terms: &Terms) -> String {
+    let plus = [
+        (terms.waiting as f64, "waiting"),
+        (terms.announced, "announced"),
+        (terms.unforeseen, "that may come unannounced"),
+        (terms.reserve, "in reserve"),
+    ];
+    let minus = [
+        (terms.free as f64, "free"),
+        (terms.booting as f64, "on their way"),
+        (terms.ending, "likely to fall free"),
+    ];
+    let part = |(count, word): &(f64, &str)| {
+        let one = (count * 10.0).round() / 10.0;
+        (one > 0.0).then(|| format!("{one} {word}"))
+    };
+    let mut text = plus.iter().filter_map(part).collect::<Vec<_>>().join(" + ");
+    for part in minus.iter().filter_map(part) {
+        let _ = write!(text, " − {part}");
+    }
+    text
+}
+
+/// The sums of several classes as one.
+fn all_terms(sums: &[Sum]) -> Terms {
+    sums.iter().fold(Terms::default(), |all, Sum { terms, .. }| Terms {
+        waiting: all.waiting + terms.waiting,
+        announced: all.announced + terms.announced,
+        unforeseen: all.unforeseen + terms.unforeseen,
+        reserve: all.reserve + terms.reserve,
+        free: all.free + terms.free,
+        booting: all.booting + terms.booting,
+        ending: all.ending + terms.ending,
+    })
+}
+
+fn ended(ended: &[(rouse_model::WorkerId, Reason)]) -> String {
+    let count = |wanted: Reason| ended.iter().filter(|(_, reason)| *reason == wanted).count();
+    let parts = [
+        (count(Reason::Idle), "that idled for long enough"),
+        (count(Reason::Displaced), "to make room for another class"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("ended {n} {why}")).collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rouse_model::decision::Reckoning;
+    use rouse_model::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
+
+    fn decision(terms: Terms, launched: usize, held_back: usize) -> Decision {
+        let sum = |terms| Sum {
+            project: "default".into(),
+            trust: Trust::Trusted,
+            spec_digest: "d".into(),
+            terms,
+            launched: 0,
+            held_back: 0,
+        };
+        let first = Sum { launched, held_back, ..sum(terms) };
+        let reckoning = Reckoning {
+            min: 0,
+            max: 8,
+            slots: 1,
+            workers: 0,
+            boot_s: None,
+            idle_s: 120.0,
+            sums: vec![first, sum(Terms::default())],
+            ended: vec![],
+        };
+        let code = reckoning.code(None);
+        Decision {
+            id: DecisionId(1),
+            pool: "p".into(),
+            code,
+            at: Timestamp(0),
+            until: Timestamp(0),
+            passes: 1,
+            config: ConfigRevisionId(1),
+            master: MasterId(1),
+            reckoning,
+        }
+    }
+
+    #[test]
+    fn a_decision_says_its_sum() {
+        let terms = Terms {
+            waiting: 5,
+            announced: 1.84,
+            unforeseen: 0.04,
+            reserve: 0.3,
+            free: 3,
+            booting: 2,
+            ending: 0.5,
+        };
+        let launch = decision(terms, 2, 1);
+        assert_eq!(
+            sentence(&launch),
+            "launched 2: 5 waiting + 1.8 announced + 0.3 in reserve − 3 free − 2 on their way − 0.5 likely to fall free; 1 more held back"
+        );
+        let met = decision(Terms { waiting: 1, booting: 1, ..Terms::default() }, 0, 0);
+        assert_eq!(
+            (met.code, sentence(&met).as_str()),
+            (DecisionCode::Met, "nothing lacks: 1 waiting − 1 on their way")
+        );
+        let mut end = decision(Terms::default(), 0, 0);
+        end.reckoning.ended =
+            vec![(WorkerId(1), Reason::Idle), (WorkerId(2), Reason::Displaced), (WorkerId(3), Reason::Idle)];
+        end.code = end.reckoning.code(None);
+        assert_eq!(
+            sentence(&end),
+            "ended 2 that idled for long enough, ended 1 to make room for another class"
+        );
+        let rest = decision(Terms::default(), 0, 0);
+        assert_eq!(sentence(&rest), "nothing is wanted");
+    }
+}
