@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{Bound, Capacity, Coming, Decision, Demand, Limits, Reason, Running, decide};
+use rouse_model::scaling::{Answer, Bound, Capacity, Coming, Demand, Limits, Reason, Running, decide};
 use rouse_model::{Timestamp, Trust, WorkerId};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -117,12 +117,12 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
     }
 }
 
-fn launched(decision: &Decision) -> usize {
+fn launched(decision: &Answer) -> usize {
     decision.launch.iter().map(|(_, n)| n).sum()
 }
 
 /// The fleet once everything that was decided has been done, and nothing else has happened.
-fn carried_out(limits: &Limits, capacity: &[Capacity], decision: &Decision) -> Vec<Capacity> {
+fn carried_out(limits: &Limits, capacity: &[Capacity], decision: &Answer) -> Vec<Capacity> {
     let ended: HashSet<WorkerId> = decision.end.iter().map(|(w, _)| *w).collect();
     let mut after: Vec<Capacity> = capacity.to_vec();
     for worker in &mut after {
@@ -247,7 +247,7 @@ proptest! {
         let after = carried_out(&limits, &capacity, &first);
         let second = decide(&limits, &demand, &after, NOW);
         prop_assert_eq!(&second.launch, &vec![], "after {:?}", first);
-        let idle = |d: &Decision| d.end.iter().filter(|(_, r)| *r == Reason::Idle).count();
+        let idle = |d: &Answer| d.end.iter().filter(|(_, r)| *r == Reason::Idle).count();
         prop_assert_eq!(idle(&second), 0, "after {:?}", first);
     }
 
@@ -270,7 +270,7 @@ proptest! {
         let mut other = decide(&limits, &demand, &shuffled, NOW);
         prop_assert_eq!(decide(&limits, &demand, &capacity, NOW), once.clone());
         // In whatever order the workers are shown; those that are used up are named in that order.
-        let sorted = |mut d: Decision| {
+        let sorted = |mut d: Answer| {
             d.end.sort_by_key(|(w, _)| *w);
             d
         };
