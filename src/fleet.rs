@@ -148,6 +148,8 @@ impl Fleet {
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<u32, FleetError> {
         let ctx = &self.ctx;
         ctx.metrics.breakers(self.breakers.open());
+        // Before a driver asks how long it may wait.
+        self.learn_boots().await?;
         let workers = ctx.store.live_workers().await?;
         // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
         // other way round it would be launched for once more.
@@ -178,7 +180,6 @@ impl Fleet {
         let mut wishes = self.demand(&active, waiting, &workers, &taken, gate).await?;
         ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting())));
         self.answers.forget_told();
-        self.learn_boots().await?;
         // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.
         let whole = arrived == ctx.coming.arrived();
         let in_use = InUse::of(leases, std::mem::take(&mut wishes.locked));

@@ -70,13 +70,13 @@ struct RawReuse {
     builds: Option<u32>,
     /// How long a worker may wait for its next build; `auto`: as long as nine of ten workers of the pool took to come lately, and two minutes at least.
     /// Default: `auto`.
-    idle: Option<RawIdle>,
+    idle: Option<RawAutoOr>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[schemars(rename = "Idle")]
-enum RawIdle {
+#[schemars(rename = "AutoOr")]
+enum RawAutoOr {
     Auto(RawAuto),
     After(Period),
 }
@@ -92,10 +92,11 @@ enum RawAuto {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Deadlines")]
 struct RawDeadlines {
-    /// From the provider's acceptance until the instance runs; pulling an image counts. Default: `10m`.
+    /// From the call to the provider until it has accepted the instance; pulling an image counts. Default: `10m`.
     launch: Option<Period>,
-    /// From then until the agent within has joined. Default: `2m`.
-    attach: Option<Period>,
+    /// From then until the agent within has joined; `auto`: two minutes until ten workers of the pool have come, then three times as long as the
+    /// slowest of the last thirty, and one minute at least. Default: `auto`.
+    attach: Option<RawAutoOr>,
 }
 
 /// Workers of one shape.
@@ -152,15 +153,24 @@ pub enum Idle {
 /// When a launch counts as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Deadlines {
-    /// From the provider's acceptance until the instance runs.
+    /// From the call to the provider until it has accepted the instance.
     pub launch: Period,
     /// From then until the agent has joined.
-    pub attach: Period,
+    pub attach: Attach,
+}
+
+/// How long an agent may take to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// By what the ones before it took.
+    Auto,
+    Within(Period),
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { launch: seconds(600), attach: seconds(120) }
+        Self { launch: seconds(600), attach: Attach::Auto }
     }
 }
 
@@ -178,11 +188,16 @@ impl RawPool {
         let defaults = Deadlines::default();
         let deadlines = Deadlines {
             launch: self.deadlines.launch.unwrap_or(defaults.launch),
-            attach: self.deadlines.attach.unwrap_or(defaults.attach),
+            attach: match self.deadlines.attach {
+                Some(RawAutoOr::After(period)) => Attach::Within(period),
+                Some(RawAutoOr::Auto(_)) | None => defaults.attach,
+            },
         };
         let at = path.join("deadlines");
         cx.at_least(self.deadlines.launch, seconds(1), &at.join("launch"));
-        cx.at_least(self.deadlines.attach, seconds(1), &at.join("attach"));
+        if let Attach::Within(period) = deadlines.attach {
+            cx.at_least(Some(period), seconds(1), &at.join("attach"));
+        }
         let (kind, mut options) = only_kind(self.kinds, cx, path)?;
         let root = path.join(kind.name());
         let on = options.as_object_mut().and_then(|map| map.shift_remove(ON));
@@ -218,8 +233,8 @@ impl RawPool {
     fn reuse(&self, cx: &mut Context<'_>, path: &Path) -> Reuse {
         let builds = self.reuse.builds.unwrap_or(1);
         let idle = match self.reuse.idle {
-            Some(RawIdle::After(period)) => Idle::After(period),
-            Some(RawIdle::Auto(_)) | None => Idle::Auto,
+            Some(RawAutoOr::After(period)) => Idle::After(period),
+            Some(RawAutoOr::Auto(_)) | None => Idle::Auto,
         };
         if builds == 1 && self.reuse.idle.is_some() {
             let span = cx.key(&path.join("reuse").join("idle"));

@@ -2,6 +2,7 @@
 
 use super::{Fleet, FleetError, failures, mirrors};
 use crate::accounts::Account;
+use crate::config::{Attach, Deadlines};
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
 use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
@@ -81,20 +82,24 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
     match &worker.phase {
         Phase::Requested { .. } => {
             let shelves = mirrors::for_worker(fleet, &worker).await;
-            let deadline = fleet.ctx.now() + deadlines(fleet, &worker).0;
+            let deadline = fleet.ctx.now() + launch_within(fleet, &worker);
             let event = WorkerEvent::LaunchIssued { deadline };
             apply_with(fleet, id, "worker.launch", event, |next| mirrors::note(next, &shelves)).await?;
             Ok(Step::Again)
         }
-        Phase::Launching { deadline, .. } => {
-            let left = moments.until(*deadline, fleet.ctx.now(), deadlines(fleet, &worker).0);
+        Phase::Launching { deadline, since, .. } => {
+            let left = moments.until(*deadline, fleet.ctx.now(), deadline.since(*since));
             launch(fleet, &worker, left).await
         }
         Phase::Booting { deadline, at } => {
-            let left = moments.until(*deadline, fleet.ctx.now(), deadlines(fleet, &worker).1);
+            let most = deadline.since(worker.accepted.unwrap_or(worker.requested));
+            let left = moments.until(*deadline, fleet.ctx.now(), most);
             if left.is_zero() {
                 let message = "its agent did not attach in time".to_owned();
-                return died(fleet, &worker, at, CauseCode::Deadline, FailureClass::Boot, message).await;
+                let step = died(fleet, &worker, at, CauseCode::Deadline, FailureClass::Boot, message).await;
+                // The next one may have longer.
+                fleet.learned.look_anew();
+                return step;
             }
             if fleet.is_suspected(id)
                 && let Some(step) = inspect(fleet, &worker, at).await?
@@ -149,11 +154,22 @@ async fn up(
     }))
 }
 
-fn deadlines(fleet: &Fleet, worker: &Worker) -> (Duration, Duration) {
+/// As its pool says; as one that says nothing where it is not there any more.
+fn deadlines(fleet: &Fleet, worker: &Worker) -> Deadlines {
     let active = fleet.ctx.config();
     let pool = active.config.pools.iter().find(|(name, _)| name.as_str() == worker.pool);
-    let defaults = rouse_model::worker::Deadlines::default();
-    pool.map_or((defaults.launch, defaults.attach), |(_, p)| (p.deadlines.launch.0, p.deadlines.attach.0))
+    pool.map_or_else(Deadlines::default, |(_, pool)| pool.deadlines)
+}
+
+fn launch_within(fleet: &Fleet, worker: &Worker) -> Duration {
+    deadlines(fleet, worker).launch.0
+}
+
+fn attach_within(fleet: &Fleet, worker: &Worker) -> Duration {
+    match deadlines(fleet, worker).attach {
+        Attach::Within(period) => period.0,
+        Attach::Auto => fleet.learned.attach_within(&worker.pool),
+    }
 }
 
 async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderError> {
@@ -179,7 +195,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
     let mut again = None;
     let (class, message, console) = match outcome {
         LaunchOutcome::Accepted { at } => {
-            let attach_deadline = fleet.ctx.now() + deadlines(fleet, worker).1;
+            let attach_deadline = fleet.ctx.now() + attach_within(fleet, worker);
             fleet.note_warm(worker);
             apply(fleet, worker.id, "worker.accepted", WorkerEvent::Accepted { at, attach_deadline }).await?;
             fleet.ctx.metrics.launched(&worker.pool, None);

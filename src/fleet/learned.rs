@@ -2,10 +2,12 @@
 //! with the process, and learned anew.
 
 use super::{Fleet, FleetError};
+use rouse_model::boots::{self, Boot, attach_within};
 use rouse_model::build::Lease;
 use rouse_model::durations::{Durations, nine_of_ten};
 use rouse_model::matching::ReuseClass;
 use rouse_model::scaling::Running;
+use rouse_model::worker::{CauseCode, Phase, Wanted, Worker};
 use rouse_model::{BuildId, BuildResult, Timestamp, WorkerId};
 use rouse_store::Page;
 use rouse_store::reads::{BuildFilter, WorkerFilter};
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 const WORKERS: i64 = 30;
 const BUILDS: i64 = 100;
 /// Between looks at them.
-const ANEW: Duration = Duration::from_secs(20);
+pub(super) const ANEW: Duration = Duration::from_secs(20);
 /// Where workers come sooner than this, nobody looks ahead to the ends of builds or keeps a worker for what may come: it costs more than it saves.
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,8 @@ struct Known {
     looked: Option<Instant>,
     /// By pool; one of which no worker has come yet is not in it.
     boots: HashMap<String, Duration>,
+    /// By pool, how long the next agent may take to come.
+    attach: HashMap<String, Duration>,
     /// By builder.
     builds: HashMap<String, (Instant, Arc<Durations>)>,
     /// Builder and beginning of builds that run.
@@ -48,7 +52,17 @@ impl Learned {
         self.known().boots.get(pool).copied()
     }
 
-    /// The same, where it is so long that it pays to look further than to what is announced.
+    /// How long the next agent of a pool may take to come, once its instance was accepted.
+    pub(super) fn attach_within(&self, pool: &str) -> Duration {
+        self.known().attach.get(pool).copied().unwrap_or_else(|| boots::attach_within(&[]))
+    }
+
+    /// Something happened that is to be known at the next look.
+    pub(super) fn look_anew(&self) {
+        self.known().looked = None;
+    }
+
+    /// What nine of ten do not exceed, where it is so long that it pays to look further than to what is announced.
     pub(super) fn slow_boot(&self, pool: &str) -> Option<Duration> {
         self.boot(pool).filter(|boot| *boot >= SLOW)
     }
@@ -71,22 +85,41 @@ impl Learned {
     }
 }
 
+/// What came of an instance; `None` of one that is on its way, and of one that did not come for another reason than its time.
+fn boot_of(worker: &Worker, now: Timestamp) -> Option<Boot> {
+    let accepted = worker.accepted?;
+    if let Some(attached) = worker.attached {
+        return Some(Boot::Came(attached.since(accepted)));
+    }
+    let (cause, until) = match (&worker.phase, &worker.wanted) {
+        (Phase::Gone { cause }, _) => (cause, worker.gone.unwrap_or(now)),
+        (Phase::Terminating { cause, since, .. }, _) => (cause, *since),
+        (_, Wanted::End { cause }) => (cause, now),
+        _ => return None,
+    };
+    (cause.code == CauseCode::Deadline).then(|| Boot::GivenUp(until.since(accepted)))
+}
+
 impl Fleet {
     /// Looks at the last workers of all pools, where that was not done lately.
     pub(super) async fn learn_boots(&self) -> Result<(), FleetError> {
         if self.learned.known().looked.is_some_and(|looked| looked.elapsed() < ANEW) {
             return Ok(());
         }
-        let mut boots = HashMap::new();
+        let now = self.ctx.now();
+        let (mut boots, mut attach) = (HashMap::new(), HashMap::new());
         for name in self.ctx.config().config.pools.keys() {
             let filter = WorkerFilter { pool: Some(name.to_string()), live: false };
             let workers = self.ctx.store.workers(&filter, Page { before: None, limit: WORKERS }).await?;
             let took = workers.iter().filter_map(|worker| Some(worker.attached?.since(worker.requested)));
             boots.extend(nine_of_ten(took.collect()).map(|boot| (name.to_string(), boot)));
+            let latest: Vec<Boot> = workers.iter().filter_map(|worker| boot_of(worker, now)).collect();
+            attach.insert(name.to_string(), attach_within(&latest));
         }
         let mut known = self.learned.known();
         known.looked = Some(Instant::now());
         known.boots = boots;
+        known.attach = attach;
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 
 pub mod approval;
 pub mod arrivals;
+pub mod boots;
 pub mod build;
 pub mod buildset;
 pub mod cache;

@@ -475,7 +475,7 @@ impl Worker {
 /// With no master heard for so long an agent ends itself, and its machine where it owns it.
 pub const DEAD_MAN: Duration = Duration::from_secs(900);
 
-/// Fixed for now; learned from boot history later.
+/// Where nothing else is said; what an agent's coming may take is learned ([`boots`](crate::boots)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// From the call to the provider's acceptance.
@@ -490,7 +490,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             launch: Duration::from_secs(300),
-            attach: Duration::from_secs(120),
+            attach: crate::boots::UNKNOWN,
             grace: Duration::from_secs(60),
         }
     }

@@ -327,7 +327,7 @@ async fn watch(ctx: &Ctx, clock: &SimClock, cloud: &Cloud, wishes: &[(Timestamp,
     }
 }
 
-fn wish(number: usize, builder: &str) -> Wish {
+pub(super) fn wish(number: usize, builder: &str) -> Wish {
     Wish {
         origin: format!("wish/{number}"),
         scheduler: None,
