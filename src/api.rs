@@ -66,7 +66,7 @@ pub mod views {
     pub use super::tested::{TestReportView, TestResultView, TestsView};
     pub use super::tokens::{MadeTokenView, TokenView};
     pub use super::words::*;
-    pub use super::workers::{WorkerDetail, WorkerExplanationView, WorkerView};
+    pub use super::workers::{HeldView, WorkerDetail, WorkerExplanationView, WorkerView};
 }
 
 pub use auth::{FirstTokenError, TOKEN_FILE, ensure_first_token};

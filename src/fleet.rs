@@ -6,6 +6,7 @@
 mod ahead;
 mod breakers;
 mod decided;
+mod deadlines;
 mod driver;
 mod failures;
 mod learned;
@@ -37,7 +38,7 @@ use resolving::Answers;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
-use rouse_model::worker::{Cause, CauseCode, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, Wanted, Worker, WorkerEvent};
 use rouse_model::{DecisionId, Timestamp, WorkerId};
 use sizing::InUse;
 use std::collections::{HashMap, HashSet};
@@ -225,7 +226,8 @@ impl Fleet {
         let drained: HashSet<&str> =
             config.providers.iter().filter(|(_, p)| p.drain).map(|(name, _)| name.as_str()).collect();
         let slots_taken = InUse::of(leases.to_vec(), HashMap::new()).slots;
-        for worker in workers {
+        // One that is held has its own configuration, and ends for this when it is not held any more.
+        for worker in workers.iter().filter(|w| !matches!(w.wanted, Wanted::Hold { .. })) {
             let message = if !pools.contains(worker.pool.as_str()) {
                 format!("pool `{}` was removed", worker.pool)
             } else if drained.contains(worker.provider.as_str()) {

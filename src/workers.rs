@@ -42,6 +42,21 @@ pub async fn apply(
     id: WorkerId,
     name: &'static str,
     event: &WorkerEvent,
+    also: impl FnMut(&mut Worker, &mut Batch),
+) -> Result<Applied, WorkerError> {
+    apply_for(ctx, id, name, event, None, also).await
+}
+
+/// The same, with whose wish it was and why, for the worker's timeline, where the worker itself does not keep that: a wish that takes another one back.
+///
+/// # Errors
+/// As for [`apply`].
+pub async fn apply_for(
+    ctx: &Ctx,
+    id: WorkerId,
+    name: &'static str,
+    event: &WorkerEvent,
+    why: Option<&Cause>,
     mut also: impl FnMut(&mut Worker, &mut Batch),
 ) -> Result<Applied, WorkerError> {
     for _ in 0..TRIES {
@@ -55,7 +70,7 @@ pub async fn apply(
         let mut batch = Batch::new(name);
         also(&mut next, &mut batch);
         batch.update(&mut next);
-        for event in events_of(&worker, &next, now) {
+        for event in events_for(&worker, &next, why, now) {
             batch.event(event);
         }
         match ctx.store.commit(batch).await {
@@ -88,6 +103,10 @@ pub async fn alarm(ctx: &Ctx, id: WorkerId, message: String) -> Result<(), Worke
 /// One event for each fact that changed.
 #[must_use]
 pub fn events_of(old: &Worker, new: &Worker, now: Timestamp) -> Vec<NewEvent> {
+    events_for(old, new, None, now)
+}
+
+fn events_for(old: &Worker, new: &Worker, why: Option<&Cause>, now: Timestamp) -> Vec<NewEvent> {
     let mut events = Vec::new();
     if phase_word(&old.phase) != phase_word(&new.phase) {
         events.push(phase_event(new, now));
@@ -100,15 +119,25 @@ pub fn events_of(old: &Worker, new: &Worker, now: Timestamp) -> Vec<NewEvent> {
             serde_json::json!({"link": link_word(&new.link)}),
         ));
     }
-    if wanted_word(&old.wanted) != wanted_word(&new.wanted) {
-        let why = match &new.wanted {
-            Wanted::Drain { cause } | Wanted::End { cause } => Some(cause),
-            Wanted::Run | Wanted::Hold { .. } | Wanted::Park => None,
-        };
-        let payload = serde_json::json!({"wanted": wanted_word(&new.wanted), "cause": why});
-        events.push(event(new, EventKind::WorkerWanted, now, payload));
+    let prolonged = matches!(new.wanted, Wanted::Hold { .. }) && old.wanted != new.wanted;
+    if wanted_word(&old.wanted) != wanted_word(&new.wanted) || prolonged {
+        events.push(event(new, EventKind::WorkerWanted, now, wanted_payload(&new.wanted, why)));
     }
     events
+}
+
+fn wanted_payload(wanted: &Wanted, why: Option<&Cause>) -> serde_json::Value {
+    let word = wanted_word(wanted);
+    match wanted {
+        Wanted::Drain { cause } | Wanted::End { cause } => {
+            serde_json::json!({"wanted": word, "cause": cause})
+        }
+        Wanted::Hold { until, by } => {
+            let cause = Cause { code: CauseCode::Operator, class: None, message: by.clone() };
+            serde_json::json!({"wanted": word, "cause": cause, "until": until})
+        }
+        Wanted::Run | Wanted::Park => serde_json::json!({"wanted": word, "cause": why}),
+    }
 }
 
 /// The event of a worker's phase.

@@ -50,3 +50,4 @@ mod stores;
 mod superseded;
 mod test_reports;
 mod tutorials;
+mod workers;

@@ -2,12 +2,13 @@
 
 mod end;
 mod explain;
+mod hold;
 mod timeline;
 mod view;
 
 pub use explain::WorkerExplanationView;
 pub(super) use view::view;
-pub use view::{WorkerDetail, WorkerView};
+pub use view::{HeldView, WorkerDetail, WorkerView};
 
 use super::AppState;
 use super::auth::{Caller, Reader};
@@ -33,6 +34,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(end::drain))
         .routes(routes!(end::cancel_drain))
         .routes(routes!(end::terminate))
+        .routes(routes!(hold::hold))
+        .routes(routes!(hold::release))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]

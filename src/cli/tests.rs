@@ -194,6 +194,19 @@ async fn wishes_are_made_and_told() {
     assert!(said.err.contains("request 3 waits for nobody's approval"), "{}", said.err);
     let said = terminal.run("worker drain 2").await;
     assert_eq!(said.out, "worker here-7f3k2 takes no new builds, and ends once it is free\n");
+    let said = terminal.run("worker hold 2 --for 1h").await;
+    assert!(said.err.contains("it is being drained; take that back first"), "{}", said.err);
+    assert_eq!(terminal.run("worker drain 2 --cancel").await.exit, Exit::Success);
+    let said = terminal.run("worker hold 2 --for 90m -r core").await;
+    assert!(
+        said.out.starts_with("worker here-7f3k2 takes no new builds, and is kept until 20"),
+        "{}",
+        said.out
+    );
+    assert!(terminal.run("worker list").await.out.contains("held for 1h 30m by"));
+    assert!(terminal.run("worker show 2").await.out.contains("core"));
+    let said = terminal.run("worker release 2").await;
+    assert_eq!(said.out, "worker here-7f3k2 is held no longer\n");
     let said = terminal.run("worker kill 2 --yes").await;
     assert_eq!(said.out, "worker here-7f3k2 is being ended\n");
     let said = terminal.run("force release -p version=1.2 --key k").await;

@@ -1,6 +1,7 @@
 //! `rouse worker`: latent workers, from wish to gone.
 
 mod end;
+mod hold;
 mod show;
 
 use super::connect::ConnectArgs;
@@ -19,6 +20,10 @@ pub(crate) enum Verb {
     Show(show::Args),
     /// Give a worker no new builds, and end it once it is free
     Drain(end::DrainArgs),
+    /// Keep a worker for a time, without new builds, to look at it
+    Hold(hold::HoldArgs),
+    /// Hold a worker no longer
+    Release(hold::ReleaseArgs),
     /// End a worker now; its builds are lost and tried again
     Kill(end::KillArgs),
 }
@@ -55,6 +60,8 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
         }
         Verb::Show(args) => show::run(&args, &client, out).await,
         Verb::Drain(args) => end::drain(&args, &client, out).await,
+        Verb::Hold(args) => hold::hold(&args, &client, out).await,
+        Verb::Release(args) => hold::release(&args, &client, out).await,
         Verb::Kill(args) => end::kill(&args, &client, out).await,
     }
 }
@@ -74,10 +81,21 @@ fn table(workers: &[WorkerView], now: Timestamp) -> Table {
             state(worker.state),
             builds.into(),
             Cell::styled(human::ago(worker.requested, now), DIM),
-            worker.cause.as_ref().map_or_else(String::new, |cause| cause.message.clone()).into(),
+            why(worker, now).into(),
         ]);
     }
     table
+}
+
+/// Why it ended or is to end, or for how long who holds it.
+fn why(worker: &WorkerView, now: Timestamp) -> String {
+    match (&worker.cause, &worker.held) {
+        (Some(cause), _) => cause.message.clone(),
+        (None, Some(held)) => {
+            format!("held for {} by {}", human::span(held.until.0.since(now).as_secs_f64()), held.by)
+        }
+        (None, None) => String::new(),
+    }
 }
 
 fn state(state: WorkerState) -> Cell {

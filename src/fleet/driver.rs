@@ -1,21 +1,19 @@
 //! One instance's driver: the only writer of its phase, from the wish to the confirmed end.
 
+use super::deadlines::{Moments, attach_within, launch_within};
 use super::{Fleet, FleetError, failures, mirrors};
 use crate::accounts::Account;
-use crate::config::{Attach, Deadlines};
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
 use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
+use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
-use rouse_model::{Timestamp, WorkerId};
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Between looks at an instance on its way.
 const LOOK: Duration = Duration::from_secs(10);
@@ -35,18 +33,6 @@ enum Step {
     /// Something will nudge, or the time is up.
     Wait(Duration),
     Done,
-}
-
-/// Moments that are on record, on a clock that nobody sets, from when this process first saw them.
-#[derive(Debug, Default)]
-struct Moments(HashMap<Timestamp, Instant>);
-
-impl Moments {
-    /// How long it is until a moment, at first sight at most `most`.
-    fn until(&mut self, at: Timestamp, now: Timestamp, most: Duration) -> Duration {
-        let seen = self.0.entry(at).or_insert_with(|| Instant::now() + at.since(now).min(most));
-        seen.saturating_duration_since(Instant::now())
-    }
 }
 
 /// Drives one worker until it is gone.
@@ -137,11 +123,12 @@ async fn up(
         }
         return Ok(Step::Wait(left.min(LOOK)));
     }
-    if let Wanted::Hold { until, .. } = worker.wanted
-        && now >= until
-    {
-        apply(fleet, worker.id, "worker.release", WorkerEvent::Release).await?;
-        return Ok(Step::Again);
+    if let Wanted::Hold { until, by } = &worker.wanted {
+        let left = until.since(now);
+        if left.is_zero() {
+            return release(fleet, worker, by).await;
+        }
+        return Ok(Step::Wait(left.min(CALM)));
     }
     if now >= worker.expires && matches!(worker.wanted, Wanted::Run) {
         let cause = Cause::new(CauseCode::Age, None, "it reached its maximum age");
@@ -154,22 +141,13 @@ async fn up(
     }))
 }
 
-/// As its pool says; as one that says nothing where it is not there any more.
-fn deadlines(fleet: &Fleet, worker: &Worker) -> Deadlines {
-    let active = fleet.ctx.config();
-    let pool = active.config.pools.iter().find(|(name, _)| name.as_str() == worker.pool);
-    pool.map_or_else(Deadlines::default, |(_, pool)| pool.deadlines)
-}
-
-fn launch_within(fleet: &Fleet, worker: &Worker) -> Duration {
-    deadlines(fleet, worker).launch.0
-}
-
-fn attach_within(fleet: &Fleet, worker: &Worker) -> Duration {
-    match deadlines(fleet, worker).attach {
-        Attach::Within(period) => period.0,
-        Attach::Auto => fleet.learned.attach_within(&worker.pool),
-    }
+/// A hold is over by itself; what the pool makes of its worker then is the scaler's affair.
+async fn release(fleet: &Fleet, worker: &Worker, by: &str) -> Result<Step, FleetError> {
+    let message = format!("its time is over, of the hold by {by}");
+    let cause = Cause { code: CauseCode::Operator, class: None, message };
+    let event = WorkerEvent::Release;
+    workers::apply_for(&fleet.ctx, worker.id, "worker.release", &event, Some(&cause), |_, _| {}).await?;
+    Ok(Step::Again)
 }
 
 async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderError> {

@@ -285,21 +285,23 @@ impl Fleet {
         let busy = of_worker(&in_use.slots);
         let slots = usize::try_from(worker.slots).unwrap_or(1);
         let up = matches!(worker.phase, Phase::Up { .. });
+        // Like one whose builds never end: it takes room, gives none, and nobody may end it.
+        let held = matches!(worker.wanted, Wanted::Hold { .. });
         let boot = || self.learned.boot(&worker.pool).unwrap_or_default();
         Capacity {
             worker: worker.id,
             class: class_of_worker(worker),
-            free: slots.saturating_sub(busy),
+            free: if held { 0 } else { slots.saturating_sub(busy) },
             locked: of_worker(&in_use.locked),
             slots,
-            leaving: !matches!(worker.wanted, Wanted::Run)
+            leaving: !matches!(worker.wanted, Wanted::Run | Wanted::Hold { .. })
                 || matches!(worker.phase, Phase::Terminating { .. })
-                || now >= worker.expires
+                || (now >= worker.expires && !held)
                 || matches!(worker.link, Link::Lost { .. }),
-            idle_since: if busy == 0 && up { worker.idle_since } else { None },
+            idle_since: if busy == 0 && up && !held { worker.idle_since } else { None },
             up_by: worker.attached.is_none().then(|| worker.requested + boot()),
             uses_left: usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0),
-            running: running.get(&worker.id).cloned().unwrap_or_default(),
+            running: if held { Vec::new() } else { running.get(&worker.id).cloned().unwrap_or_default() },
         }
     }
 }

@@ -27,15 +27,18 @@ pub enum Boot {
 /// had, until one comes, which then is among those that are known. One that hangs now and then thus costs no more than that.
 #[must_use]
 pub fn attach_within(latest: &[Boot]) -> Duration {
-    let came: Vec<Duration> =
-        latest.iter().filter_map(|boot| if let Boot::Came(took) = boot { Some(*took) } else { None }).collect();
+    let came: Vec<Duration> = latest
+        .iter()
+        .filter_map(|boot| if let Boot::Came(took) = boot { Some(*took) } else { None })
+        .collect();
     let usual = match came.iter().max() {
         // Few say how slow it is, not yet how fast.
         Some(longest) if came.len() < ENOUGH => UNKNOWN.max(*longest * TIMES),
         Some(longest) => *longest * TIMES,
         None => UNKNOWN,
     };
-    let given_up = latest.iter().map_while(|boot| if let Boot::GivenUp(after) = boot { Some(*after) } else { None });
+    let given_up =
+        latest.iter().map_while(|boot| if let Boot::GivenUp(after) = boot { Some(*after) } else { None });
     let longer = given_up.max().map(|after| after * 2);
     usual.max(longer.unwrap_or_default()).clamp(LEAST, MOST)
 }

@@ -2,13 +2,14 @@
 //! (as lease rows elsewhere) what it is busy with. Transitions are pure; the caller commits the next value by compare-and-set, then acts.
 
 mod cause;
+mod limits;
 
 pub use cause::{Cause, CauseCode};
+pub use limits::{DEAD_MAN, Deadlines};
 
 use crate::failure::FailureClass;
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The provider's own name of an instance: a container id, a process id with its start time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,8 +30,10 @@ pub enum Wanted {
     Drain {
         cause: Cause,
     },
+    /// No new builds, and kept for somebody to look at; taken back, or over by itself.
     Hold {
         until: Timestamp,
+        /// Who, and why where that was said.
         by: String,
     },
     Park,
@@ -361,11 +364,18 @@ impl Worker {
             },
             WorkerEvent::Hold { until, by } => match &self.wanted {
                 Wanted::End { .. } => Conflict("its end was decided"),
+                Wanted::Drain { .. } => Conflict("it is being drained; take that back first"),
                 Wanted::Hold { until: u, by: b } if *u == until && *b == by => AlreadySatisfied,
                 _ => self.wanting(Wanted::Hold { until, by }, vec![]),
             },
             WorkerEvent::Release => match self.wanted {
-                Wanted::Hold { .. } => self.wanting(Wanted::Run, vec![]),
+                Wanted::Hold { .. } => {
+                    let mut next = self.clone();
+                    next.wanted = Wanted::Run;
+                    // It did not wait for a build meanwhile.
+                    next.idle_since = next.idle_since.map(|_| now);
+                    Transition::Applied { next: Box::new(next), effects: vec![] }
+                }
                 _ => AlreadySatisfied,
             },
             WorkerEvent::End { cause } => match (&self.wanted, &self.phase) {
@@ -469,29 +479,5 @@ impl Worker {
         let mut next = self.clone();
         next.wanted = wanted;
         Transition::Applied { next: Box::new(next), effects }
-    }
-}
-
-/// With no master heard for so long an agent ends itself, and its machine where it owns it.
-pub const DEAD_MAN: Duration = Duration::from_secs(900);
-
-/// Where nothing else is said; what an agent's coming may take is learned ([`boots`](crate::boots)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// From the call to the provider's acceptance.
-    pub launch: Duration,
-    /// From acceptance to the agent's hello.
-    pub attach: Duration,
-    /// How long an agent may be silent.
-    pub grace: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            launch: Duration::from_secs(300),
-            attach: crate::boots::UNKNOWN,
-            grace: Duration::from_secs(60),
-        }
     }
 }

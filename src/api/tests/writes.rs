@@ -1,6 +1,6 @@
 //! What calls change: wishes on rows, and new buildsets.
 
-use super::world::{ADMIN, CONFIG, OPERATE, World, answer, request};
+use super::world::{ADMIN, CONFIG, OPERATE, READ, World, answer, request};
 use axum::http::{Method, StatusCode};
 use rouse_model::event::EventKind;
 use rouse_model::worker::Wanted;
@@ -68,6 +68,42 @@ async fn a_worker_is_drained_taken_back_and_ended() {
         (status, &body["error"]["message"]),
         (StatusCode::CONFLICT, &"worker 2: its end was decided".into())
     );
+}
+
+#[tokio::test]
+async fn a_worker_is_held_for_a_time_within_its_own() {
+    let world = World::seeded().await;
+    let (status, body) = world.post("/workers/2/hold", json!({"seconds": 3600, "reason": "core dump"})).await;
+    assert_eq!((status, &body["state"]), (StatusCode::ACCEPTED, &"held".into()), "{body}");
+    assert_eq!(body["held"]["by"], "api (token operate): core dump");
+    let until = body["held"]["until"].clone();
+    let (_, longer) = world.post("/workers/2/hold", json!({"seconds": 7200})).await;
+    assert_ne!(longer["held"]["until"], until, "held again, the new time is in force");
+    for seconds in [json!(0), json!(-5), json!(1e300), json!("1h")] {
+        let (status, body) = world.post("/workers/2/hold", json!({"seconds": seconds})).await;
+        assert!(status.is_client_error(), "{seconds}: {body}");
+    }
+    let (status, body) = world.post("/workers/2/hold", json!({"seconds": 1e9})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    assert!(body["error"]["help"].as_str().unwrap().starts_with("hold it for at most "), "{body}");
+    let (status, _) = world.call(READ, Method::POST, "/workers/2/hold", Some(json!({"seconds": 1}))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, body) = world.post("/workers/2/release", json!({})).await;
+    assert_eq!((status, &body["state"], &body["held"]), (StatusCode::ACCEPTED, &"busy".into(), &json!(null)));
+    let timeline = world.get("/workers/2").await["timeline"].clone();
+    let wishes: Vec<(&str, &str)> = timeline
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|moment| moment["fact"] == "wanted")
+        .map(|moment| (moment["what"].as_str().unwrap(), moment["cause"]["message"].as_str().unwrap()))
+        .collect();
+    let [(first, why), (second, _), ("run", by)] = wishes[..] else { panic!("{wishes:?}") };
+    assert!(
+        first.starts_with("hold until ") && second.starts_with("hold until ") && first != second,
+        "{wishes:?}"
+    );
+    assert_eq!((why, by), ("api (token operate): core dump", "api (token operate)"));
 }
 
 #[tokio::test]

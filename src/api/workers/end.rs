@@ -7,7 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{At, Sent};
 use crate::api::requests::{Cancel, wish};
 use crate::switchboard::ToSession;
-use crate::workers::{WorkerError, apply};
+use crate::workers::{WorkerError, apply_for};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,7 +23,7 @@ pub(super) async fn drain(
     Sent(why): Sent<Cancel>,
 ) -> Result<(StatusCode, Json<WorkerView>), ApiError> {
     let event = WorkerEvent::Drain { cause: cause(&caller, &why) };
-    change(&state, &caller, &which, "drain_worker", event, ToSession::Drain { on: true }).await
+    change(&state, &caller, &which, "drain_worker", event, Some(ToSession::Drain { on: true })).await
 }
 
 /// Take a drain back
@@ -34,8 +34,8 @@ pub(super) async fn cancel_drain(
     At(which): At<String>,
     State(state): State<AppState>,
 ) -> Result<(StatusCode, Json<WorkerView>), ApiError> {
-    change(&state, &caller, &which, "cancel_drain", WorkerEvent::CancelDrain, ToSession::Drain { on: false })
-        .await
+    let tell = ToSession::Drain { on: false };
+    change(&state, &caller, &which, "cancel_drain", WorkerEvent::CancelDrain, Some(tell)).await
 }
 
 /// End a worker now; its builds are lost and go by their `on_lost`
@@ -49,25 +49,30 @@ pub(super) async fn terminate(
 ) -> Result<(StatusCode, Json<WorkerView>), ApiError> {
     let cause = cause(&caller, &why);
     let tell = ToSession::End { reason: cause.message.clone() };
-    change(&state, &caller, &which, "end_worker", WorkerEvent::End { cause }, tell).await
+    change(&state, &caller, &which, "end_worker", WorkerEvent::End { cause }, Some(tell)).await
 }
 
-fn cause(caller: &Caller, why: &Cancel) -> Cause {
+pub(super) fn cause(caller: &Caller, why: &Cancel) -> Cause {
     Cause::new(CauseCode::Operator, None, wish(caller, why))
 }
 
-async fn change(
+/// Applies it, and tells the worker's agent where it has to know.
+pub(super) async fn change(
     state: &AppState,
     caller: &Caller,
     which: &str,
     name: &'static str,
     event: WorkerEvent,
-    tell: ToSession,
+    tell: Option<ToSession>,
 ) -> Result<(StatusCode, Json<WorkerView>), ApiError> {
     let worker = seen(state, caller, which).await?;
-    let applied = apply(&state.ctx, worker.id, name, &event, |_, _| {}).await.map_err(refused)?;
+    let why = cause(caller, &Cancel::default());
+    let applied =
+        apply_for(&state.ctx, worker.id, name, &event, Some(&why), |_, _| {}).await.map_err(refused)?;
     if applied.changed {
-        state.ctx.switchboard.to_session(worker.id, tell);
+        if let Some(tell) = tell {
+            state.ctx.switchboard.to_session(worker.id, tell);
+        }
         state.ctx.nudges.matching.notify_one();
         state.ctx.nudges.fleet.notify_one();
     }

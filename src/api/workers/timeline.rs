@@ -16,7 +16,7 @@ pub struct MomentOfLife {
     pub after: f64,
     /// Which fact changed: `phase`, `link`, `wanted`, or `build`.
     pub fact: String,
-    /// What it became: `booting`, `attached`, `drain`, `build 5 began`.
+    /// What it became: `booting`, `attached`, `drain`, `hold until 2026-03-01T12:00:00Z`, `build 5 began`.
     pub what: String,
     pub build: Option<i64>,
     pub cause: Option<CauseView>,
@@ -40,7 +40,10 @@ pub(super) fn timeline(worker: &Worker, events: &[Event], builds: &[Build]) -> V
                 EventKind::WorkerWanted => "wanted",
                 _ => return None,
             };
-            let what = event.body.payload.get(fact)?.as_str()?.to_owned();
+            let mut what = event.body.payload.get(fact)?.as_str()?.to_owned();
+            if let Some(until) = event.body.payload.get("until").and_then(serde_json::Value::as_i64) {
+                what = format!("{what} until {}", Moment(rouse_model::Timestamp(until)));
+            }
             let cause = event
                 .body
                 .payload

@@ -5,7 +5,7 @@ use crate::api::builds::BuildView;
 use crate::api::moment::Moment;
 use crate::api::words::{CauseCode, FailureClass, Trust, WorkerLink, WorkerPhase, WorkerState, WorkerWanted};
 use rouse_model::build::Lease;
-use rouse_model::worker::{Cause, Worker};
+use rouse_model::worker::{Cause, Wanted, Worker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -36,6 +36,8 @@ pub struct WorkerView {
     pub spec_digest: String,
     /// Why it ended or is to end.
     pub cause: Option<CauseView>,
+    /// Set while somebody holds it.
+    pub held: Option<HeldView>,
     pub requested: Moment,
     pub accepted: Option<Moment>,
     pub attached: Option<Moment>,
@@ -43,6 +45,15 @@ pub struct WorkerView {
     pub gone: Option<Moment>,
     /// After this it takes no new work.
     pub expires: Moment,
+}
+
+/// A worker that is kept for somebody to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HeldView {
+    /// Then it is let go by itself.
+    pub until: Moment,
+    /// Who, and why where that was said.
+    pub by: String,
 }
 
 /// Why a worker ended.
@@ -89,6 +100,10 @@ pub struct WorkerDetail {
 /// `leases` may be of other workers too.
 pub(in crate::api) fn view(worker: &Worker, leases: &[Lease]) -> WorkerView {
     let running: Vec<i64> = leases.iter().filter(|l| l.worker == worker.id).map(|l| l.build.0).collect();
+    let held = match &worker.wanted {
+        Wanted::Hold { until, by } => Some(HeldView { until: Moment(*until), by: by.clone() }),
+        _ => None,
+    };
     WorkerView {
         id: worker.id.0,
         name: worker.name.clone(),
@@ -106,6 +121,7 @@ pub(in crate::api) fn view(worker: &Worker, leases: &[Lease]) -> WorkerView {
         trust: worker.trust.into(),
         spec_digest: worker.spec_digest.clone(),
         cause: worker.cause().map(CauseView::from),
+        held,
         requested: worker.requested.into(),
         accepted: worker.accepted.map(Moment),
         attached: worker.attached.map(Moment),

@@ -35,6 +35,9 @@ fn text(detail: &WorkerDetail) -> String {
     if let Some(at) = &detail.provider_ref {
         let _ = writeln!(text, "  {DIM}there{DIM:#}  {at}");
     }
+    if let Some(held) = &worker.held {
+        let _ = writeln!(text, "  {DIM}held{DIM:#}   until {}, by {}", held.until, held.by);
+    }
     let _ = writeln!(text, "\ntimeline");
     for moment in &detail.timeline {
         let what = if moment.fact == "build" {

@@ -280,6 +280,25 @@ fn who_is_up_and_attached_takes_work_until_its_builds_or_its_time_are_used() {
 }
 
 #[test]
+fn who_is_held_takes_nothing_and_begins_to_idle_when_it_is_let_go() {
+    let hold = |until| WorkerEvent::Hold { until: Timestamp(until), by: "alice".into() };
+    let worker = after(&[up(), vec![hold(50)]].concat());
+    assert!(!worker.takes_work(Timestamp(6)) && worker.is_live());
+    assert_eq!(worker.on(hold(50), Timestamp(6)), Transition::AlreadySatisfied);
+    let Transition::Applied { next, .. } = worker.on(hold(90), Timestamp(6)) else { panic!("it is longer") };
+    let Transition::Applied { next, .. } = next.on(WorkerEvent::Release, Timestamp(90)) else {
+        panic!("it was held")
+    };
+    assert!(next.takes_work(Timestamp(90)));
+    assert_eq!(next.idle_since, Some(Timestamp(90)));
+    let drained = after(&[up(), vec![WorkerEvent::Drain { cause: cause(CauseCode::Operator) }]].concat());
+    assert!(
+        matches!(drained.on(hold(50), Timestamp(6)), Transition::Conflict(_)),
+        "its end would be forgotten"
+    );
+}
+
+#[test]
 fn an_old_sessions_end_says_nothing_of_the_new_one() {
     let mut events = up();
     events.push(WorkerEvent::Attached { session: "t".into(), incarnation: "i".into() });
