@@ -17,6 +17,7 @@ mod placing;
 mod provisioning;
 mod reaper;
 mod resolving;
+mod retiring;
 mod sizing;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ mod trees;
 
 use crate::accounts::Accounts;
 use crate::config::Period;
-use crate::ctx::{Active, Ctx};
+use crate::ctx::Ctx;
 use crate::placing::Taken;
 use ahead::Expected;
 use breakers::Breakers;
@@ -35,10 +36,9 @@ use mirrors::Mirrors;
 use placing::Warm;
 use provisioning::Specs;
 use resolving::Answers;
-use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
-use rouse_model::worker::{Cause, CauseCode, Wanted, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, Worker};
 use rouse_model::{DecisionId, Timestamp, WorkerId};
 use sizing::InUse;
 use std::collections::{HashMap, HashSet};
@@ -214,34 +214,6 @@ impl Fleet {
         self.end_cancelled(&lapsed, now).await
     }
 
-    /// Ends workers whose pool is not there any more, and drains those of drained providers.
-    async fn end_what_is_not_wanted(
-        &self,
-        active: &Active,
-        workers: &[Worker],
-        leases: &[Lease],
-    ) -> Result<(), FleetError> {
-        let config = &active.config;
-        let pools: HashSet<&str> = config.pools.iter().map(|(name, _)| name.as_str()).collect();
-        let drained: HashSet<&str> =
-            config.providers.iter().filter(|(_, p)| p.drain).map(|(name, _)| name.as_str()).collect();
-        let slots_taken = InUse::of(leases.to_vec(), HashMap::new()).slots;
-        // One that is held has its own configuration, and ends for this when it is not held any more.
-        for worker in workers.iter().filter(|w| !matches!(w.wanted, Wanted::Hold { .. })) {
-            let message = if !pools.contains(worker.pool.as_str()) {
-                format!("pool `{}` was removed", worker.pool)
-            } else if drained.contains(worker.provider.as_str()) {
-                format!("provider `{}` is drained", worker.provider)
-            } else {
-                continue;
-            };
-            let busy = slots_taken.get(&worker.id).copied().unwrap_or_default();
-            let cause = Cause::new(CauseCode::PoolChanged, None, message);
-            self.retire(worker, busy, cause).await?;
-        }
-        Ok(())
-    }
-
     async fn end_idle(
         &self,
         worker: &Worker,
@@ -258,30 +230,6 @@ impl Fleet {
             }
         };
         self.retire(worker, 0, Cause { decision, ..Cause::new(code, None, message) }).await
-    }
-
-    /// Ends a worker, or drains it while it is busy. The generation of the row that was judged is what the change expects, so a build that was
-    /// matched meanwhile wins.
-    async fn retire(&self, judged: &Worker, busy: usize, cause: Cause) -> Result<(), FleetError> {
-        let event = if busy > 0 { WorkerEvent::Drain { cause } } else { WorkerEvent::End { cause } };
-        let now = self.ctx.now();
-        let rouse_model::worker::Transition::Applied { next, .. } = judged.on(event, now) else {
-            return Ok(());
-        };
-        let mut next = *next;
-        let mut batch = rouse_store::Batch::new("worker.end");
-        for event in crate::workers::events_of(judged, &next, now) {
-            batch.event(event);
-        }
-        batch.update(&mut next);
-        match self.ctx.store.commit(batch).await {
-            Ok(()) => {
-                self.nudge_driver(judged.id);
-                Ok(())
-            }
-            Err(error) if error.is_conflict() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Sees to it that a worker is driven, and wakes its driver where the worker has changed: woken at each pass, thousands of idle ones would

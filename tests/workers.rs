@@ -55,6 +55,54 @@ fn a_held_worker_is_kept_beyond_its_build_and_its_idle_time_and_goes_when_the_ho
 }
 
 #[test]
+fn a_changed_pool_lets_its_builds_end_and_serves_all_that_waits_as_it_is_now() {
+    let scratch = Scratch::new();
+    let gate = scratch.path().join("gate");
+    let config = |shape: &str| {
+        format!(
+            "pools:\n  here: {{local: {{env: {{SHAPE: {shape}}}}}, max: 1, reuse: {{builds: 9, idle: 1h}}}}\n\
+             builders:\n  waits: {{pool: here, steps: [{{name: says, run: 'until [ -e {} ]; do sleep 0.05; done; echo $SHAPE'}}]}}\n  \
+             quick: {{pool: here, steps: [{{name: says, run: 'echo $SHAPE'}}]}}\n",
+            gate.display()
+        )
+    };
+    let bench = Bench::within(scratch, &config("round"), Default::default());
+    let reload = |shape: &str| {
+        bench.master.write_config(&format!("version: 1\n{}", config(shape)));
+        bench.api.post("/config/reload", &json!({}));
+    };
+    // An idle one goes.
+    let quick = bench.run("quick");
+    let idle = quick.detail["worker"]["name"].as_str().expect("it has a worker").to_owned();
+    reload("square");
+    let gone = until(&bench, &idle, "the idle worker to go", |w| w["phase"] == "gone");
+    assert_eq!(gone["cause"]["message"], "pool `here` was changed", "{gone:#}");
+    // A busy one ends its build, and what was queued for one like it is served by one like the pool is now.
+    let busy = bench.start("waits");
+    let old = worker_of(&bench, busy);
+    let queued = bench.start("quick");
+    explained(&bench.api, queued, "the full pool", |e| (e["primary"]["code"] == "pool_full").then_some(()));
+    reload("flat");
+    until(&bench, &old, "the busy worker to drain", |w| w["wanted"] == "drain");
+    bench.scratch.file("gate", "");
+    let ended = bench.ended(busy);
+    ended.must_be("success");
+    assert_eq!((ended.text("says"), ended.detail["attempt"].as_i64()), ("square\n".to_owned(), Some(1)));
+    let after = bench.ended(queued);
+    after.must_be("success");
+    assert_eq!(after.text("says"), "flat\n");
+    // A reload that leaves the pool as it is ends nothing.
+    let kept = after.detail["worker"]["name"].as_str().expect("it has a worker").to_owned();
+    bench.master.write_config(&format!(
+        "version: 1\n{}  more: {{pool: here, steps: [{{run: 'true'}}]}}\n",
+        config("flat")
+    ));
+    bench.api.post("/config/reload", &json!({}));
+    let more = bench.run("more");
+    assert_eq!(more.detail["worker"]["name"], kept.as_str(), "{:#}", more.detail);
+}
+
+#[test]
 fn a_held_worker_of_a_single_use_pool_takes_room_until_it_is_let_go() {
     let bench = bench();
     let first = bench.start("single");

@@ -120,6 +120,14 @@ pub struct PoolConfig {
     pub deadlines: Deadlines,
 }
 
+impl PoolConfig {
+    /// Whether what is launched for one is of no other shape than for the other.
+    #[must_use]
+    pub fn launches_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.options == other.options
+    }
+}
+
 /// How often and how long one worker serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Reuse {

@@ -64,12 +64,18 @@ async fn listen(
     stop: &CancellationToken,
 ) -> Result<(), FleetError> {
     let mut coming = fleet.ctx.coming.listen();
+    let mut revision = fleet.ctx.config().revision;
     while fleet.ctx.roles.hold("fleet", "").await?.is_some() {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             said = coming.changed() => if said.is_err() { return Ok(()) },
         }
         let all = Arc::clone(&coming.borrow_and_update());
+        let now = fleet.ctx.config().revision;
+        if std::mem::replace(&mut revision, now) != now {
+            // Pools may be others by now.
+            prepared.clear();
+        }
         *prepared = prepare_all(fleet, places, &all, prepared).await?;
         fleet.expect(expected(&all, prepared));
     }
@@ -127,6 +133,7 @@ async fn prepare(
     let asks = asks.map(|(service, ask)| fleet.whom(active, pool, &ask).map(|whom| (service, whom, ask)));
     let Ok(asks) = asks.collect::<Result<Vec<_>, _>>() else { return Ok(Some(class)) };
     let (fleet, known, pool_name) = (Arc::clone(fleet), Arc::clone(&class), pool_name.to_owned());
+    let pool = Arc::new(pool.clone());
     // Whether it will have its locks by then, nobody knows.
     let is_free = builder.locks.is_empty();
     crate::supervisor::spawn("image ahead", async move {
@@ -139,7 +146,7 @@ async fn prepare(
             }
         }
         if is_free && !waits {
-            let digest = fleet.specs.put(wanted.spec(&pool_name, &wish.request));
+            let digest = fleet.specs.put(wanted.spec(&pool_name, &wish.request), pool);
             let _ = known.set(provisioning::class(&wish.request, &pool_name, digest));
         }
     });

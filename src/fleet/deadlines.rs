@@ -1,22 +1,49 @@
 //! How long a launch and an agent's coming may take: as the pool says, or as was learned. And how long it is until a moment that is on record.
 
 use super::Fleet;
+use super::reaper::INTERVAL;
 use crate::config::{Attach, Deadlines};
+use rouse_contract::ObservedState;
 use rouse_model::Timestamp;
-use rouse_model::worker::Worker;
+use rouse_model::worker::{Link, Worker};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Moments that are on record, on a clock that nobody sets, from when this process first saw them.
 #[derive(Debug, Default)]
-pub(super) struct Moments(HashMap<Timestamp, Instant>);
+pub(super) struct Moments {
+    known: HashMap<Timestamp, Instant>,
+    /// Since when its provider does not show an instance whose agent has not come yet.
+    absent: Option<Instant>,
+}
 
 impl Moments {
     /// How long it is until a moment, at first sight at most `most`.
     pub(super) fn until(&mut self, at: Timestamp, now: Timestamp, most: Duration) -> Duration {
-        let seen = self.0.entry(at).or_insert_with(|| Instant::now() + at.since(now).min(most));
+        let seen = self.known.entry(at).or_insert_with(|| Instant::now() + at.since(now).min(most));
         seen.saturating_duration_since(Instant::now())
+    }
+
+    /// The provider shows it.
+    pub(super) fn is_there(&mut self, state: ObservedState) -> ObservedState {
+        self.absent = None;
+        state
+    }
+
+    /// Whether an absence of which a provider speaks is believed. What it shows may lag behind: not while the agent speaks, at once where that is
+    /// silent too, and of one that has not come yet when it was absent twice, one interval apart.
+    pub(super) fn is_absent(&mut self, link: &Link) -> bool {
+        match link {
+            Link::Attached { .. } => false,
+            Link::Silent { .. } | Link::Lost { .. } => true,
+            Link::Never => self.absent.get_or_insert_with(Instant::now).elapsed() >= INTERVAL,
+        }
+    }
+
+    /// Whether it was absent when it was looked for last.
+    pub(super) fn misses_it(&self) -> bool {
+        self.absent.is_some()
     }
 }
 

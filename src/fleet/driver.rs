@@ -62,7 +62,9 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
         return end(fleet, &worker).await;
     }
     if let (Wanted::Drain { cause }, 0) = (&worker.wanted, fleet.ctx.store.leases_of(id).await?.len()) {
-        apply(fleet, id, "worker.drained", WorkerEvent::End { cause: cause.clone() }).await?;
+        // By the row that was read: whoever has taken the drain back since then, or has given it a build, wins.
+        let event = WorkerEvent::End { cause: cause.clone() };
+        fleet.decide(&worker, "worker.drained", event).await?;
         return Ok(Step::Again);
     }
     match &worker.phase {
@@ -87,8 +89,8 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
                 fleet.learned.look_anew();
                 return step;
             }
-            if fleet.is_suspected(id)
-                && let Some(step) = inspect(fleet, &worker, at).await?
+            if (fleet.is_suspected(id) || moments.misses_it())
+                && let Some(step) = inspect(fleet, &worker, at, moments).await?
             {
                 return Ok(step);
             }
@@ -111,7 +113,7 @@ async fn up(
     let now = fleet.ctx.now();
     let silent = matches!(worker.link, Link::Silent { .. });
     if (fleet.is_suspected(worker.id) || silent)
-        && let Some(step) = inspect(fleet, worker, at).await?
+        && let Some(step) = inspect(fleet, worker, at, moments).await?
     {
         return Ok(step);
     }
@@ -132,7 +134,7 @@ async fn up(
     }
     if now >= worker.expires && matches!(worker.wanted, Wanted::Run) {
         let cause = Cause::new(CauseCode::Age, None, "it reached its maximum age");
-        apply(fleet, worker.id, "worker.drain", WorkerEvent::Drain { cause }).await?;
+        fleet.decide(worker, "worker.drain", WorkerEvent::Drain { cause }).await?;
         return Ok(Step::Again);
     }
     Ok(Step::Wait(match worker.wanted {
@@ -317,7 +319,12 @@ fn write_join(dir: &Path, join: &[u8]) -> std::io::Result<()> {
 }
 
 /// Asks the provider about an instance that should run; a step where it does not.
-async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Result<Option<Step>, FleetError> {
+async fn inspect(
+    fleet: &Arc<Fleet>,
+    worker: &Worker,
+    at: &ProviderRef,
+    moments: &mut Moments,
+) -> Result<Option<Step>, FleetError> {
     let found = match account(fleet, worker).await {
         Ok(account) => account.provider.inspect(at).await,
         Err(error) => Err(error),
@@ -326,7 +333,7 @@ async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Resul
     let fresh = fleet.ctx.store.worker(worker.id).await?;
     let worker = fresh.as_ref().unwrap_or(worker);
     let (class, message) = match found {
-        Ok(Some(seen)) => match seen.state {
+        Ok(Some(seen)) => match moments.is_there(seen.state) {
             ObservedState::Ended { detail, out_of_memory: true } => {
                 (FailureClass::User, format!("the build ran out of memory: {detail}"))
             }
@@ -335,6 +342,7 @@ async fn inspect(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> Resul
                 return Ok(None);
             }
         },
+        Ok(None) if !moments.is_absent(&worker.link) => return Ok(None),
         Ok(None) => (class_before_or_after(worker), "its provider does not have it any more".to_owned()),
         Err(error) => {
             tracing::debug!(

@@ -26,22 +26,39 @@ const REMEMBERED: usize = 4_096;
 /// What this process has rendered: digest → the spec to launch. Lost with it; the digests are on record.
 #[derive(Debug, Default)]
 pub(super) struct Specs {
-    known: Mutex<HashMap<String, LaunchSpec>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    spec: LaunchSpec,
+    /// Of what it was rendered: the pool as it was written then.
+    of: Arc<PoolConfig>,
 }
 
 impl Specs {
     pub(super) fn get(&self, digest: &str) -> Option<LaunchSpec> {
-        self.known.lock().expect("nothing panics while it is held").get(digest).cloned()
+        self.known
+            .lock()
+            .expect("nothing panics while it is held")
+            .get(digest)
+            .map(|known| known.spec.clone())
+    }
+
+    /// Whether it was rendered of the pool as it is now.
+    pub(super) fn is_of(&self, digest: &str, pool: &PoolConfig) -> bool {
+        let known = self.known.lock().expect("nothing panics while it is held");
+        known.get(digest).is_some_and(|known| known.of.launches_like(pool))
     }
 
     /// Answers its digest.
-    pub(super) fn put(&self, spec: LaunchSpec) -> String {
+    pub(super) fn put(&self, spec: LaunchSpec, of: Arc<PoolConfig>) -> String {
         let digest = spec.digest();
         let mut known = self.known.lock().expect("nothing panics while it is held");
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(digest.clone(), spec);
+        known.insert(digest.clone(), Known { spec, of });
         digest
     }
 }
@@ -90,7 +107,7 @@ fn of_service(service: Option<&str>, mut error: ProviderError) -> ProviderError 
 }
 
 impl Fleet {
-    /// The class that a request asks of a pool; `None` where it is not known now: the image is being resolved, or cannot be.
+    /// The class that a request asks of a pool as it is now; `None` where it is not known now: the image is being resolved, or cannot be.
     pub(super) async fn class_of(
         self: &Arc<Self>,
         active: &Active,
@@ -100,7 +117,7 @@ impl Fleet {
         pool: &PoolConfig,
     ) -> Result<Option<ReuseClass>, FleetError> {
         if let Some(digest) = request.provision.digests.get(pool_name)
-            && self.specs.get(digest).is_some()
+            && self.specs.is_of(digest, pool)
         {
             return Ok(Some(class(request, pool_name, digest.clone())));
         }
@@ -114,7 +131,7 @@ impl Fleet {
             }
         };
         request.provision.imageless_since = None;
-        let digest = self.specs.put(spec);
+        let digest = self.specs.put(spec, Arc::new(pool.clone()));
         request.provision.digests.insert(pool_name.to_owned(), digest.clone());
         if request.provision != before {
             let mut batch = Batch::new("request.resolve");
@@ -231,6 +248,10 @@ impl Fleet {
         now: Timestamp,
     ) -> Result<Option<Worker>, FleetError> {
         let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(None) };
+        // What was foreseen before a reload is foreseen anew.
+        if !self.specs.is_of(&class.spec_digest, pool) {
+            return Ok(None);
+        }
         let facts = self.ctx.store.facts();
         let id: WorkerId = self.ctx.store.next_id().await?;
         let token = crate::keys::launch_token(&facts.installation, facts.store_epoch, id, 1);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at everything; an orphan must stand in two of them.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Most hints that wait to be followed; more wait at their provider.
 const HINTS: usize = 1_024;
@@ -92,7 +92,7 @@ fn connect_configured(fleet: &Fleet) {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum SweepError {
+pub(super) enum SweepError {
     #[error(transparent)]
     Provider(#[from] rouse_contract::ProviderError),
     #[error(transparent)]
@@ -102,7 +102,7 @@ enum SweepError {
 }
 
 /// One look at everything; answers what has no record and was not suspected before.
-async fn sweep(
+pub(super) async fn sweep(
     fleet: &Arc<Fleet>,
     account: &Account,
     suspects: &HashSet<ProviderRef>,
@@ -145,7 +145,9 @@ async fn sweep(
             seen.insert(observed.at.clone());
         }
     }
-    let there: HashSet<&ProviderRef> = there.iter().map(|observed| &observed.at).collect();
+    let is_ended = |observed: &&Observed| matches!(observed.state, ObservedState::Ended { .. });
+    let there: HashSet<&ProviderRef> =
+        there.iter().filter(|observed| !is_ended(observed)).map(|observed| &observed.at).collect();
     for worker in before.iter().filter(|w| w.provider == account.name) {
         let (Phase::Booting { at, .. } | Phase::Up { at }) = &worker.phase else { continue };
         if !there.contains(at) {

@@ -5,6 +5,8 @@ mod agents;
 mod deadlines;
 mod economics;
 mod reasons;
+mod seen;
+mod simulated;
 mod stage;
 mod town;
 

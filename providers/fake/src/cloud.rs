@@ -38,7 +38,7 @@ pub enum Fault {
     Unanswered,
     /// It is done, and the answer says that the connection broke. Where a hint is struck, it is lost.
     Broken,
-    /// A list shows what was there so long ago.
+    /// A list, or a look at one instance, shows what was there so long ago.
     Lags(Duration),
     /// An instance that takes so much longer to boot.
     Slow(Duration),
@@ -172,6 +172,14 @@ impl Cloud {
     pub fn agents(&self) -> Vec<(WorkerId, LaunchToken)> {
         let (state, now) = self.state();
         let there = state.instances.values().filter(|i| i.joins && i.runs(now));
+        there.map(|i| (i.tag.worker, i.tag.token.clone())).collect()
+    }
+
+    /// Agents that have come, with those whose instance its cloud shows as ended and has not stopped yet.
+    #[must_use]
+    pub fn agents_that_speak(&self) -> Vec<(WorkerId, LaunchToken)> {
+        let (state, now) = self.state();
+        let there = state.instances.values().filter(|i| i.joins && i.is_there(now) && i.boots <= now);
         there.map(|i| (i.tag.worker, i.tag.token.clone())).collect()
     }
 

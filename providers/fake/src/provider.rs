@@ -104,6 +104,10 @@ impl Fake {
     }
 }
 
+fn lag_of(fault: Option<Fault>) -> Duration {
+    if let Some(Fault::Lags(by)) = fault { by } else { Duration::ZERO }
+}
+
 #[async_trait]
 impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
@@ -137,13 +141,13 @@ impl Provider for Fake {
 
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
         let fault = self.cloud.fault(on::LIST);
-        let lag = if let Some(Fault::Lags(by)) = fault { by } else { Duration::ZERO };
-        self.call(fault, "list instances", |cloud| cloud.list(&self.installation, lag)).await
+        self.call(fault, "list instances", |cloud| cloud.list(&self.installation, lag_of(fault))).await
     }
 
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
-        let look = |cloud: &Cloud| cloud.list(&self.installation, Duration::ZERO);
-        let all = self.call(self.cloud.fault(on::INSPECT), &format!("inspect {}", at.0), look).await?;
+        let fault = self.cloud.fault(on::INSPECT);
+        let look = |cloud: &Cloud| cloud.list(&self.installation, lag_of(fault));
+        let all = self.call(fault, &format!("inspect {}", at.0), look).await?;
         Ok(all.into_iter().find(|seen| seen.at == *at))
     }
 

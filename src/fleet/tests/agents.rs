@@ -26,6 +26,8 @@ pub(super) struct Agents {
     pub cuts: usize,
     /// How long each command runs; at random where nothing is said.
     pub lasts: Option<Duration>,
+    /// They speak on where their cloud says that their instance has ended.
+    pub speak_on: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,12 @@ impl Agents {
         loop {
             tokio::time::sleep(LOOK).await;
             let now = clock.steady();
-            let up: BTreeMap<WorkerId, LaunchToken> = cloud.agents().into_iter().collect();
+            let up: BTreeMap<WorkerId, LaunchToken> = match self.speak_on {
+                true => cloud.agents_that_speak(),
+                false => cloud.agents(),
+            }
+            .into_iter()
+            .collect();
             for worker in sessions.keys().copied().collect::<Vec<_>>() {
                 let cut = now < calm && dice.below(100) == 0;
                 if cut {
