@@ -4,7 +4,9 @@
 
 use crate::config::{Config, ProviderConfig};
 use crate::metrics::Metrics;
-use rouse_contract::layers::{self, CallEnd, CallKind, CallRecord, CallSink, Deadlines};
+use rouse_contract::layers::{
+    self, CallEnd, CallKind, CallRecord, CallSink, Chance, Deadlines, Pace, Rates, Setup,
+};
 use rouse_contract::{Installation, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use std::collections::HashMap;
@@ -23,6 +25,9 @@ pub struct Accounts {
     kinds: Vec<Arc<dyn ProviderKind>>,
     installation: Installation,
     connected: Mutex<HashMap<(String, String), Connected>>,
+    /// By account, whatever its options are: its owner counts its calls together.
+    paces: Mutex<HashMap<String, Arc<Pace>>>,
+    chance: Chance,
     under_way: TaskTracker,
     metrics: Arc<Metrics>,
 }
@@ -48,6 +53,8 @@ impl Accounts {
             kinds,
             installation,
             connected: Mutex::default(),
+            paces: Mutex::default(),
+            chance: Chance::none(),
             under_way: TaskTracker::new(),
             metrics: Arc::default(),
         }
@@ -57,6 +64,12 @@ impl Accounts {
     #[must_use]
     pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// Spreads what is tried again: elsewhere nobody tries at the same time, or all is to happen again as it did.
+    #[must_use]
+    pub fn by_chance(self) -> Self {
+        Self { chance: Chance::new(rand::random::<f64>), ..self }
     }
 
     #[must_use]
@@ -91,9 +104,27 @@ impl Accounts {
         let installation = Installation { state: self.folder(name)?, ..self.installation.clone() };
         let provider = kind.connect(name, &account.options, &installation)?;
         let pulse = Arc::new(Pulse { beat: Mutex::default(), metrics: Arc::clone(&self.metrics) });
-        let provider = layers::around(provider, name, Deadlines::default(), Arc::clone(&pulse) as _);
+        let setup = Setup {
+            deadlines: Deadlines::default(),
+            pace: self.pace(name, account.rate),
+            chance: self.chance.clone(),
+            sink: Arc::clone(&pulse) as _,
+        };
+        let provider = layers::around(provider, name, setup);
         connected.insert(key, Connected { provider: Arc::clone(&provider), pulse });
         Ok(Account { name: name.to_owned(), provider })
+    }
+
+    fn pace(&self, name: &str, rates: Rates) -> Arc<Pace> {
+        let mut paces = self.paces.lock().expect("nothing panics while it is held");
+        Arc::clone(paces.entry(name.to_owned()).or_insert_with(|| Arc::new(Pace::new(rates))))
+    }
+
+    /// Asks accounts as fast as the configuration that holds now says, by whichever one they were connected.
+    pub fn keep_rates(&self, config: &Config) {
+        for (name, account) in &config.providers {
+            self.pace(name.as_str(), account.rate).set(account.rate);
+        }
     }
 
     /// Whether an account of a configuration was asked what it has, and has not said so lately.

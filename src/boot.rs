@@ -106,7 +106,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
     };
     let authority = Authority::derive(key.seed("agents-authority"), &installation.id)?;
     let metrics = crate::metrics::Metrics::watching(&store);
-    let accounts = Arc::new(Accounts::new(kinds, installation).counted_by(Arc::clone(&metrics)));
+    let accounts = Arc::new(Accounts::new(kinds, installation).by_chance().counted_by(Arc::clone(&metrics)));
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("listen on {}; is another master running there? choose another with --listen", options.listen)
     })?;

@@ -133,7 +133,7 @@ fn wanted_payload(wanted: &Wanted, why: Option<&Cause>) -> serde_json::Value {
             serde_json::json!({"wanted": word, "cause": cause})
         }
         Wanted::Hold { until, by } => {
-            let cause = Cause { code: CauseCode::Operator, class: None, message: by.clone() };
+            let cause = Cause::new(CauseCode::Operator, None, by.clone());
             serde_json::json!({"wanted": word, "cause": cause, "until": until})
         }
         Wanted::Run | Wanted::Park => serde_json::json!({"wanted": word, "cause": why}),

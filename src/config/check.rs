@@ -17,6 +17,7 @@ use super::secret::{RawSecret, SecretConfig};
 use super::server::{RawServer, ServerConfig};
 use super::tree::Path;
 use indexmap::IndexMap;
+use rouse_contract::layers::Rates;
 use rouse_model::Trust;
 use rouse_model::approval::ApprovalOf;
 use rouse_model::locks::Lock;
@@ -176,7 +177,14 @@ fn add_implied(
         let Some(kind) = cx.kinds.iter().find(|kind| kind.name() == pool.kind) else { continue };
         let options = kind.default_account();
         let kind = pool.kind.clone();
-        let usual = ProviderConfig { kind, options, capacity: Room::default(), drain: false, implied: true };
+        let usual = ProviderConfig {
+            kind,
+            options,
+            capacity: Room::default(),
+            drain: false,
+            rate: Rates::default(),
+            implied: true,
+        };
         providers.insert(account.clone(), usual);
     }
 }

@@ -177,6 +177,7 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (EnvName::FORMAT, parses::<EnvName>),
     (Period::FORMAT, time::check_period),
     (rouse_contract::units::Bytes::FORMAT, time::check_bytes),
+    (rouse_contract::units::Rate::FORMAT, time::check_rate),
     (Limit::FORMAT, parses::<Limit>),
     (CronExpression::FORMAT, parses::<CronExpression>),
     (Zone::FORMAT, parses::<Zone>),

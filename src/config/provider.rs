@@ -9,6 +9,8 @@ use super::tree::Path;
 use crate::render::{self, Sink};
 use indexmap::IndexMap;
 use rouse_contract::kind::Leaf;
+use rouse_contract::layers::Rates;
+use rouse_contract::units::Rate;
 use rouse_contract::{OptionFault, ProviderKind};
 use rouse_model::placement::Room;
 use schemars::JsonSchema;
@@ -23,8 +25,39 @@ pub(crate) struct RawProvider {
     /// No more workers are launched on it, and those that are there end with their builds. Default: `false`.
     #[serde(default)]
     drain: bool,
+    /// The most calls that a master makes to it: so many looks and so many launches and ends, each, or `reads` and `writes` apart. Default: no limit until it
+    /// says that it is asked too much.
+    rate: Option<RawRate>,
     #[serde(flatten)]
     kinds: IndexMap<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "ProviderRate")]
+enum RawRate {
+    /// Of each class so many.
+    Each(Rate),
+    Of(RawRates),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ProviderRates")]
+struct RawRates {
+    /// The most looks: lists, inspections, consoles. Default: no limit.
+    reads: Option<Rate>,
+    /// The most launches and ends. A launch of several workers by one call counts once. Default: no limit.
+    writes: Option<Rate>,
+}
+
+impl RawRate {
+    fn rates(self) -> Rates {
+        match self {
+            Self::Each(rate) => Rates { reads: Some(rate), writes: Some(rate) },
+            Self::Of(RawRates { reads, writes }) => Rates { reads, writes },
+        }
+    }
 }
 
 /// One account or endpoint.
@@ -39,6 +72,8 @@ pub struct ProviderConfig {
     pub capacity: Room,
     /// No more workers are launched on it.
     pub drain: bool,
+    /// The most calls that a master makes to it.
+    pub rate: Rates,
     /// Nobody wrote it: it is the usual account of its kind, used by pools that name none.
     pub implied: bool,
 }
@@ -56,6 +91,7 @@ impl RawProvider {
             options,
             capacity,
             drain: self.drain,
+            rate: self.rate.map(RawRate::rates).unwrap_or_default(),
             implied: false,
         })
     }

@@ -146,7 +146,7 @@ async fn up(
 /// A hold is over by itself; what the pool makes of its worker then is the scaler's affair.
 async fn release(fleet: &Fleet, worker: &Worker, by: &str) -> Result<Step, FleetError> {
     let message = format!("its time is over, of the hold by {by}");
-    let cause = Cause { code: CauseCode::Operator, class: None, message };
+    let cause = Cause::new(CauseCode::Operator, None, message);
     let event = WorkerEvent::Release;
     workers::apply_for(&fleet.ctx, worker.id, "worker.release", &event, Some(&cause), |_, _| {}).await?;
     Ok(Step::Again)
@@ -184,6 +184,10 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
             return Ok(Step::Again);
         }
         LaunchOutcome::Pending => return Ok(Step::Wait(RETRY)),
+        // It goes on waiting for its turn; nothing is wrong with it.
+        LaunchOutcome::Throttled { retry_after } if !left.is_zero() => {
+            return Ok(Step::Wait(retry_after.min(left)));
+        }
         // The token makes asking again safe: it is the very lookup.
         LaunchOutcome::Unknown { reason } => {
             if !left.is_zero() {
@@ -202,9 +206,11 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         LaunchOutcome::NoCapacity { offering } => {
             (FailureClass::Offering, format!("no capacity for {offering}"), None)
         }
-        LaunchOutcome::Throttled { .. } => {
-            (FailureClass::Throttle, "the provider throttles".to_owned(), None)
-        }
+        LaunchOutcome::Throttled { .. } => (
+            FailureClass::Throttle,
+            "the provider is asked too much, and did not come to it".to_owned(),
+            None,
+        ),
         LaunchOutcome::NoImage { image, reason, retry_after } => {
             let error = ProviderError::new(FailureClass::Image, "launch a worker", reason.clone());
             again = Some(fleet.image_failed(worker, &image, error.retry_after(retry_after)));

@@ -77,9 +77,10 @@ fn look_after(fleet: &Arc<Fleet>, account: Account, stop: &CancellationToken) {
     });
 }
 
-/// Accounts are connected when they are first used; leftovers of a former process must be found before that.
+/// By the rates of now. Accounts are connected when they are first used; leftovers of a former process must be found before that.
 fn connect_configured(fleet: &Fleet) {
     let active = fleet.ctx.config();
+    fleet.accounts.keep_rates(&active.config);
     for (name, _) in &active.config.providers {
         if let Err(error) = fleet.accounts.get(&active.config, name.as_str()) {
             tracing::warn!(

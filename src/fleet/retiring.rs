@@ -26,7 +26,7 @@ impl Fleet {
         for worker in workers.iter().filter(|w| !matches!(w.wanted, Wanted::Hold { .. })) {
             if let Some(message) = self.unwanted(active, worker, &mut changed).await {
                 let busy = taken.get(&worker.id).copied().unwrap_or_default();
-                let cause = Cause { code: CauseCode::PoolChanged, class: None, message };
+                let cause = Cause::new(CauseCode::PoolChanged, None, message);
                 self.retire(worker, busy, cause).await?;
             }
         }

@@ -2,6 +2,7 @@
 //! provider, on one thread with paused time, killed between any two commits. What runs in each seed is drawn from it.
 
 mod agents;
+mod crowd;
 mod deadlines;
 mod economics;
 mod reasons;

@@ -1,26 +1,49 @@
-//! What is put around every provider, so that no provider writes it again: a deadline on each call, and a record of each call.
+//! What is put around every provider, so that no provider writes it again. From the outside to the inside:
+//!
+//! 1. [`Watched`]: a record of each call, as its caller saw it;
+//! 2. [`Deadlined`]: each call comes back in its time, whatever keeps it: the back end, its turn, or that it is tried again;
+//! 3. [`Retried`]: looks and ends that failed for a moment are tried again;
+//! 4. [`Batched`]: launches of one spec become one call, where the provider takes several;
+//! 5. [`Limited`]: each call of the back end waits for its turn, by rates that give way where the account has enough.
 //!
 //! A layer is a provider over a provider. Layers own no state of the provider's and never answer for it: a call that was cut off says so,
 //! and what it did is found again by token or tag.
 
+mod batch;
 mod deadline;
+mod limit;
+mod rate;
+mod retry;
 mod watch;
 
+pub use batch::Batched;
 pub use deadline::{Deadlined, Deadlines};
+pub use limit::Limited;
+pub use rate::{CallClass, Pace, Rates};
+pub use retry::{Chance, Retried};
 pub use watch::{CallEnd, CallKind, CallRecord, CallSink, Watched};
 
 use crate::Provider;
 use std::sync::Arc;
 
-/// All layers in their order: the record sees what the deadline made of a call.
+/// What the layers of one account are made with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub deadlines: Deadlines,
+    /// Of the account, whichever of its connections is asked.
+    pub pace: Arc<Pace>,
+    pub chance: Chance,
+    pub sink: Arc<dyn CallSink>,
+}
+
+/// All layers in their order.
 #[must_use]
-pub fn around(
-    provider: Arc<dyn Provider>,
-    account: &str,
-    deadlines: Deadlines,
-    sink: Arc<dyn CallSink>,
-) -> Arc<dyn Provider> {
-    Arc::new(Watched::new(Arc::new(Deadlined::new(provider, deadlines)), account, sink))
+pub fn around(provider: Arc<dyn Provider>, account: &str, setup: Setup) -> Arc<dyn Provider> {
+    let Setup { deadlines, pace, chance, sink } = setup;
+    let limited = Limited::new(provider, Arc::clone(&pace), deadlines);
+    let batched = Batched::new(Arc::new(limited), pace);
+    let retried = Retried::new(Arc::new(batched), deadlines, chance);
+    Arc::new(Watched::new(Arc::new(Deadlined::new(Arc::new(retried), deadlines)), account, sink))
 }
 
 #[cfg(test)]
@@ -44,7 +67,13 @@ mod tests {
     #[async_trait::async_trait]
     impl Provider for Hanging {
         fn capabilities(&self) -> Capabilities {
-            Capabilities { images: true, host_bound: false, console: false, shares_host_network: false }
+            Capabilities {
+                images: true,
+                host_bound: false,
+                console: false,
+                shares_host_network: false,
+                largest_batch: 1,
+            }
         }
         async fn resolve(&self, _: &ResolveRequest) -> Result<Resolved, ProviderError> {
             std::future::pending().await
@@ -96,7 +125,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_call_comes_back_and_is_recorded() {
         let sink = Arc::new(Kept::default());
-        let provider = around(Arc::new(Hanging), "here", Deadlines::default(), Arc::clone(&sink) as _);
+        let setup = Setup {
+            deadlines: Deadlines::default(),
+            pace: Arc::new(Pace::new(Rates::default())),
+            chance: Chance::none(),
+            sink: Arc::clone(&sink) as _,
+        };
+        let provider = around(Arc::new(Hanging), "here", setup);
         let (at, limits) = (ProviderRef("x".into()), Deadlines::default());
         let request = ResolveRequest {
             images: vec!["a:1".into()],

@@ -9,7 +9,7 @@
 
 //!
 //! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`units`] are the written units that options use,
-//! [`secret`] reveals what options only name, [`layers`] put a deadline and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`tree`] for images that are made of a project's own files, [`folder`] finds a short folder on this host that a worker can reach, and
+//! [`secret`] reveals what options only name, [`layers`] put deadlines, retries, batches, rates and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`tree`] for images that are made of a project's own files, [`folder`] finds a short folder on this host that a worker can reach, and
 //! `conformance` (feature `testing`) is the suite that every provider passes against its real back end.
 
 use async_trait::async_trait;
@@ -44,7 +44,7 @@ pub use tree::{Tree, TreeWish};
 /// One account or endpoint that makes and destroys instances.
 ///
 /// All calls may run at the same time and may be cancelled at any await; what a cancelled call did is found again by token or tag.
-/// Calls have no deadline of their own: a layer adds it.
+/// Calls have no deadline of their own and are tried once: layers add the rest.
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
     fn capabilities(&self) -> Capabilities;
@@ -150,6 +150,8 @@ pub struct Capabilities {
     pub console: bool,
     /// A worker may be expected to reach networks as the host does.
     pub shares_host_network: bool,
+    /// How many items of a launch are one call of the back end; 1 where each is a call of its own. More are split by the provider.
+    pub largest_batch: usize,
 }
 
 /// What every provider is given when it is made.

@@ -1,4 +1,4 @@
-//! Written units: `4 GiB`, `1h 30m`. Options never hold a bare number whose unit one must know.
+//! Written units: `4 GiB`, `1h 30m`, `10/s`. Options never hold a bare number whose unit one must know.
 //!
 //! This is the only parser of units: the configuration's own keys (`timeout`, `poll`, `keep`) use these types as every provider's options
 //! do. Each type reads from and writes to a string, and its schema carries the pattern and an example for the editor.
@@ -19,6 +19,39 @@ pub struct Bytes(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
+/// How many calls in a second, a minute or an hour: `10/s`, `600/m`. Never none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    pub calls: u32,
+    pub per: Per,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Per {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Per {
+    const ALL: [(&'static str, Self); 3] = [("s", Self::Second), ("m", Self::Minute), ("h", Self::Hour)];
+
+    fn seconds(self) -> f64 {
+        match self {
+            Self::Second => 1.0,
+            Self::Minute => 60.0,
+            Self::Hour => 3600.0,
+        }
+    }
+}
+
+impl Rate {
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        f64::from(self.calls) / self.per.seconds()
+    }
+}
+
 /// Why a text is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -30,6 +63,8 @@ pub enum UnitError {
     NotAnAmount { text: String, example: &'static str },
     #[error("`{text}` is too large")]
     TooLarge { text: String },
+    #[error("`{text}` is none at all; write {example}, or leave it out")]
+    None { text: String, example: &'static str },
 }
 
 const BYTES: [(&str, u64); 9] = [
@@ -96,6 +131,33 @@ impl FromStr for Span {
     }
 }
 
+impl FromStr for Rate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let example = "for example `10/s` or `600/m`";
+        let wrong = || UnitError::NotAnAmount { text: text.into(), example };
+        let (calls, unit) = match text.split_once('/') {
+            Some((calls, unit)) => (calls.trim(), unit.trim()),
+            None if text.trim().parse::<u64>().is_ok() => {
+                return Err(UnitError::NoUnit { text: text.into(), example });
+            }
+            None => return Err(wrong()),
+        };
+        if calls.is_empty() || !calls.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let calls: u32 = calls.parse().map_err(|_| UnitError::TooLarge { text: text.into() })?;
+        let known = Per::ALL.iter().find(|(name, _)| *name == unit);
+        let (_, per) =
+            known.ok_or_else(|| UnitError::UnknownUnit { unit: unit.into(), known: "s, m or h" })?;
+        if calls == 0 {
+            return Err(UnitError::None { text: text.into(), example });
+        }
+        Ok(Self { calls, per: *per })
+    }
+}
+
 /// The number at the start and what follows it.
 fn split<'a>(text: &'a str, example: &'static str) -> Result<(&'a str, &'a str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -146,6 +208,13 @@ impl fmt::Display for Span {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, _) = Per::ALL.iter().find(|(_, per)| *per == self.per).unwrap_or(&Per::ALL[0]);
+        write!(f, "{}/{unit}", self.calls)
     }
 }
 
@@ -202,10 +271,34 @@ written!(
     "A length of time with its unit: `30s`, `5m`, `1h 30m`, `90d`.",
     r"^\s*(0|([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+)\s*$"
 );
+written!(
+    Rate,
+    "rate",
+    "So many calls in a second, a minute or an hour: `10/s`, `600/m`.",
+    r"^\s*0*[1-9][0-9]*\s*/\s*(s|m|h)\s*$"
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_read_and_written() {
+        for (text, written, per_second) in
+            [("10/s", "10/s", 10.0), (" 600 / m ", "600/m", 10.0), ("9/h", "9/h", 0.0025)]
+        {
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!((rate.to_string().as_str(), rate.per_second()), (written, per_second));
+        }
+        let said = |text: &str| text.parse::<Rate>().expect_err(text).to_string();
+        assert_eq!(said("10"), "`10` has no unit; write for example `10/s` or `600/m`");
+        assert_eq!(said("10/d"), "`d` is not a unit here; use s, m or h");
+        assert_eq!(said("0/s"), "`0/s` is none at all; write for example `10/s` or `600/m`, or leave it out");
+        assert_eq!(said("99999999999/s"), "`99999999999/s` is too large");
+        for wrong in ["", "/s", "-1/s", "1.5/s", "many/s", "10/", "10/s/s"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn amounts_are_read_exactly() {

@@ -220,7 +220,13 @@ impl DockerProvider {
 impl Provider for DockerProvider {
     fn capabilities(&self) -> Capabilities {
         let here = self.daemon.is_here();
-        Capabilities { images: true, host_bound: here, console: true, shares_host_network: here }
+        Capabilities {
+            images: true,
+            host_bound: here,
+            console: true,
+            shares_host_network: here,
+            largest_batch: 1,
+        }
     }
 
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError> {

@@ -1,6 +1,7 @@
 //! The back end: what is there, what is on its way there, and what goes wrong. It decides by the test's clock alone, so it goes on while no master
 //! runs.
 
+use rouse_contract::units::Rate;
 use rouse_contract::{LaunchItem, Observed, ObservedState, Tag};
 use rouse_model::worker::{LaunchToken, ProviderRef};
 use rouse_model::{Timestamp, WorkerId};
@@ -96,6 +97,23 @@ struct State {
     late: Vec<(Timestamp, Wish)>,
     launched: HashMap<LaunchToken, usize>,
     preempted: usize,
+    calls: HashMap<&'static str, Calls>,
+    /// Of what is read (`false`) and what is changed.
+    credit: HashMap<bool, Credit>,
+}
+
+/// Of one kind.
+#[derive(Debug, Default)]
+struct Calls {
+    made: usize,
+    refused: usize,
+}
+
+/// How much may be asked at once, by a rate.
+#[derive(Debug, Clone, Copy)]
+struct Credit {
+    left: f64,
+    at: Timestamp,
 }
 
 /// A launch as it arrives.
@@ -130,6 +148,8 @@ impl Cloud {
             late: Vec::new(),
             launched: HashMap::new(),
             preempted: 0,
+            calls: HashMap::new(),
+            credit: HashMap::new(),
         };
         Arc::new(Self { clock, state: Mutex::new(state), changed: Notify::new() })
     }
@@ -212,6 +232,34 @@ impl Cloud {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// How many calls of a kind were made, and how many of them were more than the cloud takes.
+    #[must_use]
+    pub fn calls(&self, on: &'static str) -> (usize, usize) {
+        self.state().0.calls.get(on).map_or((0, 0), |calls| (calls.made, calls.refused))
+    }
+
+    /// Counts a call; whether the cloud takes it. A second's worth may come at once.
+    pub(crate) fn admits(&self, on: &'static str, rate: Option<Rate>) -> bool {
+        let (mut state, now) = self.state();
+        let state = &mut *state;
+        let calls = state.calls.entry(on).or_default();
+        calls.made += 1;
+        let Some(rate) = rate.map(Rate::per_second) else { return true };
+        let burst = rate.max(1.0);
+        let changes = matches!(on, self::on::LAUNCH | self::on::TERMINATE);
+        let credit = state.credit.entry(changes).or_insert(Credit { left: burst, at: now });
+        credit.left = (credit.left + now.since(credit.at).as_secs_f64() * rate).min(burst);
+        credit.at = now;
+        // The clock has whole microseconds.
+        let admitted = credit.left > 1.0 - 1e-3;
+        if admitted {
+            credit.left -= 1.0;
+        } else {
+            calls.refused += 1;
+        }
+        admitted
     }
 
     pub(crate) fn fault(&self, on: &'static str) -> Option<Fault> {

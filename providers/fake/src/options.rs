@@ -3,7 +3,7 @@
 use crate::Cloud;
 use crate::provider::Fake;
 use rouse_contract::kind::{read_options, schema_of};
-use rouse_contract::units::Span;
+use rouse_contract::units::{Rate, Span};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use schemars::{JsonSchema, Schema};
@@ -20,6 +20,16 @@ pub struct AccountOptions {
     pub latency: Option<Span>,
     /// The most instances at once. Default: no limit.
     pub capacity: Option<usize>,
+    /// How many instances one launch makes at most. Default: 1.
+    pub batch: Option<usize>,
+    /// The most looks, and the most launches and ends, of all that use the cloud; what is more is refused. Default: no limit.
+    pub rate: Option<Rate>,
+}
+
+impl AccountOptions {
+    pub(crate) fn batch(&self) -> usize {
+        self.batch.unwrap_or(1).max(1)
+    }
 }
 
 /// A pool of instances in memory.

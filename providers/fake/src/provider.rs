@@ -36,6 +36,18 @@ impl Fake {
         tokio::time::sleep(self.options.latency.map_or(Duration::ZERO, |span| span.0)).await;
     }
 
+    /// One call other than a launch, which is refused where there were too many.
+    async fn ask<T>(
+        &self,
+        call: &'static str,
+        fault: Option<Fault>,
+        doing: &str,
+        deed: impl FnOnce(&Cloud) -> T + Send,
+    ) -> Result<T, ProviderError> {
+        let fault = if self.cloud.admits(call, self.options.rate) { fault } else { Some(Fault::Throttled) };
+        self.call(fault, doing, deed).await
+    }
+
     /// One call, with what goes wrong with it.
     async fn call<T>(
         &self,
@@ -62,6 +74,15 @@ impl Fake {
             }
             _ => Ok(answer),
         }
+    }
+
+    /// By one call of the cloud.
+    async fn launch_some(&self, options: &PoolOptions, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
+        if !self.cloud.admits(on::LAUNCH, self.options.rate) {
+            self.travel().await;
+            return vec![LaunchOutcome::Throttled { retry_after: PAUSE }; items.len()];
+        }
+        join_all(items.iter().map(|item| self.launch_one(options.boot(), item))).await
     }
 
     async fn launch_one(&self, boot: Duration, item: &LaunchItem) -> LaunchOutcome {
@@ -111,7 +132,13 @@ fn lag_of(fault: Option<Fault>) -> Duration {
 #[async_trait]
 impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: true, host_bound: false, console: true, shares_host_network: false }
+        Capabilities {
+            images: true,
+            host_bound: false,
+            console: true,
+            shares_host_network: false,
+            largest_batch: self.options.batch(),
+        }
     }
 
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolved, ProviderError> {
@@ -131,7 +158,10 @@ impl Provider for Fake {
 
     async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
         match read_options::<PoolOptions>(&spec.options) {
-            Ok(options) => join_all(items.iter().map(|item| self.launch_one(options.boot(), item))).await,
+            Ok(options) => {
+                let calls = items.chunks(self.options.batch()).map(|items| self.launch_some(&options, items));
+                join_all(calls).await.concat()
+            }
             Err(fault) => {
                 let (class, reason) = (FailureClass::User, fault.message);
                 vec![LaunchOutcome::Invalid { class, reason }; items.len()]
@@ -141,19 +171,20 @@ impl Provider for Fake {
 
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
         let fault = self.cloud.fault(on::LIST);
-        self.call(fault, "list instances", |cloud| cloud.list(&self.installation, lag_of(fault))).await
+        self.ask(on::LIST, fault, "list instances", |cloud| cloud.list(&self.installation, lag_of(fault))).await
     }
 
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
         let fault = self.cloud.fault(on::INSPECT);
         let look = |cloud: &Cloud| cloud.list(&self.installation, lag_of(fault));
-        let all = self.call(fault, &format!("inspect {}", at.0), look).await?;
+        let all = self.ask(on::INSPECT, fault, &format!("inspect {}", at.0), look).await?;
         Ok(all.into_iter().find(|seen| seen.at == *at))
     }
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         let remove = |cloud: &Cloud| cloud.remove(&self.installation, at);
-        self.call(self.cloud.fault(on::TERMINATE), &format!("terminate {}", at.0), remove).await
+        let fault = self.cloud.fault(on::TERMINATE);
+        self.ask(on::TERMINATE, fault, &format!("terminate {}", at.0), remove).await
     }
 
     async fn next_hint(&self) -> Hint {

@@ -58,7 +58,13 @@ impl Local {
 #[async_trait]
 impl Provider for Local {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: false, host_bound: true, console: true, shares_host_network: true }
+        Capabilities {
+            images: false,
+            host_bound: true,
+            console: true,
+            shares_host_network: true,
+            largest_batch: 1,
+        }
     }
 
     async fn resolve(&self, _request: &ResolveRequest) -> Result<Resolved, ProviderError> {

@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Format of a text → what a reader calls it; all others are texts.
-const FORMATS: [(&str, &str); 9] = [
+const FORMATS: [(&str, &str); 10] = [
     ("period", "length of time"),
+    ("rate", "rate of calls"),
     ("period-or-never", "length of time or `never`"),
     ("name", "name"),
     ("template", "template"),

@@ -42,7 +42,7 @@ const MOST: [(&str, usize); 2] = [("small", 12), ("big", 6)];
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
 providers:
-  cloud: {fake: {latency: 200ms, capacity: 15}}
+  cloud: {fake: {latency: 200ms, capacity: 15, batch: 4}}
 pools:
   small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 12, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
   big: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}

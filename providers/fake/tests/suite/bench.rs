@@ -8,15 +8,25 @@ use rouse_contract::{
 use rouse_model::{Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind};
 use rouse_testkit::clock::SimClock;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub struct Air(pub Arc<Cloud>);
+pub struct Air(pub Arc<Cloud>, Value);
 
 pub async fn bench() -> Option<Air> {
+    Some(air(json!({"latency": "5ms"})))
+}
+
+/// One that takes several instances at once.
+pub async fn in_batches() -> Option<Air> {
+    Some(air(json!({"latency": "5ms", "batch": 7})))
+}
+
+/// With an account of these options.
+pub fn air(options: Value) -> Air {
     let clock = Arc::new(SimClock::at(Timestamp::from_secs(1_764_000_000)));
     clock.enter();
-    Some(Air(Cloud::new(clock, 1, &["debian:12"])))
+    Air(Cloud::new(clock, 1, &["debian:12"]), options)
 }
 
 #[async_trait]
@@ -29,8 +39,7 @@ impl Bench for Air {
             state: "/nowhere".into(),
             many_masters: false,
         };
-        let options = json!({"latency": "5ms"});
-        FakeKind(Arc::clone(&self.0)).connect("cloud", &options, &installation).expect("connected")
+        FakeKind(Arc::clone(&self.0)).connect("cloud", &self.1, &installation).expect("connected")
     }
 
     fn installation(&self, of: Of) -> String {

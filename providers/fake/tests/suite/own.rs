@@ -1,39 +1,25 @@
 //! What goes wrong, each fault by itself.
 
 use crate::bench::{Air, bench};
+use crate::layered::layered;
 use rouse_contract::conformance::{Bench, Hand, Joins, Of};
-use rouse_contract::layers::{self, CallRecord, CallSink, Deadlines};
+use rouse_contract::layers::Rates;
 use rouse_contract::{LaunchOutcome, ObservedState};
 use rouse_provider_fake::{Fault, on};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Far longer than a call or a boot takes.
 const LONG: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
-struct Nobody;
-
-impl CallSink for Nobody {
-    fn record(&self, _: &str, _: CallRecord) {}
-}
-
 async fn air() -> Air {
     bench().await.expect("it is in memory")
-}
-
-/// With the deadlines that a master's calls have.
-async fn within_deadlines(air: &Air) -> Hand<'_> {
-    let mut hand = Hand::new(air, Of::Ours).await;
-    hand.provider = layers::around(hand.provider, "cloud", Deadlines::default(), Arc::new(Nobody));
-    hand
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_launch_that_is_not_answered_may_have_been_heard_or_not() {
     for (fault, made) in [(Fault::Unanswered, 1), (Fault::Broken, 1), (Fault::Unheard, 0)] {
         let air = air().await;
-        let hand = within_deadlines(&air).await;
+        let hand = layered(&air, Rates::default()).await;
         let tag = hand.tag("lost");
         let item = hand.prepare(&tag, Joins::InVain).await;
         air.0.script(|script| script.plan(on::LAUNCH, fault));
