@@ -5,8 +5,8 @@
 
 mod ahead;
 mod breakers;
-mod decided;
 mod deadlines;
+mod decided;
 mod driver;
 mod failures;
 mod learned;
@@ -28,7 +28,7 @@ use crate::config::Period;
 use crate::ctx::Ctx;
 use crate::placing::Taken;
 use ahead::Expected;
-use breakers::Breakers;
+use breakers::{Breakers, Offerings};
 use decided::Decided;
 use learned::Learned;
 use locking::Gate;
@@ -77,6 +77,7 @@ pub struct Fleet {
     answers: Answers,
     warm: Warm,
     breakers: Breakers,
+    offerings: Offerings,
     mirrors: Mirrors,
     learned: Learned,
     decided: Decided,
@@ -106,6 +107,7 @@ impl Fleet {
             answers: Answers::default(),
             warm: Warm::default(),
             breakers: Breakers::default(),
+            offerings: Offerings::default(),
             learned: Learned::default(),
             decided: Decided::default(),
             expected: Mutex::default(),
@@ -148,7 +150,7 @@ impl Fleet {
     /// Answers how many requests it has looked at, or what took as long.
     async fn pass(self: &Arc<Self>, stop: &CancellationToken) -> Result<u32, FleetError> {
         let ctx = &self.ctx;
-        ctx.metrics.breakers(self.breakers.open());
+        ctx.metrics.breakers(self.breakers.open(), self.offerings.open());
         // Before a driver asks how long it may wait.
         self.learn_boots().await?;
         let workers = ctx.store.live_workers().await?;

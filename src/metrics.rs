@@ -184,9 +184,10 @@ impl Metrics {
         seen.set_fleet(levels);
     }
 
-    /// Images that are not asked for now, by account. Each master has its own.
-    pub fn breakers(&self, open: BTreeMap<String, u32>) {
-        self.seen.lock().expect("nothing panics while it is held").breakers = open;
+    /// Images that are not asked for now, and what else accounts do not have, by account. Each master has its own.
+    pub fn breakers(&self, images: BTreeMap<String, u32>, offerings: BTreeMap<String, u32>) {
+        let mut seen = self.seen.lock().expect("nothing panics while it is held");
+        (seen.breakers, seen.offerings) = (images, offerings);
     }
 
     /// All of it as OpenMetrics text. What cannot be looked up now is left out.

@@ -21,6 +21,8 @@ pub enum ReasonCode {
     ImageMissing,
     /// Its image cannot be had now, which is tried again later.
     ImageBackingOff,
+    /// No provider of its pool has room, which is tried again later.
+    OfferingBackingOff,
     /// A launch failed in a way that somebody must mend.
     LaunchFailed,
     /// A launch failed and is tried again later.
@@ -52,7 +54,7 @@ pub enum ReasonCode {
 }
 
 impl ReasonCode {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Done,
         Self::Cancelled,
         Self::Cancelling,
@@ -61,6 +63,7 @@ impl ReasonCode {
         Self::NoPoolAccepts,
         Self::ImageMissing,
         Self::ImageBackingOff,
+        Self::OfferingBackingOff,
         Self::LaunchFailed,
         Self::LaunchFailedBackingOff,
         Self::NotBefore,
@@ -88,6 +91,7 @@ impl ReasonCode {
             Self::NoPoolAccepts => "no_pool_accepts",
             Self::ImageMissing => "image_missing",
             Self::ImageBackingOff => "image_backing_off",
+            Self::OfferingBackingOff => "offering_backing_off",
             Self::LaunchFailed => "launch_failed",
             Self::LaunchFailedBackingOff => "launch_failed_backing_off",
             Self::NotBefore => "not_before",
@@ -129,6 +133,7 @@ impl ReasonCode {
             Self::ImageBackingOff => {
                 "wait, or mend the registry; the pool's `deadlines: {launch: …}` say how long it is tried"
             }
+            Self::OfferingBackingOff => "wait, raise the quota, or add a provider to the pool's `on`",
             Self::ImageMissing => "make or push the image, or correct the pool's `image`",
             Self::LaunchFailed => "mend what the provider complains of",
             Self::LaunchFailedBackingOff => "see what the launch printed: `rouse worker show NAME`",

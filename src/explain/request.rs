@@ -6,7 +6,7 @@ use super::locks::{self, OwnNeed};
 use super::reason::{Reason, ReasonCode, seconds};
 use super::starts::{self, RunningBuild, Start};
 use rouse_model::build::Lease;
-use rouse_model::buildset::{LaunchFailure, Request, RequestState};
+use rouse_model::buildset::{HeldBack, LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::{Misfit, Offer, Requirement, fits};
 use rouse_model::placement::{Host, Room, place};
@@ -206,7 +206,7 @@ fn reasons(snapshot: &Snapshot, pools: &[PoolVerdict]) -> Vec<Reason> {
         reasons.extend(locks::reason(snapshot).filter(|locked| locked.code.is_permanent()));
         return reasons;
     }
-    reasons.extend(held_by_failure(request, snapshot.now));
+    reasons.extend(held_by_failure(request, snapshot.now).or_else(|| held_back(request, snapshot.now)));
     if let Some(locked) = locks::reason(snapshot) {
         reasons.push(locked);
         return reasons;
@@ -311,6 +311,15 @@ fn held_by_failure(request: &Request, now: Timestamp) -> Option<Reason> {
         }
         (_, None) => None,
     }
+}
+
+/// Its pool's accounts have no room, which is found out anew later.
+fn held_back(request: &Request, now: Timestamp) -> Option<Reason> {
+    let HeldBack { pool, why, until } = request.provision.held.as_ref().filter(|held| held.until > now)?;
+    let next = seconds(until.since(now));
+    let told =
+        format!("pool `{pool}` gets no more workers now ({why}); the next try is in {next} at the latest");
+    Some(Reason::new(ReasonCode::OfferingBackingOff, told))
 }
 
 fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdict {

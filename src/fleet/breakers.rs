@@ -1,7 +1,14 @@
-//! A breaker for each image on each account: where a registry is down, slow or has enough of us, one question at a time finds out whether it
-//! is so still, and whoever else wants that image is told what the last one was told. Other images of the same pool and account go on.
+//! Breakers: where something on an account is not to be had for a while, few find out whether it is so still, and whoever else wants it is told
+//! what the last one was told. Other things of the same account go on.
+//!
+//! One for each image on each account ([`Breakers`]): a registry is down, slow or has enough of us. One for each offering and quota of an account
+//! ([`Offerings`]): its cloud has no more machines of a kind, or gives us no more.
 //!
 //! Kept in memory: another process finds out by one question of its own.
+
+mod offerings;
+
+pub(super) use offerings::{Offerings, Scarce};
 
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;
@@ -19,20 +26,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 /// Who was to find out and has not been heard of since has ended otherwise.
 const PROBE: Duration = Duration::from_secs(600);
 
-/// Images that could not be had lately, by account and image.
-#[derive(Debug, Default)]
-pub(super) struct Breakers(Mutex<HashMap<(String, String), Tripped>>);
-
-#[derive(Debug)]
-struct Tripped {
-    error: ProviderError,
-    failures: u32,
-    until: Instant,
-    /// Since when somebody finds out.
-    probed: Option<Instant>,
-}
-
-/// Whether an image may be asked for.
+/// Whether something may be asked for.
 #[derive(Debug)]
 pub(super) enum May {
     Ask,
@@ -42,39 +36,98 @@ pub(super) enum May {
     Not(ProviderError),
 }
 
+/// Something that could not be had lately.
+#[derive(Debug)]
+struct Breaker {
+    error: ProviderError,
+    failures: u32,
+    until: Instant,
+    /// Since when each of those finds out who do.
+    probes: Vec<Instant>,
+    /// How many may.
+    width: usize,
+}
+
+impl Breaker {
+    fn new(error: ProviderError, now: Instant) -> Self {
+        Self { error, failures: 0, until: now, probes: Vec::new(), width: 1 }
+    }
+
+    fn probed(&self, now: Instant) -> usize {
+        self.probes.iter().filter(|since| now.duration_since(**since) < PROBE).count()
+    }
+
+    fn may(&self, now: Instant) -> May {
+        if now < self.until {
+            return May::Not(self.error.clone().retry_after(self.until.duration_since(now)));
+        }
+        if self.probed(now) >= self.width { May::Wait } else { May::Ask }
+    }
+
+    fn asks(&mut self, now: Instant) {
+        self.probes.retain(|since| now.duration_since(*since) < PROBE);
+        self.probes.push(now);
+    }
+
+    /// One of those who asked has ended; whether there was one.
+    fn asks_no_more(&mut self) -> bool {
+        let any = !self.probes.is_empty();
+        if any {
+            self.probes.remove(0);
+        }
+        any
+    }
+
+    /// It could not be had: not for a pause that grows each time, and at least as long as was asked for. Those that were asked at the same time count once.
+    fn trip(&mut self, error: &ProviderError, now: Instant) {
+        if now < self.until {
+            return;
+        }
+        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let pause = Duration::from_secs(2 << self.failures.min(8)).min(LONGEST);
+        self.failures += 1;
+        self.until = now + pause.max(asked);
+        self.probes.clear();
+        self.width = 1;
+        self.error = error.clone();
+    }
+
+    /// Whether it is not to be had, or finding that out is left to few.
+    fn is_open(&self, now: Instant) -> bool {
+        now < self.until || self.probed(now) > 0
+    }
+}
+
+/// Images that could not be had lately, by account and image.
+#[derive(Debug, Default)]
+pub(super) struct Breakers(Mutex<HashMap<(String, String), Breaker>>);
+
 /// Whether the image is to blame, and may be had later.
 fn trips(error: &ProviderError) -> bool {
     error.class == FailureClass::Image && error.retry_after.is_some()
 }
 
 impl Breakers {
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Tripped>> {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Breaker>> {
         self.0.lock().expect("nothing panics while it is held")
     }
 
     pub(super) fn may(&self, account: &str, image: &str) -> May {
-        let now = Instant::now();
-        match self.map().get(&(account.to_owned(), image.to_owned())) {
-            None => May::Ask,
-            Some(tripped) if now < tripped.until => {
-                May::Not(tripped.error.clone().retry_after(tripped.until.duration_since(now)))
-            }
-            Some(Tripped { probed: Some(since), .. }) if now.duration_since(*since) < PROBE => May::Wait,
-            Some(_) => May::Ask,
-        }
+        let map = self.map();
+        map.get(&(account.to_owned(), image.to_owned())).map_or(May::Ask, |known| known.may(Instant::now()))
     }
 
     /// Somebody asks.
     pub(super) fn asks(&self, account: &str, image: &str) {
-        if let Some(tripped) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
-            tripped.probed = Some(Instant::now());
+        if let Some(known) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
+            known.asks(Instant::now());
         }
     }
 
     /// Who asked has ended without an answer.
     pub(super) fn asks_no_more(&self, account: &str, image: &str) {
-        if let Some(tripped) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
-            tripped.probed = None;
+        if let Some(known) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
+            known.asks_no_more();
         }
     }
 
@@ -88,36 +141,20 @@ impl Breakers {
         let now = Instant::now();
         let mut map = self.map();
         if map.len() >= REMEMBERED {
-            map.retain(|_, tripped| now < tripped.until);
+            map.retain(|_, known| now < known.until);
         }
-        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
         let key = (account.to_owned(), image.to_owned());
-        let tripped = map.entry(key).or_insert_with(|| Tripped {
-            error: error.clone(),
-            failures: 0,
-            until: now,
-            probed: None,
-        });
-        // Those that were asked at the same time count once.
-        if now >= tripped.until {
-            let pause = Duration::from_secs(2 << tripped.failures.min(8)).min(LONGEST);
-            tripped.failures += 1;
-            tripped.until = now + pause.max(asked);
-            tripped.probed = None;
-            tripped.error = error.clone();
-        }
-        error.retry_after(tripped.until.duration_since(now))
+        let known = map.entry(key).or_insert_with(|| Breaker::new(error.clone(), now));
+        known.trip(&error, now);
+        error.retry_after(known.until.duration_since(now))
     }
 
     /// How many images of each account are not asked for now, or by one alone.
     pub(super) fn open(&self) -> BTreeMap<String, u32> {
         let now = Instant::now();
         let mut open = BTreeMap::new();
-        for ((account, _), tripped) in self.map().iter() {
-            let is_probed = tripped.probed.is_some_and(|since| now.duration_since(since) < PROBE);
-            if now < tripped.until || is_probed {
-                *open.entry(account.clone()).or_default() += 1;
-            }
+        for ((account, _), _) in self.map().iter().filter(|(_, known)| known.is_open(now)) {
+            *open.entry(account.clone()).or_default() += 1;
         }
         open
     }

@@ -1,5 +1,6 @@
 //! One instance's driver: the only writer of its phase, from the wish to the confirmed end.
 
+use super::breakers::Scarce;
 use super::deadlines::{Moments, attach_within, launch_within};
 use super::{Fleet, FleetError, failures, mirrors};
 use crate::accounts::Account;
@@ -200,11 +201,11 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
             }
             (FailureClass::Boot, format!("the launch was not answered in time: {reason}"), None)
         }
-        LaunchOutcome::Quota { scope, .. } => {
-            (FailureClass::Quota, format!("quota of {scope} is used up"), None)
+        LaunchOutcome::Quota { scope, retry_after } => {
+            return give_back(fleet, worker, Scarce::Quota(scope), Some(retry_after)).await;
         }
         LaunchOutcome::NoCapacity { offering } => {
-            (FailureClass::Offering, format!("no capacity for {offering}"), None)
+            return give_back(fleet, worker, Scarce::Offering(offering), None).await;
         }
         LaunchOutcome::Throttled { .. } => (
             FailureClass::Throttle,
@@ -229,6 +230,20 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
     .await?;
     fleet.ctx.metrics.launched(&worker.pool, Some(class));
     failures::of_worker(fleet, worker, class, &shown, again).await?;
+    Ok(Step::Again)
+}
+
+/// There is no room for it now. Whoever waits for it goes on waiting, perhaps for another account, and is not charged.
+async fn give_back(
+    fleet: &Arc<Fleet>,
+    worker: &Worker,
+    what: Scarce,
+    after: Option<Duration>,
+) -> Result<Step, FleetError> {
+    let ProviderError { class, message, .. } = fleet.offering_refused(worker, what, after);
+    let cause = Cause::new(CauseCode::LaunchRefused, Some(class), message);
+    apply(fleet, worker.id, "worker.refused", WorkerEvent::End { cause }).await?;
+    fleet.ctx.metrics.launched(&worker.pool, Some(class));
     Ok(Step::Again)
 }
 
@@ -421,6 +436,7 @@ async fn end(fleet: &Arc<Fleet>, worker: &Worker) -> Result<Step, FleetError> {
     match gone {
         Ok(()) => {
             apply(fleet, worker.id, "worker.gone", WorkerEvent::AbsenceConfirmed).await?;
+            fleet.offering_freed(worker);
             fleet.ctx.nudges.agent_link.notify_one();
             fleet.ctx.nudges.matching.notify_one();
             Ok(Step::Done)

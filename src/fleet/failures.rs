@@ -5,13 +5,13 @@ use super::{Fleet, FleetError};
 use crate::config::BuilderConfig;
 use rouse_contract::ProviderError;
 use rouse_model::build::Build;
-use rouse_model::buildset::{LONGEST_PAUSE, LaunchFailure, Request};
+use rouse_model::buildset::{HeldBack, LONGEST_PAUSE, LaunchFailure, Request};
 use rouse_model::config_revision::PlanRow;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::Plan;
 use rouse_model::worker::Worker;
-use rouse_model::{BuildId, BuildResult, WorkerId};
+use rouse_model::{BuildId, BuildResult, Timestamp, WorkerId};
 use rouse_store::Batch;
 use std::time::Duration;
 
@@ -64,6 +64,37 @@ pub(super) async fn of_worker(
         record(fleet, builder, &mut request, failure, again).await?;
     }
     Ok(())
+}
+
+/// Notes with a request that no account of its pool has room, for whoever asks why it waits; whether that is news. It goes on waiting for a worker.
+pub(super) fn holds_back(request: &mut Request, pool: &str, error: &ProviderError, now: Timestamp) -> bool {
+    let known = request.provision.held.as_ref().is_some_and(|held| held.pool == pool && held.until > now);
+    let Some(wait) = error.retry_after.filter(|_| !known) else { return false };
+    let why = crate::supervisor::chain(error);
+    request.provision.held = Some(HeldBack { pool: pool.to_owned(), why, until: now + wait });
+    true
+}
+
+/// Writes that down, of all at once.
+pub(super) async fn hold_back(fleet: &Fleet, requests: Vec<Request>) -> Result<(), FleetError> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let now = fleet.ctx.now();
+    let mut batch = Batch::new("request.held-back");
+    for mut request in requests {
+        batch.update(&mut request).event(crate::requests::request_event(
+            EventKind::RequestChanged,
+            &request,
+            now,
+        ));
+    }
+    match fleet.ctx.store.commit(batch).await {
+        Ok(()) => Ok(()),
+        // Somebody was faster with one of them: the next pass looks again.
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A request whose builder is no longer configured can never run.

@@ -1,12 +1,13 @@
 //! Where the next worker goes, and what an account that does not answer means for the others.
 
 use super::Fleet;
-use super::breakers::May;
+use super::breakers::{May, Scarce};
 use super::mirrors;
 use crate::config::{Config, PoolConfig};
 use crate::ctx::Active;
 use crate::placing::{self, Taken};
 use rouse_contract::ProviderError;
+use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::placement::{self, Host};
 use rouse_model::worker::{Link, Worker};
@@ -59,12 +60,14 @@ impl Fleet {
             host.has_image = images.first().is_some_and(|image| self.warm.has(&host.name, image));
             host.has_mirror = mirrors::help(self, config, &host.name, class);
         }
+        hosts.retain(|host| matches!(self.offerings.may(&host.name, &class.pool), May::Ask));
         hosts.retain(|host| {
             images.iter().all(|image| matches!(self.breakers.may(&host.name, image), May::Ask))
         });
         let at = placement::place(&hosts, pool.takes).ok()?;
         let host = hosts.swap_remove(at).name;
         images.iter().for_each(|image| self.breakers.asks(&host, image));
+        self.offerings.asks(&host, &class.pool);
         Some(host)
     }
 
@@ -85,6 +88,41 @@ impl Fleet {
             })
         });
         refusals.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(soonest)
+    }
+
+    /// What keeps all accounts of a pool from giving it one more worker; `None` where one may be asked, or is.
+    pub(super) fn without_offering(&self, pool: &PoolConfig, name: &str) -> Option<ProviderError> {
+        let refusals = pool.on.iter().map(|account| match self.offerings.may(account, name) {
+            May::Not(error) => Some(error),
+            May::Ask | May::Wait => None,
+        });
+        refusals.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|error| error.retry_after)
+    }
+
+    /// An account did not take a launch. It is nobody's fault, and all pools that want the same hear of it.
+    pub(super) fn offering_refused(
+        &self,
+        worker: &Worker,
+        what: Scarce,
+        after: Option<Duration>,
+    ) -> ProviderError {
+        let (class, message) = match &what {
+            Scarce::Offering(name) => (FailureClass::Offering, format!("no capacity for {name}")),
+            Scarce::Quota(scope) => (FailureClass::Quota, format!("quota of {scope} is used up")),
+        };
+        let doing = format!("launch on `{}`", worker.provider);
+        let error = ProviderError { retry_after: after, ..ProviderError::new(class, doing, message) };
+        self.offerings.refused(&worker.provider, &worker.pool, what, &error);
+        error
+    }
+
+    /// A worker is gone: what it took of its account is free, and what it was to find out nobody finds out by it.
+    pub(super) fn offering_freed(&self, worker: &Worker) {
+        if worker.accepted.is_none() {
+            self.offerings.asks_no_more(&worker.provider, &worker.pool);
+        } else if self.offerings.freed(&worker.provider) {
+            self.ctx.nudges.fleet.notify_one();
+        }
     }
 
     /// A launch found no image; when whoever waits for the class may ask for a worker again: at once, where another account may have it.
@@ -110,6 +148,7 @@ impl Fleet {
             self.warm.note(&worker.provider, &image);
             self.breakers.good(&worker.provider, &image);
         }
+        self.offerings.taken(&worker.provider, &worker.pool);
     }
 
     /// Whether a pool could launch one more worker as far as its accounts are concerned.

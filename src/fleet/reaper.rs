@@ -141,6 +141,7 @@ pub(super) async fn sweep(
                 seen.insert(observed.at.clone());
             } else if observed.tag.is_some() {
                 fleet.ctx.metrics.reaped(&account.name);
+                fleet.offerings.freed(&account.name);
             }
         } else {
             seen.insert(observed.at.clone());

@@ -60,6 +60,7 @@ impl Fleet {
         let mut unsettled = HashSet::new();
         let mut asked = Asked::new();
         let mut load: HashMap<String, usize> = HashMap::new();
+        let mut held = Vec::new();
         for worker in workers {
             *load.entry(worker.pool.clone()).or_default() += 1;
         }
@@ -100,12 +101,18 @@ impl Fleet {
                 failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
                 continue;
             }
+            if let Some(error) = self.without_offering(pool, pool_name)
+                && failures::holds_back(&mut request, pool_name, &error, now)
+            {
+                held.push(request.clone());
+            }
             let at_once = match pool.slots {
                 1 => None,
                 _ => at_once_on_a_worker(&crate::requests::needs(&active.config, builder, None)),
             };
             asked.entry(pool_name.to_owned()).or_default().waits(&class, at_once);
         }
+        failures::hold_back(self, held).await?;
         self.look_ahead(active, &mut asked);
         let locked = gate.map(Gate::locked).unwrap_or_default();
         Ok(Wishes { asked, unsettled, locked })

@@ -7,7 +7,6 @@ mod deadlines;
 mod economics;
 mod reasons;
 mod seen;
-mod simulated;
 mod stage;
 mod town;
 

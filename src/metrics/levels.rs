@@ -36,6 +36,7 @@ pub struct FleetLevels {
 pub(super) struct Seen {
     fleet: Option<(Instant, FleetLevels)>,
     pub breakers: BTreeMap<String, u32>,
+    pub offerings: BTreeMap<String, u32>,
 }
 
 impl Seen {
@@ -61,6 +62,7 @@ struct Gauges {
     most: Family<Gauge, 1>,
     waiting: Family<Gauge, 1>,
     breakers: Family<Gauge, 1>,
+    offerings: Family<Gauge, 1>,
     masters: Family<Gauge, 1>,
     trouble: Family<Gauge, 1>,
 }
@@ -95,6 +97,12 @@ impl Gauges {
                 "rouse_breakers_open",
                 &["provider"],
                 "Images that could not be had and are not asked for now, as far as this master has met them",
+                gauge,
+            ),
+            offerings: book.enter(
+                "rouse_offerings_held",
+                &["provider"],
+                "Quotas that are used up and kinds of machines that there are none of, which are not launched on now, as far as this master has met them",
                 gauge,
             ),
             masters: book.enter(
@@ -149,6 +157,8 @@ pub(super) async fn look(ctx: &Ctx, config: &Config, seen: &Seen) -> Book {
     for provider in config.providers.keys() {
         let open = seen.breakers.get(provider.as_str()).copied().unwrap_or_default();
         gauges.breakers.of([provider.as_str()]).set(open.into());
+        let held = seen.offerings.get(provider.as_str()).copied().unwrap_or_default();
+        gauges.offerings.of([provider.as_str()]).set(held.into());
     }
     let peers = ctx.roles.peers();
     let up = 1 + peers.iter().filter(|peer| !peer.is_dead && !peer.master.stopped).count();

@@ -116,6 +116,19 @@ pub struct Provision {
     /// Since when its image cannot be had, where that is tried again.
     #[serde(default)]
     pub imageless_since: Option<Timestamp>,
+    /// What its pool could not be given when that was looked at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBack>,
+}
+
+/// No account of a pool gives it another worker now: it has used up a quota, or there are no machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    pub pool: String,
+    /// What is missing, and where.
+    pub why: String,
+    /// When that is tried again at the latest.
+    pub until: Timestamp,
 }
 
 /// Codebase → branch → revision.

@@ -5,10 +5,12 @@
 
 mod cases;
 mod hand;
+mod layered;
 mod shelves;
 
 pub use cases::*;
 pub use hand::Hand;
+pub use layered::*;
 pub use shelves::shelves;
 
 use crate::{LaunchSpec, Provider, ResolveRequest, Tag};
@@ -86,6 +88,10 @@ macro_rules! conformance_suite {
             what_belongs_to_others_is_neither_listed_nor_touched
             a_crowd_at_once
             side_resources_are_listed_and_removed
+            throttled_calls_come_to_their_turn
+            a_part_of_a_batch_is_told_item_by_item
+            a_call_that_hangs_comes_back_by_its_deadline
+            launches_at_the_same_time_have_their_own_instances
         );
     };
     (@each $make:path: $($case:ident)*) => {

@@ -6,11 +6,15 @@
 //! 4. [`Batched`]: launches of one spec become one call, where the provider takes several;
 //! 5. [`Limited`]: each call of the back end waits for its turn, by rates that give way where the account has enough.
 //!
+//! In tests a sixth one makes faults: `Faulty`, around the provider itself.
+//!
 //! A layer is a provider over a provider. Layers own no state of the provider's and never answer for it: a call that was cut off says so,
 //! and what it did is found again by token or tag.
 
 mod batch;
 mod deadline;
+#[cfg(feature = "testing")]
+mod fault;
 mod limit;
 mod rate;
 mod retry;
@@ -18,6 +22,8 @@ mod watch;
 
 pub use batch::Batched;
 pub use deadline::{Deadlined, Deadlines};
+#[cfg(feature = "testing")]
+pub use fault::{Fault, Faulty};
 pub use limit::Limited;
 pub use rate::{CallClass, Pace, Rates};
 pub use retry::{Chance, Retried};

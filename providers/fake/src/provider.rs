@@ -171,7 +171,8 @@ impl Provider for Fake {
 
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
         let fault = self.cloud.fault(on::LIST);
-        self.ask(on::LIST, fault, "list instances", |cloud| cloud.list(&self.installation, lag_of(fault))).await
+        self.ask(on::LIST, fault, "list instances", |cloud| cloud.list(&self.installation, lag_of(fault)))
+            .await
     }
 
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {

@@ -1,6 +1,6 @@
 use super::*;
 use rouse_model::approval::{Approval, ApprovalOf};
-use rouse_model::buildset::Provision;
+use rouse_model::buildset::{HeldBack, Provision};
 use rouse_model::worker::ProviderRef;
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildId, BuildsetId, ConfigRevisionId, MasterId, RequestId, WorkerId};
@@ -253,6 +253,22 @@ fn failed_launches_come_first_and_say_whether_waiting_helps() {
     assert_eq!(said(&snapshot(asked.clone(), vec![pool("box", 1)], vec![])).0, ReasonCode::LaunchFailed);
     asked.provision.failures.clear();
     assert_eq!(said(&snapshot(asked, vec![pool("box", 1)], vec![])).0, ReasonCode::NotBefore);
+}
+
+#[test]
+fn what_has_no_room_anywhere_says_what_is_missing_and_until_when() {
+    let mut asked = request(1);
+    let held = |until| HeldBack {
+        pool: "box".into(),
+        why: "launch on `aws`: no capacity for m5.large".into(),
+        until,
+    };
+    asked.provision.held = Some(held(NOW + Duration::from_secs(12)));
+    let told = "pool `box` gets no more workers now (launch on `aws`: no capacity for m5.large); the next try is in 12 s at the latest";
+    let world = snapshot(asked.clone(), vec![pool("box", 1)], vec![]);
+    assert_eq!(said(&world), (ReasonCode::OfferingBackingOff, told.into()));
+    asked.provision.held = Some(held(ago(1)));
+    assert_eq!(said(&snapshot(asked, vec![pool("box", 1)], vec![])).0, ReasonCode::LaunchDue);
 }
 
 #[test]

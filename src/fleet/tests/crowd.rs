@@ -1,19 +1,13 @@
 //! Many workers wished for at once, on an account that takes so many calls a second: the whole master, over simulated time.
 
-use super::town::{master, wish};
-use crate::ctx::Ctx;
-use crate::requests;
-use rouse_model::Timestamp;
+use super::agents::Agents;
+use super::stage::{Stage, play};
+use rouse_model::buildset::{Request, RequestState};
 use rouse_model::worker::Phase;
-use rouse_provider_fake::{Cloud, on};
-use rouse_store::Batch;
-use rouse_store::testing::{Death, Memory};
-use rouse_testkit::clock::SimClock;
-use std::sync::Arc;
+use rouse_provider_fake::on;
+use rouse_store::Page;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
-const START: Timestamp = Timestamp(1_764_032_400_000_000);
 const CROWD: usize = 500;
 
 fn config(account: &str) -> String {
@@ -29,34 +23,21 @@ builders: {{unit: {{pool: boxes, steps: [{{run: make}}]}}}}
 
 /// How many seconds it takes until all are there, and the calls of launches that were made and refused.
 fn crowd(account: &str) -> (f64, (usize, usize)) {
-    let clock = Arc::new(SimClock::at(START));
-    let cloud = Cloud::new(Arc::clone(&clock), 1, &["debian:12"]);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("rouse.yaml"), config(account)).unwrap();
-    let memory = Memory::new().unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        clock.enter();
-        let (store, _dead) = memory.open_for(Death::Never).await.unwrap();
-        let stop = CancellationToken::new();
-        let (ctx, _logs) = master(store, &clock, &cloud, folder.path(), &stop).await;
-        let since = clock.steady();
-        come(&ctx).await;
-        let took = clock.steady().since(since).as_secs_f64();
-        clock.leave();
-        (took, cloud.calls(on::LAUNCH))
+    let for_hours = |agents: &mut Agents| agents.lasts = Some(Duration::from_secs(36_000));
+    play(1, &config(account), for_hours, async |stage| {
+        let since = stage.ctx.now();
+        come(stage).await;
+        (stage.ctx.now().since(since).as_secs_f64(), stage.cloud.calls(on::LAUNCH))
     })
 }
 
-/// All at once; until each has its instance, whose agent never comes.
-async fn come(ctx: &Ctx) {
-    for number in 0..CROWD {
-        let made = requests::make(ctx, &ctx.config(), wish(number, "unit"), Batch::new("test.wish")).await;
-        made.unwrap();
+/// All at once; until each has its instance.
+async fn come(stage: &Stage) {
+    for _ in 0..CROWD {
+        stage.wish("unit").await;
     }
     loop {
-        let workers = ctx.store.live_workers().await.unwrap();
+        let workers = stage.ctx.store.live_workers().await.unwrap();
         let there = |phase: &Phase| matches!(phase, Phase::Booting { .. } | Phase::Up { .. });
         if workers.iter().filter(|worker| there(&worker.phase)).count() == CROWD {
             return;
@@ -77,4 +58,64 @@ fn five_hundred_workers_come_as_fast_as_their_account_lets_them() {
         assert!(took <= 1.2 * best, "{account}: {took} s");
         assert!(calls.contains(&made) && refused == 0, "{account}: {made} calls, {refused} refused");
     }
+}
+
+/// Ten wishes for a pool; once they have been seen to, the instances of each account and all requests.
+fn wished(accounts: &str, on: &str, seconds: u64, lasts: Duration) -> (Vec<Request>, (usize, usize)) {
+    let config = format!(
+        r#"version: 1
+server: {{agents: {{advertise: {{boxes: "127.0.0.1:1"}}}}}}
+providers: {{{accounts}}}
+pools: {{boxes: {{fake: {{on: {on}, image: "debian:12"}}, max: 10}}}}
+builders: {{unit: {{pool: boxes, steps: [{{run: make}}]}}}}
+"#
+    );
+    let ways = |agents: &mut Agents| agents.lasts = Some(lasts);
+    play(1, &config, ways, async |stage| {
+        for _ in 0..10 {
+            stage.wish("unit").await;
+        }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let all = Page { before: None, limit: 100 };
+        (stage.ctx.store.requests(&Default::default(), all).await.unwrap(), stage.cloud.calls(on::LAUNCH))
+    })
+}
+
+fn assert_nobody_was_charged(requests: &[Request]) {
+    assert_eq!(requests.len(), 10);
+    for request in requests {
+        assert_eq!((request.attempts, &request.provision.failures), (0, &vec![]), "{request:?}");
+        assert_eq!(request.not_before, None, "{request:?}");
+    }
+}
+
+#[test]
+fn what_one_account_has_no_room_for_another_one_takes() {
+    let accounts = "one: {fake: {latency: 200ms, capacity: 3}}, other: {fake: {latency: 200ms}}";
+    let (requests, (calls, _)) = wished(accounts, "[one, other]", 15, Duration::from_secs(3600));
+    assert_nobody_was_charged(&requests);
+    let claimed = requests.iter().filter(|request| request.state == RequestState::Claimed).count();
+    assert_eq!(claimed, 10, "{requests:#?}");
+    assert!(calls <= 20, "{calls} calls");
+    assert!(requests.iter().all(|request| request.provision.held.is_none()), "nobody had to wait");
+}
+
+#[test]
+fn one_launch_finds_out_whether_an_account_has_room_again() {
+    let account = "one: {fake: {latency: 200ms, capacity: 4}}";
+    let minute = Duration::from_secs(60);
+    let (requests, (calls, _)) = wished(account, "one", 40, minute);
+    assert_nobody_was_charged(&requests);
+    let waiting: Vec<&Request> = requests.iter().filter(|r| r.state == RequestState::Queued).collect();
+    assert_eq!(waiting.len(), 6, "{requests:#?}");
+    for request in waiting {
+        let held = request.provision.held.as_ref().expect("it is told why it waits");
+        assert!(held.why.contains("`one`") && held.why.contains("no capacity for fake"), "{held:?}");
+    }
+    assert!((10..=10 + 5).contains(&calls), "{calls} calls");
+    // Each round begins when the one before it ends, and not when the next try was due.
+    let (requests, (calls, _)) = wished(account, "one", 3 * 60 + 30, minute);
+    assert_nobody_was_charged(&requests);
+    assert!(requests.iter().all(|request| request.state == RequestState::Done), "{requests:#?}");
+    assert!(calls <= 10 + 30, "{calls} calls");
 }

@@ -1,7 +1,7 @@
 //! How long an agent may take to come, learned from those before it: a machine that hangs is noticed soon where machines boot fast, and none is given up
 //! that is only slow.
 
-use super::simulated::simulate;
+use super::stage::play;
 use crate::fleet::learned::ANEW;
 use rouse_provider_fake::Fault;
 use std::time::Duration;
@@ -21,24 +21,25 @@ builders:
 
 #[test]
 fn a_hung_machine_is_noticed_soon_where_machines_boot_fast() {
-    simulate(
+    play(
+        1,
         CONFIG,
         |_| {},
-        async |mut simulated| {
+        async |stage| {
             for builder in ["on-fast", "on-fixed"] {
                 for _ in 0..12 {
-                    simulated.build(builder).await;
+                    stage.build(builder).await;
                 }
-                simulated.next_instance(Fault::Mute);
-                simulated.build(builder).await;
+                stage.next_instance(Fault::Mute);
+                stage.build(builder).await;
             }
             // One that hung makes nobody wait longer for the next one.
-            simulated.build("on-fast").await;
-            simulated.next_instance(Fault::Mute);
-            simulated.build("on-fast").await;
-            let fast = simulated.given_up("fast").await;
+            stage.build("on-fast").await;
+            stage.next_instance(Fault::Mute);
+            stage.build("on-fast").await;
+            let fast = stage.given_up("fast").await;
             assert!(fast.len() == 2 && fast.iter().all(|after| (60..75).contains(after)), "{fast:?}");
-            let fixed = simulated.given_up("fixed").await;
+            let fixed = stage.given_up("fixed").await;
             assert!(matches!(fixed.as_slice(), [300..315]), "{fixed:?}");
         },
     );
@@ -46,44 +47,46 @@ fn a_hung_machine_is_noticed_soon_where_machines_boot_fast() {
 
 #[test]
 fn machines_that_boot_slower_than_anybody_knew_come_all_the_same() {
-    simulate(
+    play(
+        1,
         CONFIG,
         |_| {},
-        async |mut simulated| {
+        async |stage| {
             // Three minutes, where two are given to the first one.
             for _ in 0..3 {
-                simulated.build("on-slow").await;
+                stage.build("on-slow").await;
             }
-            let slow = simulated.given_up("slow").await;
+            let slow = stage.given_up("slow").await;
             assert!(matches!(slow.as_slice(), [120..135]), "{slow:?}");
             // One that is slower still is within what is known by then.
-            simulated.next_instance(Fault::Slow(Duration::from_secs(300)));
-            simulated.build("on-slow").await;
-            assert_eq!(simulated.given_up("slow").await.len(), 1);
+            stage.next_instance(Fault::Slow(Duration::from_secs(300)));
+            stage.build("on-slow").await;
+            assert_eq!(stage.given_up("slow").await.len(), 1);
         },
     );
 }
 
 #[test]
 fn a_pool_that_becomes_slow_is_waited_for() {
-    simulate(
+    play(
+        1,
         CONFIG,
         |_| {},
-        async |mut simulated| {
+        async |stage| {
             for _ in 0..12 {
-                simulated.build("on-fast").await;
+                stage.build("on-fast").await;
             }
             for _ in 0..2 {
-                simulated.next_instance(Fault::Slow(Duration::from_secs(100)));
+                stage.next_instance(Fault::Slow(Duration::from_secs(100)));
             }
-            simulated.build("on-fast").await;
-            let fast = simulated.given_up("fast").await;
+            stage.build("on-fast").await;
+            let fast = stage.given_up("fast").await;
             assert!(matches!(fast.as_slice(), [60..75]), "the second had twice as long: {fast:?}");
             // What came is looked at so often.
             tokio::time::sleep(ANEW).await;
-            simulated.next_instance(Fault::Slow(Duration::from_secs(200)));
-            simulated.build("on-fast").await;
-            assert_eq!(simulated.given_up("fast").await.len(), 1, "now it is known");
+            stage.next_instance(Fault::Slow(Duration::from_secs(200)));
+            stage.build("on-fast").await;
+            assert_eq!(stage.given_up("fast").await.len(), 1, "now it is known");
         },
     );
 }

@@ -1,5 +1,6 @@
 //! What is said of requests, workers and pools in situations that come about by themselves: the code, and what it names.
 
+use super::agents::Agents;
 use super::stage::{Stage, play};
 use crate::explain::{ReasonCode, WorkerCode, decision};
 use crate::requests;
@@ -34,7 +35,13 @@ builders:
   asked: {pool: many, approval: {of: all}, steps: [{run: make}]}
 "#;
 
-const BUILD: Duration = Duration::from_secs(60);
+fn slowly(agents: &mut Agents) {
+    agents.lasts = Some(Duration::from_secs(60));
+}
+
+fn for_hours(agents: &mut Agents) {
+    agents.lasts = Some(Duration::from_secs(36_000));
+}
 
 async fn worker_of(stage: &Stage, pool: &str) -> String {
     let live = stage.ctx.store.live_workers().await.unwrap();
@@ -51,7 +58,7 @@ fn names(sentence: &str, all: &[&str]) {
 
 #[test]
 fn a_request_that_waits_for_a_worker_says_which() {
-    play(1, CONFIG, BUILD, async |stage| {
+    play(1, CONFIG, slowly, async |stage| {
         stage.cloud.script(|script| script.plan(on::RESOLVE, Fault::Late(Duration::from_secs(5))));
         let first = stage.wish("single").await;
         names(&stage.says(first, ReasonCode::ResolvingImage).await, &["what to launch is being worked out"]);
@@ -75,7 +82,7 @@ fn a_request_that_waits_for_a_worker_says_which() {
 
 #[test]
 fn a_request_that_nobody_can_run_now_says_who_keeps_it() {
-    play(2, CONFIG, BUILD, async |stage| {
+    play(2, CONFIG, slowly, async |stage| {
         let stranger = stage.wish_of("single", Trust::Untrusted).await;
         names(&stage.says(stranger, ReasonCode::NoPoolAccepts).await, &["`one`", "untrusted"]);
         let far = stage.wish("far").await;
@@ -94,7 +101,7 @@ fn a_request_that_nobody_can_run_now_says_who_keeps_it() {
 
 #[test]
 fn a_request_whose_launches_fail_says_of_what() {
-    play(3, CONFIG, BUILD, async |stage| {
+    play(3, CONFIG, slowly, async |stage| {
         let broken = stage.wish("broken").await;
         names(&stage.says(broken, ReasonCode::Done).await, &["debian:0"]);
         stage.cloud.script(|script| script.plan(on::INSTANCE, Fault::Dies));
@@ -107,7 +114,7 @@ fn a_request_whose_launches_fail_says_of_what() {
 
 #[test]
 fn a_worker_says_what_it_is_there_for() {
-    play(4, CONFIG, BUILD, async |stage| {
+    play(4, CONFIG, slowly, async |stage| {
         let request = stage.wish("single").await;
         let coming = stage.worker_says("one", WorkerCode::Coming).await;
         let launch = coming.launched_by.expect("it names its decision");
@@ -139,7 +146,7 @@ fn a_worker_says_what_it_is_there_for() {
 
 #[test]
 fn a_pool_says_why_it_has_no_more() {
-    play(5, CONFIG, BUILD, async |stage| {
+    play(5, CONFIG, slowly, async |stage| {
         stage.wish("single").await;
         let second = stage.wish("single").await;
         let full = stage.decided("one", DecisionCode::PoolFull).await;
@@ -231,7 +238,7 @@ fn doing_what_why_not_asks_makes_it_start() {
         // Those that take the room and the lock come first, when nothing else is in the way yet.
         let free =
             Obstacles { accepts: false, drain: false, refused: false, approval: false, ..obstacles.clone() };
-        play(seed, &free.config(), Duration::from_secs(36_000), async |stage| {
+        play(seed, &free.config(), for_hours, async |stage| {
             for (there, builder) in [(obstacles.lock, "holder"), (obstacles.full, "occupant")] {
                 if there {
                     let before = stage.wish(builder).await;
@@ -274,38 +281,44 @@ fn a_start_is_foretold() {
     const LAUNCHES: usize = 200;
     const LEARNING: usize = 20;
     let seed = chance::seed_asked_for().unwrap_or_else(chance::fresh_seed);
-    play(seed, CONFIG, Duration::from_secs(5), async |stage| {
-        // From twenty seconds to fifty, and one in twenty more than a minute longer.
-        stage.cloud.script(|script| {
-            script.draw(on::INSTANCE, 100, |dice| {
-                let much = if dice.below(20) == 0 { 80 } else { 0 };
-                Fault::Slow(Duration::from_secs(dice.below(15) + dice.below(15) + much))
+    play(
+        seed,
+        CONFIG,
+        |_| {},
+        async |stage| {
+            // From twenty seconds to fifty, and one in twenty more than a minute longer.
+            stage.cloud.script(|script| {
+                script.draw(on::INSTANCE, 100, |dice| {
+                    let much = if dice.below(20) == 0 { 80 } else { 0 };
+                    Fault::Slow(Duration::from_secs(dice.below(15) + dice.below(15) + much))
+                });
             });
-        });
-        stage.reload(&CONFIG.replace("reuse: {builds: 5, idle: 30s}", "reuse: {builds: 1}")).await;
-        let (mut good, mut at_worst) = (0, 0);
-        for launch in 0..LEARNING + LAUNCHES {
-            let request = stage.wish("single").await;
-            let asked = stage.ctx.now();
-            let starts = stage.explained(request).await.starts;
-            let build = stage.until("it starts", async || stage.explained(request).await.request.build).await;
-            let began = stage.ctx.store.build(build).await.unwrap().expect("its build").matched;
-            stage.says(request, ReasonCode::Done).await;
-            stage
-                .until("the worker is gone", async || {
-                    stage.ctx.store.live_workers().await.unwrap().is_empty().then_some(())
-                })
-                .await;
-            if launch < LEARNING {
-                continue;
+            stage.reload(&CONFIG.replace("reuse: {builds: 5, idle: 30s}", "reuse: {builds: 1}")).await;
+            let (mut good, mut at_worst) = (0, 0);
+            for launch in 0..LEARNING + LAUNCHES {
+                let request = stage.wish("single").await;
+                let asked = stage.ctx.now();
+                let starts = stage.explained(request).await.starts;
+                let build =
+                    stage.until("it starts", async || stage.explained(request).await.request.build).await;
+                let began = stage.ctx.store.build(build).await.unwrap().expect("its build").matched;
+                stage.says(request, ReasonCode::Done).await;
+                stage
+                    .until("the worker is gone", async || {
+                        stage.ctx.store.live_workers().await.unwrap().is_empty().then_some(())
+                    })
+                    .await;
+                if launch < LEARNING {
+                    continue;
+                }
+                let (starts, took) = (starts.expect("an estimate"), began.since(asked).as_secs_f64());
+                good += usize::from((starts.after.as_secs_f64() - took).abs() <= took / 2.0);
+                at_worst += usize::from(took <= starts.at_worst.as_secs_f64());
             }
-            let (starts, took) = (starts.expect("an estimate"), began.since(asked).as_secs_f64());
-            good += usize::from((starts.after.as_secs_f64() - took).abs() <= took / 2.0);
-            at_worst += usize::from(took <= starts.at_worst.as_secs_f64());
-        }
-        eprintln!("{good} of {LAUNCHES} within 50 %, {at_worst} not later than at worst");
-        let again = chance::again(seed, "a_start_is_foretold");
-        assert!(good * 10 >= LAUNCHES * 8, "{good} of {LAUNCHES}; again: {again}");
-        assert!(at_worst * 10 >= LAUNCHES * 8, "{at_worst} of {LAUNCHES}; again: {again}");
-    });
+            eprintln!("{good} of {LAUNCHES} within 50 %, {at_worst} not later than at worst");
+            let again = chance::again(seed, "a_start_is_foretold");
+            assert!(good * 10 >= LAUNCHES * 8, "{good} of {LAUNCHES}; again: {again}");
+            assert!(at_worst * 10 >= LAUNCHES * 8, "{at_worst} of {LAUNCHES}; again: {again}");
+        },
+    );
 }

@@ -1,16 +1,18 @@
 //! A small fleet that somebody plays with: one master in simulated time, its cloud, and agents that run what they are told.
 
 use super::agents::Agents;
-use super::town::master;
+use super::town::{master, wish};
 use crate::ctx::Ctx;
 use crate::explain::{
     Explanation, ReasonCode, WorkerCode, WorkerExplanation, explain_request, explain_worker,
 };
 use crate::requests::{self, Made, Wish};
+use rouse_model::buildset::RequestState;
 use rouse_model::decision::{Decision, DecisionCode};
-use rouse_model::property::Properties;
-use rouse_model::{RequestId, Timestamp, Trust};
-use rouse_provider_fake::Cloud;
+use rouse_model::worker::{CauseCode, Phase, Worker};
+use rouse_model::{BuildResult, RequestId, Timestamp, Trust};
+use rouse_provider_fake::{Cloud, Fault, on};
+use rouse_store::reads::WorkerFilter;
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page};
 use rouse_testkit::chance::Dice;
@@ -22,6 +24,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const START: Timestamp = Timestamp(1_764_032_400_000_000);
+/// Simulated; a build that is not over by then never will be.
+const LATEST: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_millis(500);
 /// What is waited for comes within so long, simulated.
 const SOON: Duration = Duration::from_secs(300);
@@ -33,8 +37,13 @@ pub(super) struct Stage {
     wishes: AtomicUsize,
 }
 
-/// Plays on a fleet with this configuration, whose builds take so long.
-pub(super) fn play(seed: u64, config: &str, builds: Duration, play: impl AsyncFnOnce(&Stage)) {
+/// Plays on a fleet with this configuration. Builds take five seconds; agents may be given other ways.
+pub(super) fn play<T>(
+    seed: u64,
+    config: &str,
+    ways: impl FnOnce(&mut Agents),
+    play: impl AsyncFnOnce(&Stage) -> T,
+) -> T {
     let clock = Arc::new(SimClock::at(START));
     let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12"]);
     let folder = tempfile::tempdir().unwrap();
@@ -51,13 +60,15 @@ pub(super) fn play(seed: u64, config: &str, builds: Duration, play: impl AsyncFn
         let stage = Stage { ctx: Arc::clone(&ctx), cloud: Arc::clone(&cloud), file, wishes: AtomicUsize::new(0) };
         let mut dice = Dice::of(seed);
         let mut agents = Agents::default();
-        agents.lasts = Some(builds);
-        tokio::select! {
+        agents.lasts = Some(Duration::from_secs(5));
+        ways(&mut agents);
+        let done = tokio::select! {
             () = agents.serve(&ctx, (&clock, &cloud), &mut dice, START) => unreachable!("they serve for ever"),
-            () = play(&stage) => {}
-        }
+            done = play(&stage) => done,
+        };
         clock.leave();
-    });
+        done
+    })
 }
 
 impl Stage {
@@ -67,21 +78,7 @@ impl Stage {
 
     pub(super) async fn wish_of(&self, builder: &str, trust: Trust) -> RequestId {
         let number = self.wishes.fetch_add(1, Ordering::Relaxed);
-        let wish = Wish {
-            origin: format!("wish/{number}"),
-            scheduler: None,
-            reason: "wished".into(),
-            owner: None,
-            properties: Properties::default(),
-            builders: vec![builder.to_owned()],
-            stamps: Vec::new(),
-            parent: None,
-            trust,
-            priority: 0,
-            images: [].into(),
-            merges: [].into(),
-            approved: None,
-        };
+        let wish = Wish { trust, ..wish(number, builder) };
         let made =
             requests::make(&self.ctx, &self.ctx.config(), wish, Batch::new("test.wish")).await.unwrap();
         let Made::New { requests, .. } = made else { panic!("it was made before") };
@@ -148,5 +145,44 @@ impl Stage {
             (decision.code == code).then_some(decision)
         })
         .await
+    }
+
+    /// Wishes for a build, and waits until it has succeeded.
+    pub(super) async fn build(&self, builder: &str) {
+        let request = self.wish(builder).await;
+        let began = self.ctx.now();
+        let done = loop {
+            let row = self.ctx.store.request(request).await.unwrap().unwrap();
+            if row.state == RequestState::Done {
+                break row;
+            }
+            assert!(self.ctx.now().since(began) < LATEST, "{row:#?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        assert_eq!(done.result, Some(BuildResult::Success), "{done:#?}");
+    }
+
+    /// All workers that a pool has had, the oldest first.
+    pub(super) async fn workers(&self, pool: &str) -> Vec<Worker> {
+        let filter = WorkerFilter { pool: Some(pool.to_owned()), live: false };
+        let mut workers = self.ctx.store.workers(&filter, Page { before: None, limit: 500 }).await.unwrap();
+        workers.reverse();
+        workers
+    }
+
+    /// Workers of a pool that were given up, the oldest first, and after how many seconds.
+    pub(super) async fn given_up(&self, pool: &str) -> Vec<u64> {
+        let workers = self.workers(pool).await;
+        let after = |worker: &Worker| match &worker.phase {
+            Phase::Gone { cause } | Phase::Terminating { cause, .. } if cause.code == CauseCode::Deadline => {
+                Some(worker.gone.unwrap_or(self.ctx.now()).since(worker.accepted?).as_secs())
+            }
+            _ => None,
+        };
+        workers.iter().filter_map(after).collect()
+    }
+
+    pub(super) fn next_instance(&self, fate: Fault) {
+        self.cloud.script(|script| script.plan(on::INSTANCE, fate));
     }
 }

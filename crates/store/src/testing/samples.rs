@@ -3,7 +3,9 @@
 use super::NOW;
 use rouse_model::approval::{Approval, ApprovalOf, Given};
 use rouse_model::build::{Build, Command, CommandState, Lease, Step};
-use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState, SettledImage};
+use rouse_model::buildset::{
+    Buildset, HeldBack, LaunchFailure, Provision, Request, RequestState, SettledImage,
+};
 use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
@@ -118,6 +120,7 @@ pub(crate) fn full_request() -> Request {
                 at: NOW,
             }],
             imageless_since: Some(NOW),
+            held: Some(HeldBack { pool: "big".into(), why: HARD.into(), until: NOW }),
         },
         locks: Some(vec![
             Hold { lock: HARD.into(), share: Share::Exclusive, worker: None, branch: Some(HARD.into()) },
