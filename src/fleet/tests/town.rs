@@ -119,6 +119,11 @@ impl Town {
             for _ in 0..FAULTS {
                 script.plan(on::LAUNCH, launch_fault(&mut dice));
             }
+            // Where launches are held back after the first of them, fewer than that may be asked for.
+            for _ in 0..FAULTS / 2 {
+                script.plan(on::INSTANCE, instance_fault(&mut dice));
+                script.plan(on::LIST, list_fault(&mut dice));
+            }
             script.draw(on::LAUNCH, often, launch_fault);
             script.draw(on::INSTANCE, often, instance_fault);
             script.draw(on::TERMINATE, often, call_fault);
