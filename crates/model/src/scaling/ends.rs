@@ -44,13 +44,15 @@ pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, answer: &mut Answer) {
     let mut surplus = staying.saturating_sub(limits.min);
     let spare = spare(classes, answer);
     let mut idle: HashMap<&ReuseClass, usize> = HashMap::new();
-    for worker in &spare {
-        *idle.entry(&worker.class).or_default() += 1;
-    }
+    let mut kept: HashMap<&ReuseClass, usize> = HashMap::new();
     // Of each class those stay that became idle last: they are given the next builds.
-    for (class, idle) in &mut idle {
-        let kept = classes.get(class).map_or(0, |outlook| classes.kept(outlook));
-        *idle = idle.saturating_sub(kept);
+    for worker in spare.iter().rev() {
+        let wanted = || classes.get(&worker.class).map_or(0, |outlook| classes.kept(outlook));
+        let kept = kept.entry(&worker.class).or_insert_with(wanted);
+        match *kept {
+            0 => *idle.entry(&worker.class).or_default() += 1,
+            slots => *kept = slots.saturating_sub(worker.free.min(worker.uses_left)),
+        }
     }
     let enough = limits.idle.mul_f64((1.0 - limits.foretold).clamp(0.0, 1.0));
     for worker in spare {

@@ -168,11 +168,9 @@ impl<'a> Classes<'a> {
         self.all[place].workers.iter().map(free).sum()
     }
 
-    /// Idle workers of a class that are wanted before others could come, rounded up.
+    /// Slots of idle workers of a class that are wanted before others could come, rounded up.
     pub(super) fn kept(&self, outlook: &Outlook<'_>) -> usize {
-        let slots = outlook.kept(self.limits).ceil();
-        // Not below 0, and no more than are wanted.
-        (slots as usize).div_ceil(self.limits.slots.max(1))
+        outlook.kept(self.limits).ceil() as usize
     }
 
     pub(super) fn terms(&self) -> Vec<(ReuseClass, Terms)> {

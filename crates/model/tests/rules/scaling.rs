@@ -236,7 +236,10 @@ proptest! {
             let held: Vec<_> = decision.held_back.iter().map(|(class, n, _)| (class.clone(), *n)).collect();
             let each = limits.slots.min(limits.builds);
             let asked = of(&decision.launch) + of(&held);
-            prop_assert_eq!(asked, (more.round().max(0.0) as usize).div_ceil(each), "{:?}", terms);
+            // Where it is just between two, in which order it is added up decides.
+            let rounded = |more: f64| (more.round().max(0.0) as usize).div_ceil(each);
+            let fits = [more - 1e-9, more + 1e-9].map(rounded).contains(&asked);
+            prop_assert!(fits, "{} for {} more: {:?}", asked, more, terms);
         }
     }
 
