@@ -36,14 +36,12 @@ async fn come(stage: &Stage) {
     for _ in 0..CROWD {
         stage.wish("unit").await;
     }
-    loop {
+    let there = |phase: &Phase| matches!(phase, Phase::Booting { .. } | Phase::Up { .. });
+    let all = async || {
         let workers = stage.ctx.store.live_workers().await.unwrap();
-        let there = |phase: &Phase| matches!(phase, Phase::Booting { .. } | Phase::Up { .. });
-        if workers.iter().filter(|worker| there(&worker.phase)).count() == CROWD {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        (workers.iter().filter(|worker| there(&worker.phase)).count() == CROWD).then_some(())
+    };
+    stage.until("each has its instance", all).await;
 }
 
 #[test]

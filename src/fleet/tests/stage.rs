@@ -24,11 +24,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const START: Timestamp = Timestamp(1_764_032_400_000_000);
-/// Simulated; a build that is not over by then never will be.
-const LATEST: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_millis(500);
 /// What is waited for comes within so long, simulated.
 const SOON: Duration = Duration::from_secs(300);
+/// A build that is not over by then never will be.
+const LATEST: Duration = Duration::from_secs(3600);
 
 pub(super) struct Stage {
     pub ctx: Arc<Ctx>,
@@ -96,13 +96,17 @@ impl Stage {
     }
 
     /// Waits until something can be said, and says it.
-    pub(super) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(super) async fn until<T>(&self, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+        self.within(SOON, what, look).await
+    }
+
+    async fn within<T>(&self, most: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
         let since = self.ctx.now();
         loop {
             if let Some(seen) = look().await {
                 return seen;
             }
-            assert!(self.ctx.now().since(since) < SOON, "not within {SOON:?}: {what}");
+            assert!(self.ctx.now().since(since) < most, "not within {most:?}: {what}");
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -150,15 +154,9 @@ impl Stage {
     /// Wishes for a build, and waits until it has succeeded.
     pub(super) async fn build(&self, builder: &str) {
         let request = self.wish(builder).await;
-        let began = self.ctx.now();
-        let done = loop {
-            let row = self.ctx.store.request(request).await.unwrap().unwrap();
-            if row.state == RequestState::Done {
-                break row;
-            }
-            assert!(self.ctx.now().since(began) < LATEST, "{row:#?}");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        };
+        let row = async || self.ctx.store.request(request).await.unwrap().unwrap();
+        let done = async || Some(row().await).filter(|row| row.state == RequestState::Done);
+        let done = self.within(LATEST, "the build is over", done).await;
         assert_eq!(done.result, Some(BuildResult::Success), "{done:#?}");
     }
 
