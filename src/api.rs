@@ -49,7 +49,7 @@ pub mod views {
     pub use super::changes::ChangeView;
     pub use super::codebases::{CodebaseDetail, CodebaseView, HeadView};
     pub use super::config::{ConfigView, DiffView, FaultView, PlanView, ReloadView};
-    pub use super::decisions::{DecisionView, EndedView, SumView};
+    pub use super::decisions::{DecisionView, EndedView, StandingView, SumView};
     pub use super::error::{ErrorBody, ErrorCode, ErrorEnvelope};
     pub use super::events::EventView;
     pub use super::listing::Listing;
@@ -57,7 +57,7 @@ pub mod views {
     pub use super::logs::{LineView, LinesView, LogView};
     pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
-    pub use super::pools::{PoolDetail, PoolExplanationView, PoolView};
+    pub use super::pools::{BudgetGrantView, PoolDetail, PoolExplanationView, PoolView, SpentView};
     pub use super::projects::ProjectView;
     pub use super::requests::{ApprovalView, ApprovedView, ExplanationView, RequestView, StartView};
     pub use super::schedulers::{ParameterView, SchedulerView};

@@ -48,7 +48,7 @@ pub use leaf::{
     ProjectName, PropertyName, ProviderName, SchedulerName, SecretName,
 };
 pub use parameter::{AnswerFault, ParameterConfig, ParameterKind};
-pub use pool::{Attach, Deadlines, Idle, PoolConfig, Reuse};
+pub use pool::{Attach, Bounds, Budget, Deadlines, Hours, Idle, PoolConfig, Reuse, Warm};
 pub use project::{DEFAULT_PROJECT, ProjectConfig};
 pub use provider::ProviderConfig;
 pub use report::{FaultRecord, Faults, Position};

@@ -19,10 +19,13 @@ pub use request::{Coming, Explanation, PoolVerdict, Verdict};
 pub use starts::Start;
 pub use worker::{WorkerCode, WorkerExplanation};
 
+use crate::config::PoolConfig;
 use crate::ctx::Ctx;
 use crate::placing::{self, Taken};
 use request::{PoolFacts, Snapshot};
+use rouse_model::budget::Standing;
 use rouse_model::build::Lease;
+use rouse_model::decision::DecisionCode;
 use rouse_model::durations::nine_of_ten;
 use rouse_model::worker::Worker;
 use rouse_model::{BuildId, BuildResult, RequestId, Timestamp, WorkerId};
@@ -54,15 +57,17 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
     let workers = ctx.store.live_workers().await?;
     let taken = Taken::by(config, &workers);
     let mut pools = Vec::with_capacity(config.pools.len());
+    let now = ctx.now();
     for (name, pool) in &config.pools {
         pools.push(PoolFacts {
             name: name.to_string(),
             accepts: pool.accepts,
-            max: pool.max as usize,
+            max: pool.at(now).max as usize,
             slots: pool.slots as usize,
             hosts: placing::hosts(config, pool, &taken),
             takes: pool.takes,
             boots: boots(&ctx.store, name.as_str()).await?,
+            spent: spent(&ctx.store, name.as_str(), pool).await?,
         });
     }
     let builder = config.builders.get(request.builder.as_str());
@@ -74,7 +79,6 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
     };
     let locked = builder.is_some_and(|builder| !builder.locks.is_empty());
     let leases = ctx.store.leases().await?;
-    let now = ctx.now();
     let full = pools.iter().filter(|pool| workers.iter().filter(|w| w.pool == pool.name).count() >= pool.max);
     let full: HashSet<&str> = full.map(|pool| pool.name.as_str()).collect();
     let running = running(ctx, &full, &workers, &leases, now).await?;
@@ -108,7 +112,7 @@ pub async fn explain_worker(ctx: &Ctx, worker: Worker) -> Result<WorkerExplanati
     let active = ctx.config();
     let boots = boots(store, &worker.pool).await?;
     let pool = active.config.pools.get(worker.pool.as_str()).map(|pool| PoolRules {
-        min: pool.min as usize,
+        min: pool.at(ctx.now()).min as usize,
         idle: pool.reuse.idle_for(nine_of_ten(boots.clone())),
         boot: median(&boots),
     });
@@ -181,6 +185,15 @@ async fn boots(store: &Store, pool: &str) -> Result<Vec<Duration>, ReadError> {
         latest.iter().filter_map(|w| Some(w.attached?.since(w.requested))).collect();
     boots.sort_unstable();
     Ok(boots)
+}
+
+/// How the budget of a pool stands, where that is what the fleet came to last.
+async fn spent(store: &Store, name: &str, pool: &PoolConfig) -> Result<Option<Standing>, ReadError> {
+    if pool.budget.limits.is_empty() {
+        return Ok(None);
+    }
+    let last = store.decisions(name, Page { before: None, limit: 1 }).await?.pop();
+    Ok(last.filter(|last| last.code == DecisionCode::Budget).and_then(|last| last.reckoning.budget))
 }
 
 fn median(sorted: &[Duration]) -> Option<Duration> {

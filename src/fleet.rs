@@ -5,6 +5,7 @@
 
 mod ahead;
 mod breakers;
+mod budgets;
 mod deadlines;
 mod decided;
 mod driver;
@@ -40,7 +41,7 @@ use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
 use rouse_model::worker::{Cause, CauseCode, Worker};
 use rouse_model::{DecisionId, Timestamp, WorkerId};
-use sizing::InUse;
+use sizing::{InUse, Seen};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -177,16 +178,18 @@ impl Fleet {
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
         self.end_what_is_not_wanted(&active, &workers, &leases).await?;
         let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
+        let standings = self.standings(&active, &workers, &leases).await?;
         let mut taken = Taken::by(&active.config, &workers);
         let levels = measured::levels(&workers, &leases);
         let workers = self.within_reach(&active, &workers);
-        let mut wishes = self.demand(&active, waiting, &workers, &taken, gate).await?;
-        ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting())));
+        let mut wishes = self.demand(&active, waiting, &workers, &taken, &standings, gate).await?;
+        ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting(), &standings)));
         self.answers.forget_told();
         // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.
         let whole = arrived == ctx.coming.arrived();
         let in_use = InUse::of(leases, std::mem::take(&mut wishes.locked));
-        self.scale(&active, wishes, &workers, &in_use, &mut taken, whole).await?;
+        let seen = Seen { workers: &workers, in_use: &in_use, standings: &standings };
+        self.scale(&active, wishes, seen, &mut taken, whole).await?;
         Ok(length)
     }
 
@@ -216,9 +219,11 @@ impl Fleet {
         self.end_cancelled(&lapsed, now).await
     }
 
-    async fn end_idle(
+    /// Ends a worker for what was decided of it, once it is idle.
+    async fn end_for(
         &self,
         worker: &Worker,
+        busy: usize,
         reason: Reason,
         decision: Option<DecisionId>,
     ) -> Result<(), FleetError> {
@@ -227,11 +232,15 @@ impl Fleet {
                 (CauseCode::Used, format!("it served {} of {} builds", worker.builds_done, worker.max_builds))
             }
             Reason::Idle => (CauseCode::Idle, "nothing waits for it".to_owned()),
+            Reason::Budget => (
+                CauseCode::Budget,
+                "what it could still be given to do costs more than its pool may spend".to_owned(),
+            ),
             Reason::Displaced => {
                 (CauseCode::Displaced, "nothing waits for its class, and others want its room".to_owned())
             }
         };
-        self.retire(worker, 0, Cause { decision, ..Cause::new(code, None, message) }).await
+        self.retire(worker, busy, Cause { decision, ..Cause::new(code, None, message) }).await
     }
 
     /// Sees to it that a worker is driven, and wakes its driver where the worker has changed: woken at each pass, thousands of idle ones would

@@ -7,6 +7,7 @@ pub mod api;
 pub mod artifacts;
 pub mod authority;
 pub mod boot;
+pub mod budgets;
 pub mod builds;
 pub mod changes;
 pub mod cli;

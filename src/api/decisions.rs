@@ -4,6 +4,7 @@ use super::auth::Caller;
 use super::moment::Moment;
 use super::words::Trust;
 use crate::explain::decision::{docs, sentence};
+use rouse_model::budget::Standing;
 use rouse_model::decision::{Decision, Sum};
 use rouse_model::scaling::Reason;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 pub struct DecisionView {
     pub id: i64,
     pub pool: String,
-    /// What came of it: `launch`, `end`, `ramp`, `providers_full`, `pool_full`, `met`, `rest`.
+    /// What came of it: `launch`, `end`, `ramp`, `providers_full`, `pool_full`, `budget`, `met`, `rest`.
     pub code: String,
     /// Whole, for a person.
     pub sentence: String,
@@ -35,6 +36,8 @@ pub struct DecisionView {
     pub boot: Option<f64>,
     /// An idle worker might end after so many seconds.
     pub idle: f64,
+    /// The limit of its budget of which least was left; null where it has none.
+    pub budget: Option<StandingView>,
     /// Of each class that something was wanted of, and that the caller may see.
     pub sums: Vec<SumView>,
     /// Whose end was decided.
@@ -43,6 +46,36 @@ pub struct DecisionView {
     pub config: i64,
     /// The master that made it.
     pub master: i64,
+}
+
+/// How a budget stood, in the configuration's currency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StandingView {
+    /// As it is written: `30.00 USD/day`.
+    pub limit: String,
+    /// That, with what was granted beyond it.
+    pub amount: f64,
+    /// Since it began anew.
+    pub spent: f64,
+    /// What the workers that were there might still cost.
+    pub promised: f64,
+    /// What one more was counted with.
+    pub launch: f64,
+    /// When it begins anew.
+    pub until: Moment,
+}
+
+impl From<Standing> for StandingView {
+    fn from(standing: Standing) -> Self {
+        Self {
+            limit: standing.limit,
+            amount: standing.amount.as_f64(),
+            spent: standing.spent.as_f64(),
+            promised: standing.promised.as_f64(),
+            launch: standing.launch.as_f64(),
+            until: standing.until.into(),
+        }
+    }
 }
 
 /// The sum of one class in slots, as of one boot time after the decision, and the answer in workers.
@@ -72,7 +105,7 @@ pub struct SumView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndedView {
     pub worker: i64,
-    /// `idle`, or `displaced` by another class.
+    /// `idle`, `displaced` by another class, or `budget`.
     pub why: String,
 }
 
@@ -96,6 +129,7 @@ pub(super) fn view(caller: &Caller, decision: Decision) -> DecisionView {
         workers: told.workers,
         boot: told.boot_s,
         idle: told.idle_s,
+        budget: told.budget.map(StandingView::from),
         sums: sums.map(SumView::from).collect(),
         ended: told
             .ended
@@ -112,6 +146,7 @@ fn word(reason: Reason) -> String {
         Reason::Idle => "idle",
         Reason::Displaced => "displaced",
         Reason::Used => "used",
+        Reason::Budget => "budget",
     }
     .to_owned()
 }

@@ -1,18 +1,21 @@
 //! `/pools`: where work can run, what is there now, and what waits for it.
 
 mod explain;
+mod grants;
 
 pub use explain::PoolExplanationView;
+pub use grants::BudgetGrantView;
 
 use super::AppState;
 use super::auth::{Caller, Reader};
 use super::error::ApiError;
 use super::extract::At;
 use super::listing::Listing;
-use super::moment::secs;
+use super::moment::{Moment, secs};
 use super::requests::{CountsView, LaunchFailureView};
 use super::words::{Trust, WorkerPhase};
 use super::workers::{WorkerView, view as worker_view};
+use crate::budgets::{Spent, spent};
 use crate::config::{Idle, PoolConfig};
 use crate::explain::{Counts, usual_boot};
 use axum::Json;
@@ -33,7 +36,7 @@ const QUEUE_LOOK: i64 = 2_000;
 const FAILURES: usize = 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(explain::explain))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(explain::explain)).routes(routes!(grants::list, grants::grant))
 }
 
 /// Workers of one shape.
@@ -46,6 +49,10 @@ pub struct PoolView {
     pub on: Vec<String>,
     pub min: u32,
     pub max: u32,
+    /// Workers on their way at one time, at most; null where `max` alone is the limit.
+    pub ramp: Option<u32>,
+    /// What one worker costs, as it is written: `0.17 USD/h`; null where nothing is counted.
+    pub price: Option<String>,
     /// Builds that one worker runs at the same time.
     pub slots: u32,
     /// The least trust that it takes.
@@ -72,10 +79,35 @@ pub struct PoolDetail {
     pub pool: PoolView,
     /// Those that are not gone, oldest first.
     pub workers: Vec<WorkerView>,
+    /// What was spent of each limit of its budget.
+    pub budget: Vec<SpentView>,
     /// Failed launches that waiting requests suffer from, newest first.
     pub failures: Vec<LaunchFailureView>,
     /// What the provider is given, templates as they were written.
     pub options: serde_json::Value,
+}
+
+/// What was spent of one limit of a budget, in the configuration's currency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SpentView {
+    /// As it is written: `30.00 USD/day`.
+    pub limit: String,
+    /// That, with what is granted beyond it.
+    pub amount: f64,
+    pub spent: f64,
+    /// When it begins anew.
+    pub until: Moment,
+}
+
+impl From<Spent> for SpentView {
+    fn from(spent: Spent) -> Self {
+        Self {
+            limit: spent.limit.to_string(),
+            amount: spent.amount.as_f64(),
+            spent: spent.spent.as_f64(),
+            until: spent.until.into(),
+        }
+    }
 }
 
 /// What all pools are judged by.
@@ -130,11 +162,14 @@ async fn show(
     failures.sort_by_key(|failure| std::cmp::Reverse(failure.at));
     failures.dedup();
     failures.truncate(FAILURES);
-    let workers = now.workers.iter().filter(|w| w.pool == name && caller.sees(&w.project));
+    let all: Vec<&Worker> = now.workers.iter().filter(|worker| worker.pool == name).collect();
+    let spent = spent(&state.ctx.store, &name, config, &all, state.ctx.now()).await?;
+    let workers = all.iter().filter(|w| caller.sees(&w.project));
     Ok(Json(PoolDetail {
         pool: view(&state, &now, &name, config).await?,
         workers: workers.map(|worker| worker_view(worker, &now.leases)).collect(),
         failures: failures.into_iter().map(LaunchFailureView::from).collect(),
+        budget: spent.into_iter().map(SpentView::from).collect(),
         options: config.options.clone(),
     }))
 }
@@ -146,12 +181,15 @@ async fn view(state: &AppState, now: &Now, name: &str, config: &PoolConfig) -> R
         *phases.entry(WorkerPhase::from(&worker.phase)).or_default() += 1;
     }
     let counts = Counts::of(mine(), &now.leases);
+    let bounds = config.at(state.ctx.now());
     Ok(PoolView {
         name: name.to_owned(),
         kind: config.kind.clone(),
         on: config.on.iter().map(ToString::to_string).collect(),
-        min: config.min,
-        max: config.max,
+        min: bounds.min,
+        max: bounds.max,
+        ramp: config.ramp,
+        price: config.price.map(|price| price.to_string()),
         slots: config.slots,
         accepts: config.accepts.into(),
         reuse_builds: config.reuse.builds,

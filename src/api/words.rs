@@ -98,7 +98,7 @@ words! {
 
     /// Why a worker ended or is to end.
     CauseCode {
-        Used = "used", Idle = "idle", Displaced = "displaced", Age = "age", LaunchRefused = "launch_refused", Deadline = "deadline",
+        Used = "used", Idle = "idle", Displaced = "displaced", Budget = "budget", Age = "age", LaunchRefused = "launch_refused", Deadline = "deadline",
         Died = "died", Silent = "silent", PoolChanged = "pool_changed", Operator = "operator", Shutdown = "shutdown",
         Alarm = "alarm",
     }
@@ -137,7 +137,7 @@ same! {
     Tested => TestOutcome { Passed, Skipped, Failed, Error }
     Class => FailureClass { User, Image, Boot, Offering, Quota, Throttle, Auth, Preempted, AgentLost, Master }
     Code => CauseCode {
-        Used, Idle, Displaced, Age, LaunchRefused, Deadline, Died, Silent, PoolChanged, Operator, Shutdown, Alarm
+        Used, Idle, Displaced, Budget, Age, LaunchRefused, Deadline, Died, Silent, PoolChanged, Operator, Shutdown, Alarm
     }
 }
 

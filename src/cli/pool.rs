@@ -1,5 +1,7 @@
 //! `rouse pool`: where work can run.
 
+mod grant;
+
 use super::client::part;
 use super::connect::ConnectArgs;
 use super::error::CliError;
@@ -16,6 +18,10 @@ pub(crate) enum Verb {
     List(ListArgs),
     /// A pool with its workers and failed launches
     Show(ShowArgs),
+    /// Let a pool spend more than its budget for a time
+    Grant(grant::GrantArgs),
+    /// What was granted to a pool beyond its budget, newest first
+    Grants(grant::GrantsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +51,8 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
             let value = client.get(&format!("/pools/{}", part(&args.pool)), &Vec::new()).await?;
             out.show_at(value, text)?;
         }
+        Verb::Grant(args) => grant::grant(&args, &client, out).await?,
+        Verb::Grants(args) => grant::list(&args, &client, out).await?,
     }
     Ok(Exit::Success)
 }
@@ -84,6 +92,21 @@ fn text(detail: &PoolDetail, now: Timestamp) -> String {
         ),
     );
     line("waiting", format!("{} request(s) that it can run", pool.waiting));
+    if let Some(ramp) = pool.ramp {
+        line("ramp", format!("{ramp} on their way at one time"));
+    }
+    if let Some(price) = &pool.price {
+        line("price", format!("{price} for each worker"));
+    }
+    for budget in &detail.budget {
+        let anew = human::span(budget.until.0.since(now).as_secs_f64());
+        let granted = if budget.limit.starts_with(&format!("{:.2} ", budget.amount)) {
+            String::new()
+        } else {
+            format!(" ({:.2} with what is granted)", budget.amount)
+        };
+        line("budget", format!("{}{granted}: {:.2} spent, anew in {anew}", budget.limit, budget.spent));
+    }
     line("accepts", format!("{} builds at least", pool.accepts));
     let idle = pool.reuse_idle.map_or_else(|| "a learned time".to_owned(), human::span);
     line("reuse", format!("{} build(s) per worker, idle for {idle}", pool.reuse_builds));

@@ -186,6 +186,12 @@ async fn what_goes_wrong_has_its_exit_code() {
 #[tokio::test]
 async fn wishes_are_made_and_told() {
     let terminal = Terminal::new().await;
+    let said = terminal.run("pool grant here 20 --for 6h --reason release").await;
+    assert!(said.out.starts_with("pool here may spend 20.00 more until 2"), "{}{}", said.out, said.err);
+    let said = terminal.run("pool grants here").await;
+    assert!(said.out.contains("20.00") && said.out.contains("api (token admin): release"), "{}", said.out);
+    let said = terminal.run("pool show here").await;
+    assert!(said.out.contains("30.00 USD/day (50.00 with what is granted)"), "{}", said.out);
     let said = terminal.run("cancel 2 -r enough").await;
     assert_eq!((said.out.as_str(), said.exit), ("build 2 of unit is being cancelled\n", Exit::Success));
     let said = terminal.run("request approve 1").await;

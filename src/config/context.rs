@@ -13,6 +13,7 @@ use super::suggest::did_you_mean;
 use super::tree::{Node, Path, Span};
 use indexmap::IndexMap;
 use rouse_contract::ProviderKind;
+use rouse_contract::units::Currency;
 use rouse_model::locks::Lock;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     /// Known once that section is checked.
     pub(crate) secrets: IndexMap<SecretName, SecretConfig>,
     pub(crate) locks: IndexMap<LockName, Lock>,
+    /// The first that was written, and where.
+    currency: Option<(Currency, Span)>,
 }
 
 impl<'a> Context<'a> {
@@ -54,6 +57,7 @@ impl<'a> Context<'a> {
             faults: Vec::new(),
             secrets: IndexMap::new(),
             locks: IndexMap::new(),
+            currency: None,
         }
     }
 
@@ -249,6 +253,20 @@ impl<'a> Context<'a> {
         path: &Path,
     ) -> Option<MessagePatterns> {
         MessagePatterns::new(texts.into_vec()).map_err(|fault| self.push_leaf(fault, path)).ok()
+    }
+
+    /// A fault where another currency was written before: nobody knows what one is worth in the other.
+    pub(crate) fn one_currency(&mut self, currency: Currency, path: &Path) {
+        let here = self.value(path);
+        match &self.currency {
+            None => self.currency = Some((currency, here)),
+            Some((first, _)) if *first == currency => {}
+            Some((first, there)) => {
+                let message = format!("two currencies, {first} and {currency}, in one configuration");
+                let fault = Fault::new(Code::Together, here, message).related(there.clone(), "the first");
+                self.push(fault);
+            }
+        }
     }
 
     /// A fault where a length of time is too short to make sense.

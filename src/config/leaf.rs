@@ -178,6 +178,7 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (Period::FORMAT, time::check_period),
     (rouse_contract::units::Bytes::FORMAT, time::check_bytes),
     (rouse_contract::units::Rate::FORMAT, time::check_rate),
+    (rouse_contract::units::Tariff::FORMAT, time::check_tariff),
     (Limit::FORMAT, parses::<Limit>),
     (CronExpression::FORMAT, parses::<CronExpression>),
     (Zone::FORMAT, parses::<Zone>),

@@ -1,13 +1,23 @@
 //! `pools`: where work can run.
 
+mod cost;
+mod hours;
+
+pub use cost::{Budget, Warm};
+pub use hours::{Bounds, Hours};
+
 use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{OneOrMany, Period, ProviderName, seconds};
 use super::provider::{check_leaves, only_kind, report};
 use super::tree::Path;
+use cost::{RawBudget, RawWarm};
+use hours::RawHours;
 use indexmap::IndexMap;
-use rouse_model::Trust;
+use rouse_contract::units::Tariff;
+use rouse_model::money::Price;
 use rouse_model::placement::Room;
+use rouse_model::{Timestamp, Trust};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,6 +35,18 @@ pub(crate) struct RawPool {
     /// Workers at most. Default: 4.
     #[schemars(range(min = 1, max = 10_000))]
     max: Option<u32>,
+    /// Workers that are on their way at one time, at most. Default: no limit but `max`.
+    #[schemars(range(min = 1, max = 10_000))]
+    ramp: Option<u32>,
+    /// Idle workers that are kept for what may come: a number, or what it is worth that nobody waits. Default: 0.
+    warm: Option<RawWarm>,
+    /// What one worker costs while it is there. Default: nothing is counted.
+    price: Option<Tariff>,
+    /// What may be spent on its workers: `30 USD/day`, or several. Never more is launched than the rest of it pays for to the end.
+    budget: Option<RawBudget>,
+    /// Hours in which another `min`, `max` or `warm` holds; the first of them that holds counts.
+    #[serde(default)]
+    schedule: Vec<RawHours>,
     /// Builds that one worker runs at the same time. Default: 1.
     #[schemars(range(min = 1, max = 1_000))]
     slots: Option<u32>,
@@ -111,8 +133,15 @@ pub struct PoolConfig {
     /// What one worker takes of its account.
     #[serde(skip)]
     pub takes: Room,
-    pub min: u32,
-    pub max: u32,
+    /// Where none of its hours holds.
+    #[serde(flatten)]
+    pub bounds: Bounds,
+    pub schedule: Vec<Hours>,
+    /// On their way at one time, at most.
+    pub ramp: Option<u32>,
+    /// Of one worker.
+    pub price: Option<Tariff>,
+    pub budget: Budget,
     pub slots: u32,
     /// The least trust that it takes.
     pub accepts: Trust,
@@ -121,6 +150,18 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
+    /// How many workers it has at a moment.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Bounds {
+        self.schedule.iter().find(|hours| hours.hold_at(now)).map_or(self.bounds, |hours| hours.bounds)
+    }
+
+    /// What an hour of one worker costs.
+    #[must_use]
+    pub fn price(&self) -> Price {
+        cost::price(self.price)
+    }
+
     /// Whether what is launched for one is of no other shape than for the other.
     #[must_use]
     pub fn launches_like(&self, other: &Self) -> bool {
@@ -192,6 +233,12 @@ impl RawPool {
             cx.push(fault.related(other, "the maximum"));
         }
         let reuse = self.reuse(cx, path);
+        let (price, budget, warm) = cost::check(self.price, self.budget, self.warm, cx, path);
+        let bounds = Bounds { min, max, warm };
+        let schedule = self.schedule.into_iter().enumerate();
+        let at = path.join("schedule");
+        let schedule =
+            schedule.map(|(i, hours)| hours.check(bounds, cx, &at.join(i))).collect();
         let accepts = self.accepts.map_or(Trust::Trusted, RawAccepts::least);
         let defaults = Deadlines::default();
         let deadlines = Deadlines {
@@ -229,8 +276,11 @@ impl RawPool {
             on,
             options,
             takes,
-            min,
-            max,
+            bounds,
+            schedule,
+            ramp: self.ramp,
+            price,
+            budget,
             slots: self.slots.unwrap_or(1),
             accepts,
             reuse,

@@ -1,5 +1,8 @@
 //! What the fleet came to for a pool, in words.
 
+use chrono::{DateTime, Utc};
+use rouse_model::Timestamp;
+use rouse_model::budget::Standing;
 use rouse_model::decision::{Decision, DecisionCode, Sum};
 use rouse_model::scaling::{Reason, Terms};
 use std::fmt::Write;
@@ -21,6 +24,10 @@ pub fn sentence(decision: &Decision) -> String {
         DecisionCode::Ramp => format!("{more} more wanted, and enough are on their way at one time"),
         DecisionCode::ProvidersFull => format!("{more} more wanted, and no provider has room"),
         DecisionCode::PoolFull => format!("{more} more wanted, and the maximum of {} is reached", told.max),
+        DecisionCode::Budget => {
+            let why = told.budget.as_ref().map_or_else(String::new, unaffordable);
+            format!("{more} more wanted, and {why}")
+        }
         DecisionCode::Met => "nothing lacks".to_owned(),
         DecisionCode::Rest => "nothing is wanted".to_owned(),
     };
@@ -64,6 +71,22 @@ pub fn sum(terms: &Terms) -> String {
     text
 }
 
+/// What a budget says to one worker more.
+#[must_use]
+pub fn unaffordable(standing: &Standing) -> String {
+    let Standing { limit, amount, spent, promised, launch, until } = standing;
+    let granted = if limit.starts_with(&format!("{amount} ")) { String::new() } else { format!(" ({amount} with what was granted)") };
+    format!(
+        "the budget of {limit}{granted} has not the {launch} that one is counted with: {spent} spent, {promised} promised to those that are there; it begins anew at {}",
+        moment(*until)
+    )
+}
+
+fn moment(at: Timestamp) -> String {
+    let at = DateTime::<Utc>::from_timestamp_micros(at.0);
+    at.map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M UTC").to_string())
+}
+
 /// The sums of several classes as one.
 fn all_terms(sums: &[Sum]) -> Terms {
     sums.iter().fold(Terms::default(), |all, Sum { terms, .. }| Terms {
@@ -82,6 +105,7 @@ fn ended(ended: &[(rouse_model::WorkerId, Reason)]) -> String {
     let parts = [
         (count(Reason::Idle), "that idled for long enough"),
         (count(Reason::Displaced), "to make room for another class"),
+        (count(Reason::Budget), "that cost more than may be spent"),
     ];
     let parts: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("ended {n} {why}")).collect();
@@ -111,6 +135,7 @@ mod tests {
             workers: 0,
             boot_s: None,
             idle_s: 120.0,
+            budget: None,
             sums: vec![first, sum(Terms::default())],
             ended: vec![],
         };

@@ -49,12 +49,14 @@ pub enum ReasonCode {
     PoolFull,
     /// Its pools' providers have no room, or are drained.
     ProvidersFull,
+    /// Its pools may spend no more.
+    Budget,
     /// This pool could run it, and one that comes before it is asked.
     AnotherPoolFirst,
 }
 
 impl ReasonCode {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Done,
         Self::Cancelled,
         Self::Cancelling,
@@ -77,6 +79,7 @@ impl ReasonCode {
         Self::LaunchDue,
         Self::PoolFull,
         Self::ProvidersFull,
+        Self::Budget,
         Self::AnotherPoolFirst,
     ];
 
@@ -105,6 +108,7 @@ impl ReasonCode {
             Self::LaunchDue => "launch_due",
             Self::PoolFull => "pool_full",
             Self::ProvidersFull => "providers_full",
+            Self::Budget => "budget",
             Self::AnotherPoolFirst => "another_pool_first",
         }
     }
@@ -148,6 +152,7 @@ impl ReasonCode {
             Self::ProvidersFull => {
                 "wait, raise the limits of a provider, add one to the pool's `on`, or end a provider's `drain`"
             }
+            Self::Budget => "wait until it begins anew, raise it, or grant more: `rouse pool grant NAME`",
             Self::PoolFull => "wait, raise the pool's `max`, or cancel what is not needed",
             Self::Done
             | Self::Cancelled

@@ -2,9 +2,11 @@
 
 use super::approval;
 use super::counts::{Counts, Standing, standing};
+use super::decision::unaffordable;
 use super::locks::{self, OwnNeed};
 use super::reason::{Reason, ReasonCode, seconds};
 use super::starts::{self, RunningBuild, Start};
+use rouse_model::budget;
 use rouse_model::build::Lease;
 use rouse_model::buildset::{HeldBack, LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
@@ -51,6 +53,8 @@ pub struct PoolFacts {
     pub hosts: Vec<Host>,
     /// What one worker takes of them.
     pub takes: Room,
+    /// Its budget, where that lets no more come.
+    pub spent: Option<budget::Standing>,
     /// How long its latest workers took to come, shortest first.
     pub boots: Vec<Duration>,
 }
@@ -164,7 +168,7 @@ fn leave_to_the_first(named: &[String], pools: &mut [PoolVerdict]) {
     for at in in_order {
         let pool = &mut pools[at];
         match (&asked, &pool.verdict) {
-            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull | ReasonCode::ProvidersFull)) => {}
+            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull | ReasonCode::ProvidersFull | ReasonCode::Budget)) => {}
             (None, Verdict::Waits(_)) => asked = Some(pool.pool.clone()),
             (Some(first), Verdict::Waits(ReasonCode::ResolvingImage | ReasonCode::LaunchDue)) => {
                 pool.sentence = format!("has room, but pool `{first}` comes first");
@@ -407,6 +411,9 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
             pool.hosts.iter().zip(refusals).map(|(host, why)| format!("`{}`: {why}", host.name)).collect();
         let sentence = format!("no provider has room for a worker: {}{behind}", each.join("; "));
         return (ReasonCode::ProvidersFull, sentence);
+    }
+    if let Some(standing) = &pool.spent {
+        return (ReasonCode::Budget, format!("{}{behind}", unaffordable(standing)));
     }
     if !resolved {
         return (

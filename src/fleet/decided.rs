@@ -117,6 +117,9 @@ mod tests {
             boot: None,
             foretold: 0.0,
             reserve: 0.0,
+            warm: 0,
+            usual: None,
+            purse: None,
         };
         let reckoning = Reckoning::within(&limits, 0);
         Now {

@@ -40,6 +40,8 @@ struct Known {
     running: HashMap<BuildId, (String, Timestamp)>,
     /// Which class a builder's requests asked for last.
     classes: HashMap<String, ReuseClass>,
+    /// Which class each pool was asked for last.
+    latest: HashMap<String, ReuseClass>,
 }
 
 impl Learned {
@@ -72,6 +74,21 @@ impl Learned {
         if known.classes.get(builder) != Some(class) {
             known.classes.insert(builder.to_owned(), class.clone());
         }
+        if known.latest.get(&class.pool) != Some(class) {
+            known.latest.insert(class.pool.clone(), class.clone());
+        }
+    }
+
+    /// The class that a pool was asked for last.
+    pub(super) fn latest(&self, pool: &str) -> Option<ReuseClass> {
+        self.known().latest.get(pool).cloned()
+    }
+
+    /// Builders that asked a pool last.
+    pub(super) fn builders_of(&self, pool: &str) -> Vec<String> {
+        let known = self.known();
+        let of_pool = known.classes.iter().filter(|(_, class)| class.pool == pool);
+        of_pool.map(|(builder, _)| builder.clone()).collect()
     }
 
     /// Builders with the class that each asked for last and its [slow boot](Self::slow_boot), where that is one.
@@ -150,7 +167,7 @@ impl Fleet {
     }
 
     /// How long a builder's last builds took that came to an end of their own.
-    async fn usual(&self, builder: &str) -> Result<Arc<Durations>, FleetError> {
+    pub(super) async fn usual(&self, builder: &str) -> Result<Arc<Durations>, FleetError> {
         if let Some((looked, usual)) = self.learned.known().builds.get(builder)
             && looked.elapsed() < ANEW
         {

@@ -103,7 +103,7 @@ impl<'a> Gate<'a> {
         let free = self.ledger.try_all(&needs, request.trust, None).is_ok();
         let room = candidates.iter().any(|(name, pool)| {
             let taken = self.taken.get(*name).copied().unwrap_or_default();
-            taken + wished(name) < pool.max as usize * pool.slots as usize
+            taken + wished(name) < pool.at(self.ctx.now()).max as usize * pool.slots as usize
         });
         if !free || !room {
             self.ledger.wait(request.id, &needs, None);

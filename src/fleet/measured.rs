@@ -1,5 +1,6 @@
 //! What a pass has before it, for the metrics.
 
+use super::budgets::Standings;
 use crate::metrics::{FleetLevels, PoolLevels};
 use rouse_model::WorkerId;
 use rouse_model::build::Lease;
@@ -16,6 +17,7 @@ pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
     for worker in workers {
         let pool = pools.entry(worker.pool.clone()).or_default();
         *pool.phases.entry(crate::workers::phase_word(&worker.phase)).or_default() += 1;
+        pool.price.0 = pool.price.0.saturating_add(worker.price.0);
         let slots = u32::try_from(worker.slots).unwrap_or(1);
         let busy = taken.get(&worker.id).copied().unwrap_or_default().min(slots);
         pool.busy += busy;
@@ -33,11 +35,15 @@ pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
     FleetLevels { pools }
 }
 
-/// The same with how many builds wait for each pool.
+/// The same with how many builds wait for each pool, and what is left of its budget.
 pub(super) fn with_demand<'a>(
     mut levels: FleetLevels,
     waiting: impl Iterator<Item = (&'a str, usize)>,
+    standings: &Standings,
 ) -> FleetLevels {
+    for (name, standing) in standings {
+        levels.pools.entry(name.clone()).or_default().left = Some(standing.left());
+    }
     for (name, waiting) in waiting {
         levels.pools.entry(name.to_owned()).or_default().demand = u32::try_from(waiting).unwrap_or(u32::MAX);
     }

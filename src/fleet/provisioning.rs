@@ -260,6 +260,7 @@ impl Fleet {
             name: crate::keys::worker_name(pool_name, &token, id),
             pool: pool_name.to_owned(),
             provider,
+            price: pool.price(),
             project: class.project.clone(),
             trust: class.trust,
             spec_digest: class.spec_digest.clone(),

@@ -3,17 +3,20 @@
 use super::ahead::Expected;
 use super::decided::Now;
 use super::locking::{Gate, Says};
+use super::budgets::{self, Standings};
 use super::{Fleet, FleetError, failures};
-use crate::config::PoolConfig;
+use crate::config::{PoolConfig, Warm};
 use crate::ctx::Active;
 use crate::placing::Taken;
 use crate::specs;
+use rouse_model::budget::Standing;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::decision::{DecisionCode, Reckoning, Short, Sum};
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
-use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
+use rouse_model::money::{Money, Price};
+use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Purse, Reason, Running, Tally};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{DecisionId, Timestamp, WorkerId, arrivals};
 use rouse_store::Batch;
@@ -29,6 +32,14 @@ const SETTLING: Duration = Duration::from_secs(60);
 
 /// What is wanted of each pool.
 type Asked = BTreeMap<String, Tally>;
+
+/// What is there.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub workers: &'a [Worker],
+    pub in_use: &'a InUse,
+    pub standings: &'a Standings,
+}
 
 pub(super) struct Wishes {
     asked: Asked,
@@ -54,6 +65,7 @@ impl Fleet {
         waiting: Vec<Request>,
         workers: &[Worker],
         taken: &Taken,
+        standings: &Standings,
         mut gate: Option<Gate<'_>>,
     ) -> Result<Wishes, FleetError> {
         let now = self.ctx.now();
@@ -81,7 +93,9 @@ impl Fleet {
             }
             let roomy = candidates.iter().find(|(name, pool)| {
                 let there = load.get(*name).copied().unwrap_or(0);
-                there + wished(name) < pool.max as usize && self.has_room(&active.config, pool, taken)
+                there + wished(name) < pool.at(now).max as usize
+                    && standings.get(*name).is_none_or(|standing| purse(standing).affords() > wished(name))
+                    && self.has_room(&active.config, pool, taken)
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
             let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
@@ -149,31 +163,38 @@ impl Fleet {
         self: &Arc<Self>,
         active: &Active,
         mut wishes: Wishes,
-        workers: &[Worker],
-        in_use: &InUse,
+        Seen { workers, in_use, standings }: Seen<'_>,
         taken: &mut Taken,
         whole: bool,
     ) -> Result<(), FleetError> {
         let now = self.ctx.now();
         let running = self.look_at_builds(active, workers, &in_use.leases).await?;
         let mut of_pools: HashMap<&str, Vec<Capacity>> = HashMap::new();
+        let builds = self.counted(active, standings).await?;
         for worker in workers {
-            let capacity = self.capacity_of(worker, in_use, &running, now);
+            let mut capacity = self.capacity_of(worker, in_use, &running, now);
+            if let Some(build) = builds.get(worker.pool.as_str()) {
+                let busy = in_use.slots.contains_key(&worker.id);
+                capacity.spares = budgets::spares(worker, busy, *build, now);
+            }
             of_pools.entry(&worker.pool).or_default().push(capacity);
         }
         for (name, pool) in &active.config.pools {
             let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
-            let limits = self.limits(name.as_str(), pool);
+            let standing = standings.get(name.as_str());
+            let limits = self.limits(name.as_str(), pool, standing);
             let demand = wishes.asked.remove(name.as_str()).unwrap_or_default().into_wishes();
             let mut answer = scaling::decide(&limits, &demand, &capacity, now);
             let whole = whole && !wishes.unsettled.contains(name.as_str());
             answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
             let launched = self.launches(active, name.as_str(), pool, &answer, taken).await?;
-            let reckoning = reckoning_of(&limits, capacity.len(), &answer, &launched);
+            let mut reckoning = reckoning_of(&limits, capacity.len(), &answer, &launched);
+            reckoning.1.budget = standing.cloned();
             let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
             for (id, reason) in answer.end {
                 if let Some(worker) = workers.iter().find(|w| w.id == id) {
-                    self.end_idle(worker, reason, decision).await?;
+                    let busy = in_use.slots.get(&id).copied().unwrap_or_default();
+                    self.end_for(worker, busy, reason, decision).await?;
                 }
             }
         }
@@ -257,7 +278,22 @@ impl Fleet {
         self.running(&workers, leases).await
     }
 
-    fn limits(&self, name: &str, pool: &PoolConfig) -> Limits {
+    /// What a build is counted with, in pools that have a budget.
+    async fn counted<'a>(
+        &self,
+        active: &'a Active,
+        standings: &Standings,
+    ) -> Result<HashMap<&'a str, Duration>, FleetError> {
+        let mut counted = HashMap::new();
+        for (name, pool) in active.config.pools.iter().filter(|(name, _)| standings.contains_key(name.as_str())) {
+            counted.insert(name.as_str(), self.build_counts(name.as_str(), pool).await?);
+        }
+        Ok(counted)
+    }
+
+    fn limits(&self, name: &str, pool: &PoolConfig, standing: Option<&Standing>) -> Limits {
+        let now = self.ctx.now();
+        let bounds = pool.at(now);
         let boot = self.learned.boot(name);
         let slow = self.learned.slow_boot(name).is_some();
         let foretold = match slow && pool.reuse.builds > 1 {
@@ -268,16 +304,29 @@ impl Fleet {
             }),
             false => 0.0,
         };
+        // What is to be there then has to be launched now.
+        let soon = boot.map_or(bounds, |boot| pool.at(now + boot + MARGIN));
+        let is_kept = bounds.is_kept() || soon.is_kept();
         Limits {
-            min: pool.min as usize,
-            max: pool.max as usize,
+            min: bounds.min.max(soon.min) as usize,
+            max: bounds.max as usize,
             slots: pool.slots as usize,
             builds: pool.reuse.builds as usize,
-            ramp: usize::MAX,
+            ramp: pool.ramp.map_or(usize::MAX, |ramp| ramp as usize),
             idle: pool.reuse.idle_for(boot),
             boot: boot.map(|boot| boot + MARGIN),
             foretold,
-            reserve: if slow { scaling::RESERVE } else { 0.0 },
+            reserve: match bounds.warm {
+                _ if !slow => 0.0,
+                Warm::Free(_) => scaling::RESERVE,
+                Warm::WaitCosts(waiting) => {
+                    let slots = i64::from(pool.slots.max(1));
+                    scaling::reserve(waiting.price(), Price(pool.price().0 / slots))
+                }
+            },
+            warm: bounds.free().max(soon.free()) as usize,
+            usual: if is_kept { self.learned.latest(name) } else { None },
+            purse: standing.map(purse),
         }
     }
 
@@ -307,10 +356,15 @@ impl Fleet {
                 || matches!(worker.link, Link::Lost { .. }),
             idle_since: if busy == 0 && up && !held { worker.idle_since } else { None },
             up_by: worker.attached.is_none().then(|| worker.requested + boot()),
+            spares: Money::default(),
             uses_left: usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0),
             running: if held { Vec::new() } else { running.get(&worker.id).cloned().unwrap_or_default() },
         }
     }
+}
+
+fn purse(standing: &Standing) -> Purse {
+    Purse { left: standing.left(), launch: standing.launch }
 }
 
 /// What is launched for one pool.

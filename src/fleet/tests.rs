@@ -5,6 +5,7 @@ mod agents;
 mod crowd;
 mod deadlines;
 mod economics;
+mod money;
 mod reasons;
 mod seen;
 mod stage;

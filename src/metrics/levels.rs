@@ -4,7 +4,10 @@ use super::book::{Book, Family};
 use crate::config::Config;
 use crate::ctx::Ctx;
 use prometheus_client::metrics::gauge::Gauge;
+use rouse_model::Timestamp;
+use rouse_model::money::{Money, Price};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,6 +26,10 @@ pub struct PoolLevels {
     /// Slots without one, of workers that are up.
     pub idle: u32,
     pub phases: BTreeMap<&'static str, u32>,
+    /// Of all that are there.
+    pub price: Price,
+    /// What neither is spent nor promised; `None` where there is no budget.
+    pub left: Option<Money>,
 }
 
 /// All pools; those that are not configured any more are among them as long as they have workers.
@@ -60,6 +67,8 @@ struct Gauges {
     demand: Family<Gauge, 1>,
     supply: Family<Gauge, 1>,
     most: Family<Gauge, 1>,
+    cost: Family<Gauge<f64, AtomicU64>, 1>,
+    left: Family<Gauge<f64, AtomicU64>, 1>,
     waiting: Family<Gauge, 1>,
     breakers: Family<Gauge, 1>,
     offerings: Family<Gauge, 1>,
@@ -92,6 +101,18 @@ impl Gauges {
                 gauge,
             ),
             most: book.enter("rouse_pool_max", &["pool"], "Most workers that the pool may have", gauge),
+            cost: book.enter(
+                "rouse_cost_per_hour",
+                &["pool"],
+                "What the pool's workers cost now in an hour, in the configuration's currency",
+                Gauge::default,
+            ),
+            left: book.enter(
+                "rouse_budget_left",
+                &["pool"],
+                "What of the pool's budget is neither spent nor promised to workers that are there, in the configuration's currency",
+                Gauge::default,
+            ),
             waiting: book.enter("rouse_requests_waiting", &["builder"], "Requests in the queue", gauge),
             breakers: book.enter(
                 "rouse_breakers_open",
@@ -120,12 +141,18 @@ impl Gauges {
         }
     }
 
-    fn show_fleet(&self, config: &Config, levels: &FleetLevels) {
+    fn show_fleet(&self, config: &Config, levels: &FleetLevels, now: Timestamp) {
         for (name, pool) in &config.pools {
             let seen = levels.pools.get(name.as_str()).cloned().unwrap_or_default();
             self.demand.of([name.as_str()]).set(seen.demand.into());
             self.supply.of([name.as_str()]).set(seen.supply.into());
-            self.most.of([name.as_str()]).set(pool.max.into());
+            self.most.of([name.as_str()]).set(pool.at(now).max.into());
+            if pool.price.is_some() {
+                self.cost.of([name.as_str()]).set(Money(seen.price.0).as_f64());
+            }
+            if let Some(left) = seen.left {
+                self.left.of([name.as_str()]).set(left.as_f64());
+            }
             for phase in ["requested", "launching", "booting", "up", "terminating"] {
                 let count = seen.phases.get(phase).copied().unwrap_or_default();
                 self.instances.of([name.as_str(), phase]).set(count.into());
@@ -149,7 +176,7 @@ pub(super) async fn look(ctx: &Ctx, config: &Config, seen: &Seen) -> Book {
     let fleet = seen.fleet().map(|(_, levels)| levels);
     gauges.fleet_role.of([]).set(i64::from(fleet.is_some()));
     if let Some(levels) = fleet {
-        gauges.show_fleet(config, levels);
+        gauges.show_fleet(config, levels, ctx.now());
         if let Ok(Ok(waiting)) = tokio::time::timeout(PATIENCE, ctx.store.queue_by_builder()).await {
             gauges.show_queue(config, &waiting);
         }

@@ -265,6 +265,9 @@ impl<'a> Run<'a> {
                 0.0
             },
             reserve: self.policy.reserve,
+            warm: 0,
+            usual: None,
+            purse: None,
         };
         let demand = self.demand(limits.boot, now);
         let decision = scaling::decide(&limits, &demand, &self.supply.all, now);

@@ -2,6 +2,7 @@
 
 use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
+use rouse_model::money::Money;
 use rouse_model::scaling::{Capacity, Running};
 use rouse_model::{Timestamp, WorkerId};
 use std::cmp::Reverse;
@@ -63,6 +64,7 @@ impl Supply {
             idle_since: None,
             up_by: Some(up_by),
             uses_left: uses,
+            spares: Money::default(),
             running: Vec::new(),
         });
         worker

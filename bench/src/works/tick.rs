@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
+use rouse_model::money::Money;
 use rouse_model::scaling::{Capacity, Limits, Running, Tally, decide};
 use rouse_model::{Timestamp, Trust, WorkerId};
 
@@ -55,6 +56,9 @@ fn tick(workers: usize, pending: usize) -> Result<Duration> {
         boot: Some(Duration::from_secs(60)),
         foretold: 0.5,
         reserve: 0.7,
+        warm: 0,
+        usual: None,
+        purse: None,
     };
     let began = Instant::now();
     let mut tally = Tally::default();
@@ -93,6 +97,7 @@ fn capacity(n: usize, class: &ReuseClass, usual: &Arc<Durations>) -> Capacity {
         idle_since: idle.then(|| ago(n % 300)),
         up_by: booting.then_some(NOW + Duration::from_secs(30)),
         uses_left: 20,
+        spares: Money::default(),
         running: if booting || idle { Vec::new() } else { vec![running] },
     }
 }

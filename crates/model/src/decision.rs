@@ -1,5 +1,6 @@
 //! Decisions about how many workers a pool has, as they are kept: what was there, what the sum came to, and what was done.
 
+use crate::budget::Standing;
 use crate::scaling::{Bound, Limits, Reason, Terms};
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub enum DecisionCode {
     ProvidersFull,
     /// More are wanted than the pool's maximum.
     PoolFull,
+    /// More are wanted than may be paid for.
+    Budget,
     /// What is wanted is there, on its way, or will be free as soon as another worker could be.
     Met,
     /// Nothing is wanted.
@@ -42,8 +45,16 @@ pub enum DecisionCode {
 }
 
 impl DecisionCode {
-    pub const ALL: [Self; 7] =
-        [Self::Launch, Self::End, Self::Ramp, Self::ProvidersFull, Self::PoolFull, Self::Met, Self::Rest];
+    pub const ALL: [Self; 8] = [
+        Self::Launch,
+        Self::End,
+        Self::Ramp,
+        Self::ProvidersFull,
+        Self::PoolFull,
+        Self::Budget,
+        Self::Met,
+        Self::Rest,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -53,6 +64,7 @@ impl DecisionCode {
             Self::Ramp => "ramp",
             Self::ProvidersFull => "providers_full",
             Self::PoolFull => "pool_full",
+            Self::Budget => "budget",
             Self::Met => "met",
             Self::Rest => "rest",
         }
@@ -77,6 +89,9 @@ pub struct Reckoning {
     pub boot_s: Option<f64>,
     /// An idle worker may end after so many seconds.
     pub idle_s: f64,
+    /// The budget of which least was left, before it; absent where the pool has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Standing>,
     /// Of each class that something is wanted of.
     pub sums: Vec<Sum>,
     /// Whose end was decided, but for those that had served all that they may.
@@ -114,6 +129,7 @@ impl Reckoning {
             workers,
             boot_s: limits.boot.map(|boot| boot.as_secs_f64()),
             idle_s: limits.idle.as_secs_f64(),
+            budget: None,
             sums: Vec::new(),
             ended: Vec::new(),
         }
@@ -138,6 +154,7 @@ impl Reckoning {
             Some(Short::Room) => DecisionCode::ProvidersFull,
             Some(Short::By(Bound::Max)) => DecisionCode::PoolFull,
             Some(Short::By(Bound::Ramp)) => DecisionCode::Ramp,
+            Some(Short::By(Bound::Budget)) => DecisionCode::Budget,
             None if self.sums.iter().any(|sum| sum.terms.is_anything()) => DecisionCode::Met,
             None => DecisionCode::Rest,
         }

@@ -42,6 +42,12 @@ impl Durations {
         Self { bins_a_second: bin.recip(), longer: longer.collect() }
     }
 
+    /// Zero where too few are known.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        Duration::from_secs_f64(self.longer.len().saturating_sub(1) as f64 / self.bins_a_second)
+    }
+
     /// How likely one that has taken `age` already ends within `within`; 0 where too little is known, and where it has outlasted all that are.
     #[must_use]
     pub fn ends_within(&self, age: Duration, within: Duration) -> f64 {

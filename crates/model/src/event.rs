@@ -28,6 +28,8 @@ pub enum EventKind {
     WorkerPhase,
     WorkerLink,
     WorkerWanted,
+    /// Somebody allows more than a budget says.
+    BudgetGranted,
     ConfigApplied,
     CodebaseState,
     /// Somebody says that there is something new in a codebase.

@@ -76,6 +76,8 @@ ids! {
     WorkerId = "worker";
     /// What passes of the fleet came to for one pool.
     DecisionId = "decision";
+    /// What somebody allows beyond a budget.
+    BudgetGrantId = "budget_grant";
     /// One applied configuration.
     ConfigRevisionId = "config_revision";
     /// One event of the log; not its sequence number.

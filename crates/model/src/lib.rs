@@ -11,6 +11,7 @@
 pub mod approval;
 pub mod arrivals;
 pub mod boots;
+pub mod budget;
 pub mod build;
 pub mod buildset;
 pub mod cache;
@@ -25,6 +26,7 @@ pub mod logs;
 pub mod master;
 pub mod matching;
 pub mod placement;
+pub mod money;
 pub mod plan;
 pub mod property;
 pub mod result;

@@ -6,15 +6,18 @@
 mod ends;
 mod outlook;
 mod tally;
+mod warm;
 
 use crate::durations::Durations;
 use crate::matching::ReuseClass;
+use crate::money::Money;
 use crate::{Timestamp, WorkerId};
 use outlook::Classes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 pub use tally::Tally;
+pub use warm::reserve;
 
 /// The [reserve](Limits::reserve) where nobody says what waiting costs: enough for three of four times.
 pub const RESERVE: f64 = 0.7;
@@ -68,6 +71,8 @@ pub struct Capacity {
     pub up_by: Option<Timestamp>,
     /// Builds that it may still serve.
     pub uses_left: usize,
+    /// What is spared where it is given no more builds.
+    pub spares: Money,
     /// What it runs.
     pub running: Vec<Running>,
 }
@@ -97,6 +102,21 @@ pub struct Limits {
     pub foretold: f64,
     /// How many standard deviations of what is uncertain are kept in reserve: 0 where a minute of waiting costs as much as one of idling.
     pub reserve: f64,
+    /// Idle workers that are kept beside those that are needed.
+    pub warm: usize,
+    /// Of which class a worker is that is there though nothing waits for it: the one that was asked for last.
+    pub usual: Option<ReuseClass>,
+    /// Where what is spent has a limit.
+    pub purse: Option<Purse>,
+}
+
+/// What may still be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purse {
+    /// Once all workers that are there have done what they may be given to do; less than nothing where that is too much.
+    pub left: Money,
+    /// What one more is counted with.
+    pub launch: Money,
 }
 
 /// What to do now.
@@ -118,6 +138,8 @@ pub enum Bound {
     Max,
     /// As many as may be on their way at one time are.
     Ramp,
+    /// More would cost more than may be spent.
+    Budget,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +149,8 @@ pub enum Reason {
     /// Another class wants the room.
     Displaced,
     Used,
+    /// What it could still be given to do costs more than may be spent.
+    Budget,
 }
 
 /// The sum behind a decision about one class, in slots, as of one boot time from now.
@@ -163,11 +187,15 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     let mut room = Room::of(limits, capacity);
     room.launch(demand, &sure, &mut answer);
     let short: usize =
-        answer.held_back.iter().filter(|(_, _, bound)| *bound == Bound::Max).map(|(_, n, _)| n).sum();
+        answer.held_back.iter().filter(|(_, _, bound)| *bound != Bound::Ramp).map(|(_, n, _)| n).sum();
     let mut hoped = classes.wanted(true);
     hoped.iter_mut().zip(&sure).for_each(|(all, sure)| *all = all.saturating_sub(*sure));
     room.launch(demand, &hoped, &mut answer);
+    if let Some((class, count)) = warm::lacking(&classes, &answer) {
+        room.take(class, count, &mut answer);
+    }
     ends::used(capacity, &mut answer);
+    ends::unaffordable(&classes, &mut answer);
     ends::displace(&classes, short, &mut answer);
     ends::idle(&classes, now, &mut answer);
     answer.terms = classes.terms();
@@ -178,30 +206,58 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
 struct Room {
     workers: usize,
     ramp: usize,
+    affordable: usize,
 }
 
 impl Room {
     fn of(limits: &Limits, capacity: &[Capacity]) -> Self {
         let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
-        Self { workers: limits.max.saturating_sub(capacity.len()), ramp: limits.ramp.saturating_sub(booting) }
+        Self {
+            workers: limits.max.saturating_sub(capacity.len()),
+            ramp: limits.ramp.saturating_sub(booting),
+            affordable: limits.purse.map_or(usize::MAX, Purse::affords),
+        }
     }
 
     /// As many of these workers, for each wish, as there is room for.
     fn launch(&mut self, demand: &[Demand], wanted: &[usize], answer: &mut Answer) {
         for (wish, count) in demand.iter().zip(wanted) {
-            let launched = (*count).min(self.workers).min(self.ramp);
-            self.workers -= launched;
-            self.ramp -= launched;
-            if launched > 0 {
-                match answer.launch.iter_mut().find(|(class, _)| *class == wish.class) {
-                    Some((_, before)) => *before += launched,
-                    None => answer.launch.push((wish.class.clone(), launched)),
-                }
+            self.take(&wish.class, *count, answer);
+        }
+    }
+
+    fn take(&mut self, wanted: &ReuseClass, count: usize, answer: &mut Answer) {
+        let launched = count.min(self.workers).min(self.ramp).min(self.affordable);
+        self.workers -= launched;
+        self.ramp -= launched;
+        self.affordable -= launched;
+        if launched > 0 {
+            match answer.launch.iter_mut().find(|(class, _)| class == wanted) {
+                Some((_, before)) => *before += launched,
+                None => answer.launch.push((wanted.clone(), launched)),
             }
-            if *count > launched {
-                let bound = if self.workers == 0 { Bound::Max } else { Bound::Ramp };
-                answer.held_back.push((wish.class.clone(), count - launched, bound));
-            }
+        }
+        if count > launched {
+            answer.held_back.push((wanted.clone(), count - launched, self.bound()));
+        }
+    }
+
+    fn bound(&self) -> Bound {
+        match self {
+            Self { workers: 0, .. } => Bound::Max,
+            Self { affordable: 0, .. } => Bound::Budget,
+            _ => Bound::Ramp,
+        }
+    }
+}
+
+impl Purse {
+    /// How many more workers it pays for.
+    #[must_use]
+    pub fn affords(self) -> usize {
+        match (self.left.0.max(0), self.launch.0) {
+            (_, ..=0) => usize::MAX,
+            (left, launch) => usize::try_from(left / launch).unwrap_or(usize::MAX),
         }
     }
 }

@@ -8,6 +8,7 @@ pub use cause::{Cause, CauseCode};
 pub use limits::{DEAD_MAN, Deadlines};
 
 use crate::failure::FailureClass;
+use crate::money::Price;
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,8 @@ pub struct Worker {
     pub pool: String,
     /// The account that makes it.
     pub provider: String,
+    /// What it costs while it is there.
+    pub price: Price,
     /// With pool, digest and trust: the class of builds that it may be reused for.
     pub project: String,
     pub trust: Trust,

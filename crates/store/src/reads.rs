@@ -3,6 +3,7 @@
 mod builds;
 mod caches;
 mod configs;
+mod budgets;
 mod decisions;
 mod events;
 mod logs;

@@ -164,6 +164,7 @@ use rouse_model::build::{Build, BuildProperty, Command, Lease, Step};
 use rouse_model::buildset::{Buildset, Request, SchedulerState};
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
+use rouse_model::budget::BudgetGrant;
 use rouse_model::decision::Decision;
 use rouse_model::logs::{Artifact, Log, LogSegment};
 use rouse_model::master::{Master, Role};
@@ -215,6 +216,7 @@ record!(Cache => "caches" key(id)
     fixed(project, name, key, build, bytes, sha256, object, created) {
     id, project, name, key, build, bytes, sha256, object, created, used, replaced, generation
 } generation);
+record!(BudgetGrant => "budget_grants" key(id) { id, pool, amount, granted, until, by });
 record!(Decision => "decisions" key(id) { id, pool, code, at, until, passes, config, master, reckoning });
 record!(TestReport => "test_reports" key(build, step) {
     build, step, builder, branch, trust, total, failed, skipped, duration_us, created
@@ -223,8 +225,8 @@ record!(TestResult => "test_results" key(build, step, seq) {
     build, step, seq, suite, name, outcome, duration_us, message, since
 });
 record!(Worker => "workers" key(id)
-    fixed(name, pool, provider, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
-    id, name, pool, provider, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
+    fixed(name, pool, provider, price, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
+    id, name, pool, provider, price, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
 } generation);
 record!(Lease => "leases" key(worker, slot) { worker, slot, build, since });

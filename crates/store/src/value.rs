@@ -6,6 +6,7 @@ use rouse_model::buildset::{Provision, RequestState};
 use rouse_model::decision::{DecisionCode, Reckoning};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::Hold;
+use rouse_model::money::{Money, Price};
 use rouse_model::property::{Properties, Property};
 use rouse_model::test_report::TestOutcome;
 use rouse_model::worker::{Link, Phase, Wanted};
@@ -114,6 +115,26 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
+impl Field for Money {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(self.0)
+    }
+    fn take(value: Value) -> Result<Self, Value> {
+        i64::take(value).map(Self)
+    }
+}
+
+impl Field for Price {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(self.0)
+    }
+    fn take(value: Value) -> Result<Self, Value> {
+        i64::take(value).map(Self)
+    }
+}
+
 impl Field for Timestamp {
     const TYPE: Type = Type::I64;
     fn put(&self) -> Value {
@@ -144,7 +165,7 @@ macro_rules! id_fields {
         }
     )*};
 }
-id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId CacheId DecisionId WorkerId ConfigRevisionId TokenId);
+id_fields!(MasterId ChangeId ChangeSetId BuildsetId RequestId BuildId StepId CommandId LogId ArtifactId CacheId DecisionId BudgetGrantId WorkerId ConfigRevisionId TokenId);
 
 /// A plain enum's one word, without the quotes that JSON would put round it.
 fn word<T: Serialize>(value: &T) -> Value {

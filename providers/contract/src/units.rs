@@ -3,6 +3,7 @@
 //! This is the only parser of units: the configuration's own keys (`timeout`, `poll`, `keep`) use these types as every provider's options
 //! do. Each type reads from and writes to a string, and its schema carries the pattern and an example for the editor.
 
+use rouse_model::money::{Money, Price};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -49,6 +50,68 @@ impl Rate {
     #[must_use]
     pub fn per_second(self) -> f64 {
         f64::from(self.calls) / self.per.seconds()
+    }
+}
+
+/// What something costs, or what may be spent, in a length of time: `0.17 USD/h`, `30 USD/day`. Never nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tariff {
+    pub amount: Money,
+    pub currency: Currency,
+    pub each: Each,
+}
+
+/// Three capital letters, as ISO 4217 has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Currency([u8; 3]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Each {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+}
+
+impl Each {
+    const ALL: [(&'static str, Self); 5] = [
+        ("min", Self::Minute),
+        ("h", Self::Hour),
+        ("day", Self::Day),
+        ("week", Self::Week),
+        ("month", Self::Month),
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, each)| *each == self).map_or("h", |(name, _)| name)
+    }
+
+    /// A month is taken for thirty days.
+    fn minutes(self) -> i64 {
+        match self {
+            Self::Minute => 1,
+            Self::Hour => 60,
+            Self::Day => 24 * 60,
+            Self::Week => 7 * 24 * 60,
+            Self::Month => 30 * 24 * 60,
+        }
+    }
+}
+
+impl Tariff {
+    /// The same for each hour.
+    #[must_use]
+    pub fn price(self) -> Price {
+        let micros = i128::from(self.amount.0) * 60 / i128::from(self.each.minutes());
+        Price(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
     }
 }
 
@@ -158,6 +221,32 @@ impl FromStr for Rate {
     }
 }
 
+impl FromStr for Tariff {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let example = "for example `0.17 USD/h` or `30 USD/day`";
+        let (amount, unit) = split(text.trim(), example)?;
+        let Some((currency, each)) = unit.split_once('/').map(|(one, other)| (one.trim(), other.trim())) else {
+            return Err(UnitError::NoUnit { text: text.into(), example });
+        };
+        let code = <[u8; 3]>::try_from(currency.as_bytes()).ok().filter(|c| c.iter().all(u8::is_ascii_uppercase));
+        let code = code.ok_or_else(|| UnitError::UnknownUnit {
+            unit: currency.into(),
+            known: "the three letters of a currency: USD, EUR",
+        })?;
+        let known = Each::ALL.iter().find(|(name, _)| *name == each);
+        let (_, each) = known
+            .ok_or_else(|| UnitError::UnknownUnit { unit: each.into(), known: "min, h, day, week or month" })?;
+        let micros = scaled(amount, 1_000_000).and_then(|micros| i64::try_from(micros).ok());
+        match micros {
+            None => Err(UnitError::TooLarge { text: text.into() }),
+            Some(0) => Err(UnitError::None { text: text.into(), example }),
+            Some(micros) => Ok(Self { amount: Money(micros), currency: Currency(code), each: *each }),
+        }
+    }
+}
+
 /// The number at the start and what follows it.
 fn split<'a>(text: &'a str, example: &'static str) -> Result<(&'a str, &'a str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -215,6 +304,12 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, _) = Per::ALL.iter().find(|(_, per)| *per == self.per).unwrap_or(&Per::ALL[0]);
         write!(f, "{}/{unit}", self.calls)
+    }
+}
+
+impl fmt::Display for Tariff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.amount, self.currency, self.each.as_str())
     }
 }
 
@@ -277,6 +372,12 @@ written!(
     "So many calls in a second, a minute or an hour: `10/s`, `600/m`.",
     r"^\s*0*[1-9][0-9]*\s*/\s*(s|m|h)\s*$"
 );
+written!(
+    Tariff,
+    "tariff",
+    "An amount of money in a length of time: `0.17 USD/h`, `30 USD/day`.",
+    r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Z]{3}\s*/\s*(min|h|day|week|month)\s*$"
+);
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +399,29 @@ mod tests {
         for wrong in ["", "/s", "-1/s", "1.5/s", "many/s", "10/", "10/s/s"] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn money_is_read_and_written() {
+        for (text, written, an_hour) in [
+            ("0.17 USD/h", "0.17 USD/h", 170_000),
+            (" 30USD / day", "30.00 USD/day", 1_250_000),
+            ("0.50 EUR/min", "0.50 EUR/min", 30_000_000),
+            ("7.2 EUR/month", "7.20 EUR/month", 10_000),
+        ] {
+            let tariff: Tariff = text.parse().expect(text);
+            assert_eq!((tariff.to_string().as_str(), tariff.price().0), (written, an_hour));
+        }
+        let said = |text: &str| text.parse::<Tariff>().expect_err(text).to_string();
+        assert_eq!(said("3 USD"), "`3 USD` has no unit; write for example `0.17 USD/h` or `30 USD/day`");
+        assert_eq!(said("3 USD/year"), "`year` is not a unit here; use min, h, day, week or month");
+        assert_eq!(said("3 $/h"), "`$` is not a unit here; use the three letters of a currency: USD, EUR");
+        assert_eq!(
+            said("0 USD/h"),
+            "`0 USD/h` is none at all; write for example `0.17 USD/h` or `30 USD/day`, or leave it out"
+        );
+        assert_eq!(said("99999999999999 USD/h"), "`99999999999999 USD/h` is too large");
+        assert!("-1 USD/h".parse::<Tariff>().is_err() && "USD/h".parse::<Tariff>().is_err());
     }
 
     #[test]

@@ -49,13 +49,14 @@ pub(super) async fn explain(
     let active = state.ctx.config();
     let config = active.config.pools.get(name.as_str());
     let config = config.ok_or_else(|| ApiError::not_found(format_args!("pool `{name}`")))?;
+    let bounds = config.at(state.ctx.now());
     let store = &state.ctx.store;
     let workers = store.live_workers().await?;
     let counts = Counts::of(workers.iter().filter(|w| w.pool == name), &store.leases().await?);
     let rows = store.decisions(&name, page).await?;
     Ok(Json(PoolExplanationView {
-        min: config.min,
-        max: config.max,
+        min: bounds.min,
+        max: bounds.max,
         counts: counts.into(),
         decisions: Listing::of(rows, page, |d| d.id.0, |d| Some(decisions::view(&caller, d))),
         checked_at: state.ctx.now().into(),

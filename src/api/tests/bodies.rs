@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::Value;
 
 /// All plain reads, with one of each kind.
-const READS: [(&str, &str); 39] = [
+const READS: [(&str, &str); 40] = [
     ("master", "/master"),
     ("projects", "/projects"),
     ("codebases", "/codebases"),
@@ -42,6 +42,7 @@ const READS: [(&str, &str); 39] = [
     ("worker_explain", "/workers/here-7f3k1/explain"),
     ("pools", "/pools"),
     ("pool", "/pools/here"),
+    ("pool_grants", "/pools/here/grants"),
     ("pool_explain", "/pools/here/explain?limit=2"),
     ("events", "/events/list?subject=worker/1&kind=worker_link,worker_wanted"),
     ("revisions", "/config/revisions"),

@@ -14,6 +14,7 @@ use rouse_model::failure::FailureClass;
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::plan::{Action, Plan, PlannedStep, Program, Rules, Run};
 use rouse_model::property::{Properties, Property};
+use rouse_model::money::Price;
 use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
 use rouse_model::test_report::{TestOutcome, TestReport, TestResult};
@@ -177,6 +178,7 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         name: format!("here-7f3k{id}"),
         pool: "here".into(),
         provider: "local".into(),
+        price: Price(170_000),
         project: "shop".into(),
         trust: Trust::Trusted,
         spec_digest: "0123456789abcdef0123456789abcdef".into(),
@@ -232,6 +234,7 @@ fn decisions(batch: &mut Batch) {
             workers: 1,
             boot_s: Some(48.0),
             idle_s: 120.0,
+            budget: None,
             sums: vec![sum],
             ended: vec![],
         },

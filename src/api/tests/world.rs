@@ -45,7 +45,12 @@ codebases:
   lib: {git: "https://git.example.org/shop/lib.git", project: shop, poll: never}
   site: {git: "https://git.example.org/site.git"}
 pools:
-  here: {local: {}, max: 2, reuse: {builds: 5, idle: 10m}}
+  here:
+    local: {}
+    max: 2
+    reuse: {builds: 5, idle: 10m}
+    price: 0.17 USD/h
+    budget: 30 USD/day
   open: {local: {}, accepts: any, max: 1}
 builders:
   unit:

@@ -107,6 +107,39 @@ async fn a_worker_is_held_for_a_time_within_its_own() {
 }
 
 #[tokio::test]
+async fn more_than_a_budget_is_granted_for_a_time_and_stays_on_record() {
+    let world = World::seeded().await;
+    let grant = async |body: Value| world.call(ADMIN, Method::POST, "/pools/here/grants", Some(body)).await;
+    let (status, body) = grant(json!({"amount": 2.5, "seconds": 3600, "reason": "a release"})).await;
+    assert_eq!((status, &body["amount"]), (StatusCode::CREATED, &json!(2.5)), "{body}");
+    assert_eq!(body["by"], "api (token admin): a release");
+    assert_eq!(world.get("/pools/here").await["budget"][0]["amount"], 32.5);
+    assert_eq!(world.get("/pools/here/grants").await["items"], json!([body]));
+    let events = world.get("/events/list?subject=pool/here&kind=budget_granted").await;
+    assert_eq!(events["items"][0]["payload"]["by"], "api (token admin): a release", "{events}");
+    for wrong in [
+        json!({"amount": 0, "seconds": 60}),
+        json!({"amount": -3, "seconds": 60}),
+        json!({"amount": 1e300, "seconds": 60}),
+        json!({"amount": 1, "seconds": 0}),
+        json!({"amount": 1, "seconds": 1e8}),
+        json!({"amount": 1}),
+    ] {
+        let (status, body) = grant(wrong.clone()).await;
+        assert!(status.is_client_error(), "{wrong}: {body}");
+    }
+    let path = "/pools/here/grants";
+    let (status, _) = world.post(path, json!({"amount": 1, "seconds": 60})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "an operator is no admin");
+    let file = world.folder.path().join("rouse.yaml");
+    std::fs::write(&file, CONFIG.replace("budget:", "# budget:")).unwrap();
+    world.call(ADMIN, Method::POST, "/config/reload", Some(json!({}))).await;
+    let (status, body) = grant(json!({"amount": 1, "seconds": 60})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(body["error"]["message"], "pool `here` has no budget to go beyond");
+}
+
+#[tokio::test]
 async fn forcing_makes_one_buildset_for_each_key() {
     let world = World::seeded().await;
     let force = async |key: &str, body: Value| {

@@ -2,7 +2,7 @@
 
 use super::{LeafFault, leaf_serde};
 use crate::config::fault::Code;
-use rouse_contract::units::{Bytes, Rate, UnitError};
+use rouse_contract::units::{Bytes, Rate, Tariff, UnitError};
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -39,6 +39,10 @@ pub(super) fn check_bytes(text: &str) -> Result<(), LeafFault> {
 
 pub(super) fn check_rate(text: &str) -> Result<(), LeafFault> {
     Ok(text.parse::<Rate>().map(drop)?)
+}
+
+pub(super) fn check_tariff(text: &str) -> Result<(), LeafFault> {
+    Ok(text.parse::<Tariff>().map(drop)?)
 }
 
 /// A length of time, or `never`.

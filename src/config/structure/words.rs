@@ -2,7 +2,7 @@
 
 use crate::config::leaf;
 use crate::config::tree::{Data, Node};
-use rouse_contract::units::Rate;
+use rouse_contract::units::{Rate, Tariff};
 use serde_json::Value;
 
 /// `a whole number`, `text or a list`.
@@ -19,6 +19,7 @@ pub(super) fn expected(schemas: &[&Value]) -> String {
             let word = match (name, schema.get("format").and_then(Value::as_str)) {
                 ("string", Some(format)) if leaf::wants_unit(format) => "a length of time",
                 ("string", Some(Rate::FORMAT)) => "a rate of calls",
+                ("string", Some(Tariff::FORMAT)) => "an amount of money in a length of time",
                 ("string", _) => "text",
                 ("integer", _) => "a whole number",
                 ("number", _) => "a number",
@@ -50,8 +51,12 @@ pub(super) fn hint(schemas: &[&Value], node: &Node) -> String {
         })
     };
     let unit = schemas.iter().any(|s| s.get("format").and_then(Value::as_str).is_some_and(leaf::wants_unit));
-    let rate = schemas.iter().any(|s| s.get("format").and_then(Value::as_str) == Some(Rate::FORMAT));
+    let is = |format: &str| schemas.iter().any(|s| s.get("format").and_then(Value::as_str) == Some(format));
+    let (rate, money) = (is(Rate::FORMAT), is(Tariff::FORMAT));
     match &node.data {
+        Data::Number(_, text) if money && !takes("integer") => {
+            format!("write the currency and the time: `{text} USD/h`, `{text} USD/day`")
+        }
         Data::Number(_, text) if rate => format!("write the unit: `{text}/s`, `{text}/m`, `{text}/h`"),
         Data::Number(_, text) if unit => format!("write the unit: `{text}s`, `{text}m`, `{text}h`"),
         _ if schemas.iter().any(|schema| !super::constants(schema).is_empty()) => String::new(),

@@ -31,7 +31,7 @@ fn the_smallest_that_works() {
     assert!(providers["docker"].implied);
     let pool = &pools["containers"];
     assert_eq!(
-        (pool.kind.as_str(), pool.min, pool.max, pool.slots, pool.accepts),
+        (pool.kind.as_str(), pool.bounds.min, pool.bounds.max, pool.slots, pool.accepts),
         ("docker", 0, 4, 1, Trust::Trusted)
     );
     assert_eq!((pool.on[0].as_str(), pool.reuse.builds, pool.reuse.idle), ("docker", 1, Idle::Auto));
@@ -225,7 +225,7 @@ fn further_files_add() {
 #[test]
 fn aliases_repeat_and_bombs_do_not_go_off() {
     let config = good("version: 1\npools:\n  a: &pool {local: {}, max: 2}\n  b: *pool\n").config;
-    assert_eq!(config.pools["b"].max, 2);
+    assert_eq!(config.pools["b"].bounds.max, 2);
     let mut bomb = "version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let item = format!("*a{}", i - 1);

@@ -7,9 +7,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Format of a text → what a reader calls it; all others are texts.
-const FORMATS: [(&str, &str); 10] = [
+const FORMATS: [(&str, &str); 11] = [
     ("period", "length of time"),
     ("rate", "rate of calls"),
+    ("tariff", "money in a length of time"),
     ("period-or-never", "length of time or `never`"),
     ("name", "name"),
     ("template", "template"),

@@ -1,6 +1,7 @@
 use super::*;
 use rouse_model::approval::{Approval, ApprovalOf};
 use rouse_model::buildset::{HeldBack, Provision};
+use rouse_model::money::Price;
 use rouse_model::worker::ProviderRef;
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildId, BuildsetId, ConfigRevisionId, MasterId, RequestId, WorkerId};
@@ -49,6 +50,7 @@ fn pool(name: &str, max: usize) -> PoolFacts {
         slots: 1,
         hosts: vec![Host { name: "docker".into(), ..Host::default() }],
         takes: Room::ONE,
+        spent: None,
         boots: vec![Duration::from_secs(48)],
     }
 }
@@ -59,6 +61,7 @@ pub(in crate::explain) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         name: format!("box-{id}"),
         pool: "box".into(),
         provider: "docker".into(),
+        price: Price::NONE,
         project: "default".into(),
         trust: Trust::Trusted,
         spec_digest: "d1".into(),

@@ -99,6 +99,7 @@ fn one_that_idles_says_what_keeps_it() {
             workers: 1,
             boot_s: Some(48.0),
             idle_s: 120.0,
+            budget: None,
             sums: vec![sum],
             ended: vec![],
         },

@@ -2,17 +2,20 @@
 
 use super::agents::Agents;
 use super::town::{master, wish};
+use crate::budgets;
 use crate::ctx::Ctx;
 use crate::explain::{
     Explanation, ReasonCode, WorkerCode, WorkerExplanation, explain_request, explain_worker,
 };
 use crate::requests::{self, Made, Wish};
 use rouse_model::buildset::RequestState;
+use rouse_model::event::EventKind;
+use rouse_model::money::Money;
 use rouse_model::decision::{Decision, DecisionCode};
 use rouse_model::worker::{CauseCode, Phase, Worker};
 use rouse_model::{BuildResult, RequestId, Timestamp, Trust};
 use rouse_provider_fake::{Cloud, Fault, on};
-use rouse_store::reads::WorkerFilter;
+use rouse_store::reads::{RequestFilter, WorkerFilter};
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page};
 use rouse_testkit::chance::Dice;
@@ -158,6 +161,49 @@ impl Stage {
         let done = async || Some(row().await).filter(|row| row.state == RequestState::Done);
         let done = self.within(LATEST, "the build is over", done).await;
         assert_eq!(done.result, Some(BuildResult::Success), "{done:#?}");
+    }
+
+    /// Until the next look.
+    pub(super) async fn pause(&self) {
+        tokio::time::sleep(LOOK).await;
+    }
+
+    pub(super) async fn wait_for(&self, moment: Timestamp) {
+        while self.ctx.now() < moment {
+            self.pause().await;
+        }
+    }
+
+    /// How long a request had waited when its build began; `None` where it has not.
+    pub(super) async fn started_within(&self, request: RequestId) -> Option<Duration> {
+        let request = self.ctx.store.request(request).await.unwrap().unwrap();
+        let build = self.ctx.store.build(request.build?).await.unwrap().unwrap();
+        Some(build.matched.since(request.created))
+    }
+
+    /// How many requests have ended so.
+    pub(super) async fn ended_as(&self, result: BuildResult) -> usize {
+        let filter = RequestFilter { state: Some(RequestState::Done), ..RequestFilter::default() };
+        let page = Page { before: None, limit: 500 };
+        let done = self.ctx.store.requests(&filter, page).await.unwrap();
+        done.iter().filter(|request| request.result == Some(result)).count()
+    }
+
+    pub(super) async fn grant(&self, pool: &str, amount: Money, length: Duration) {
+        budgets::grant(&self.ctx, pool, amount, length, "test: a release".to_owned()).await.unwrap();
+    }
+
+    /// How many events of a kind there were.
+    pub(super) async fn events(&self, kind: EventKind) -> usize {
+        let events = self.ctx.store.events_after(0, 100_000).await.unwrap();
+        events.iter().filter(|event| event.body.kind == kind).count()
+    }
+
+    /// An instance dies by itself.
+    pub(super) fn die(&self, worker: &Worker) {
+        let agents = self.cloud.agents();
+        let (_, token) = agents.iter().find(|(id, _)| *id == worker.id).expect("it runs");
+        self.cloud.kill(token, "pulled the plug");
     }
 
     /// All workers that a pool has had, the oldest first.

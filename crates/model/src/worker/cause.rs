@@ -34,6 +34,8 @@ pub enum CauseCode {
     Idle,
     /// Nothing waits for its class, and others want its room.
     Displaced,
+    /// What it could still be given to do costs more than its pool may spend.
+    Budget,
     /// Past its maximum age.
     Age,
     LaunchRefused,

@@ -43,6 +43,7 @@ pub async fn every_type_comes_back_as_it_was(subject: &dyn Subject) {
     for decision in samples::decisions() {
         comes_back(&store, decision).await;
     }
+    comes_back(&store, samples::budget_grant(1, HARD)).await;
     comes_back(&store, samples::lease(1, i64::MAX)).await;
     comes_back(
         &store,

@@ -6,10 +6,12 @@ use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{
     Buildset, HeldBack, LaunchFailure, Provision, Request, RequestState, SettledImage,
 };
+use rouse_model::budget::{BudgetGrant, Standing};
 use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
 use rouse_model::logs::{Artifact, Log};
+use rouse_model::money::{Money, Price};
 use rouse_model::property::Properties;
 use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::Head;
@@ -239,6 +241,7 @@ pub fn worker(id: i64) -> Worker {
         name: format!("big-{id:04}"),
         pool: "big".into(),
         provider: "here".into(),
+        price: Price(170_000),
         project: "default".into(),
         trust: Trust::Trusted,
         spec_digest: "d".into(),
@@ -274,6 +277,17 @@ pub(crate) fn decisions() -> Vec<Decision> {
     (1..).zip(DecisionCode::ALL).map(of).collect()
 }
 
+pub(crate) fn budget_grant(id: i64, pool: &str) -> BudgetGrant {
+    BudgetGrant {
+        id: BudgetGrantId(id),
+        pool: pool.into(),
+        amount: Money(5_000_000),
+        granted: NOW,
+        until: Timestamp(NOW.0 + 1),
+        by: HARD.into(),
+    }
+}
+
 pub(crate) fn decision(id: i64, pool: &str) -> Decision {
     let terms = Terms { waiting: 3, announced: 1.8, reserve: 0.1, booting: 1, ..Terms::default() };
     Decision {
@@ -292,6 +306,14 @@ pub(crate) fn decision(id: i64, pool: &str) -> Decision {
             workers: 1,
             boot_s: Some(48.5),
             idle_s: 120.0,
+            budget: Some(Standing {
+                limit: "30.00 USD/day".into(),
+                amount: Money(30_000_000),
+                spent: Money(1),
+                promised: Money(2),
+                launch: Money(3),
+                until: NOW,
+            }),
             sums: vec![Sum {
                 project: HARD.into(),
                 trust: Trust::Untrusted,

@@ -1,0 +1,32 @@
+//! What was spent, and what was allowed beyond a budget.
+
+use super::{Page, Tail};
+use crate::record::taken;
+use crate::{ReadError, Store};
+use rouse_model::Timestamp;
+use rouse_model::budget::BudgetGrant;
+use rouse_model::money::Money;
+
+impl Store {
+    /// What those workers of a pool that are gone have cost since a moment: each from when it was taken until it was gone. One that never was cost nothing.
+    pub async fn cost_of_gone(&self, pool: &str, from: Timestamp) -> Result<Money, ReadError> {
+        // In milliseconds, so that no sum of a year overflows; an hour has 3,600,000.
+        let sql = "SELECT COALESCE(CAST(SUM((gone - CASE WHEN accepted > $2 THEN accepted ELSE $2 END) / 1000 * price / 3600000) AS BIGINT), 0) \
+             FROM workers WHERE pool = $1 AND gone > $2 AND price > 0 AND accepted IS NOT NULL";
+        let rows = self.inner.backend.few(sql, vec![pool.into(), from.0.into()]).await?;
+        Ok(taken("workers", "price", rows.into_iter().next().and_then(|mut row| row.pop()))?)
+    }
+
+    /// What is allowed beyond the budgets of all pools at a moment, oldest first.
+    pub async fn budget_grants_at(&self, now: Timestamp) -> Result<Vec<BudgetGrant>, ReadError> {
+        self.select_few("WHERE until > $1 ORDER BY id", vec![now.0.into()]).await
+    }
+
+    /// What was allowed beyond the budget of a pool, newest first.
+    pub async fn budget_grants(&self, pool: &str, page: Page) -> Result<Vec<BudgetGrant>, ReadError> {
+        let mut tail = Tail::default();
+        tail.and("pool = ?", pool);
+        let (tail, params) = tail.page(page);
+        self.select(&tail, params).await
+    }
+}

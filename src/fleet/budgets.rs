@@ -1,0 +1,102 @@
+//! How the budgets of pools stand: what is spent, and what is promised to the workers that are there.
+
+use super::{Fleet, FleetError};
+use crate::budgets::spent;
+use crate::config::PoolConfig;
+use crate::ctx::Active;
+use rouse_model::budget::{Doing, Standing, TEARDOWN};
+use rouse_model::build::Lease;
+use rouse_model::money::Money;
+use rouse_model::worker::{Phase, Wanted, Worker};
+use rouse_model::{Timestamp, WorkerId};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// A build is counted with so much at least, where nothing is said of it.
+const LEAST: Duration = Duration::from_secs(30 * 60);
+
+/// Of each pool that has a budget, the limit of which least is left.
+pub(super) type Standings = HashMap<String, Standing>;
+
+impl Fleet {
+    pub(super) async fn standings(
+        &self,
+        active: &Active,
+        workers: &[Worker],
+        leases: &[Lease],
+    ) -> Result<Standings, FleetError> {
+        let mut standings = Standings::new();
+        let now = self.ctx.now();
+        let building = latest_builds(leases);
+        for (name, pool) in active.config.pools.iter().filter(|(_, pool)| !pool.budget.limits.is_empty()) {
+            let name = name.as_str();
+            let workers: Vec<&Worker> = workers.iter().filter(|worker| worker.pool == name).collect();
+            let build = self.build_counts(name, pool).await?;
+            let within = self.learned.attach_within(name);
+            let promised = workers.iter().map(|worker| {
+                let rest = doing(worker, within, &building).rest(build, now);
+                worker.price.over(rest) + spares(worker, building.contains_key(&worker.id), build, now)
+            });
+            let promised: Money = promised.sum();
+            let launch = pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
+            let limits = spent(&self.ctx.store, name, pool, &workers, now).await?;
+            let tightest = limits.into_iter().min_by_key(|limit| limit.amount - limit.spent);
+            standings.extend(tightest.map(|tightest| {
+                let (limit, until) = (tightest.limit.to_string(), tightest.until);
+                let (amount, spent) = (tightest.amount, tightest.spent);
+                (name.to_owned(), Standing { limit, amount, spent, promised, launch, until })
+            }));
+        }
+        Ok(standings)
+    }
+
+    /// What a build in a pool is counted with.
+    pub(super) async fn build_counts(&self, name: &str, pool: &PoolConfig) -> Result<Duration, FleetError> {
+        if let Some(build) = pool.budget.build {
+            return Ok(build.0);
+        }
+        let mut longest = LEAST;
+        for builder in self.learned.builders_of(name) {
+            longest = longest.max(self.usual(&builder).await?.longest());
+        }
+        Ok(longest)
+    }
+}
+
+/// When the latest build of each worker began.
+fn latest_builds(leases: &[Lease]) -> HashMap<WorkerId, Timestamp> {
+    let mut latest = HashMap::new();
+    for lease in leases {
+        let since = latest.entry(lease.worker).or_insert(lease.since);
+        *since = lease.since.max(*since);
+    }
+    latest
+}
+
+fn doing(worker: &Worker, within: Duration, building: &HashMap<WorkerId, Timestamp>) -> Doing {
+    if let Wanted::Hold { until, .. } = worker.wanted {
+        return Doing::Held { until };
+    }
+    match building.get(&worker.id) {
+        Some(since) => Doing::Building { since: *since },
+        None if worker.attached.is_none() && worker.is_coming() => {
+            Doing::Coming { since: worker.accepted.unwrap_or(worker.requested), within }
+        }
+        None => Doing::Nothing,
+    }
+}
+
+/// How many builds a worker that may still serve so many is reckoned with, beside one that it runs: the next, and the one after that, which it may be given
+/// before anybody looks again. With one alone, no worker would be used a second time near the end of a budget.
+fn ahead(uses: i64, busy: bool) -> u32 {
+    u32::try_from(uses.min(if busy { 1 } else { 2 })).unwrap_or(0)
+}
+
+/// What is not spent where a worker is given no more builds.
+pub(super) fn spares(worker: &Worker, busy: bool, build: Duration, now: Timestamp) -> Money {
+    let takes_more = matches!(worker.wanted, Wanted::Run)
+        && !matches!(worker.phase, Phase::Terminating { .. } | Phase::Gone { .. })
+        && now < worker.expires;
+    let uses = if takes_more { worker.max_builds - worker.builds_done } else { 0 };
+    worker.price.over(build * ahead(uses, busy))
+}
