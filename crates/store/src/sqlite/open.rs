@@ -3,6 +3,7 @@
 use super::BUSY;
 use crate::dialect::SQLITE;
 use crate::{OpenError, migrate};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Between looks whether another process has finished making the database.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// There are fewer statements than this.
+const STATEMENTS: usize = 256;
 
 /// SQLite's word for a database without a file.
 pub(super) const IN_MEMORY: &str = ":memory:";
@@ -32,9 +36,16 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
              PRAGMA cache_size = -8192",
         )
         .map_err(opened)?;
-    connection.set_prepared_statement_cache_capacity(256);
+    keep_statements(&connection).map_err(opened)?;
     bring_up_to_date(&connection)?;
     Ok(connection)
+}
+
+/// Statements are prepared once. Without the guarantee each is prepared anew whenever another value is bound to it, in case another plan is better for that:
+/// there is one plan for each here, and preparing takes longer than most reads.
+pub(super) fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// The file is its owner's alone, as are those that SQLite makes beside it, which have the file's own mode: what a worker on this machine runs must not

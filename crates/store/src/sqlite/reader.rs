@@ -19,8 +19,6 @@ const FEW: usize = 100;
 const IDLE: usize = 16;
 /// Pages that each may keep, in KiB.
 const CACHE_KIB: i64 = 128;
-/// There are fewer statements than this.
-const STATEMENTS: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -85,7 +83,7 @@ impl Readers {
     fn connect(&self) -> Result<Connection, DatabaseError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        super::open::keep_statements(&connection)?;
         // Each write of another connection empties it, and the kernel has the pages too.
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         Ok(connection)
