@@ -45,7 +45,7 @@ async fn watch(stage: &Stage, until: Timestamp, most: Money) {
         let pool = &active.config.pools["cloud"];
         let now = spent(&stage.ctx.store, "cloud", pool, &live, stage.ctx.now()).await.unwrap();
         assert!(now[0].spent <= most, "{} of {most} are spent", now[0].spent);
-        // Each of them may run for a minute, and is gone a minute later.
+        // Whatever they do, they are there for a while.
         let rest: Money = live.iter().map(|worker| worker.price.over(Duration::from_secs(20))).sum();
         assert!(now[0].spent + rest <= most, "{} and {rest} of {most}", now[0].spent);
         stage.pause().await;
@@ -73,12 +73,13 @@ fn five_hundred_at_once_do_not_overdraw_a_budget() {
         let first = cost(stage, "cloud", start, start + hour).await;
         // What is left does not pay for one more that may take as long as it is counted with.
         assert!((Money(3_500_000)..=Money(4_000_000)).contains(&first), "{first}");
-        watch(stage, start + hour * 2, Money(4_000_000)).await;
-        let second = cost(stage, "cloud", start + hour, start + hour * 2).await;
-        assert!((Money(3_500_000)..=Money(4_000_000)).contains(&second), "{second}");
         let done = stage.ended_as(BuildResult::Success).await;
-        eprintln!("{first} and {second}, {done} builds");
-        assert!((50..=70).contains(&done), "{done} builds");
+        eprintln!("{first}, {done} builds");
+        assert!((25..=35).contains(&done), "{done} builds");
+        // It has begun anew.
+        stage.wait_for(start + hour + Duration::from_secs(300)).await;
+        let second = cost(stage, "cloud", start + hour, stage.ctx.now()).await;
+        assert!((Money(1_000_000)..=Money(4_000_000)).contains(&second), "{second}");
     });
 }
 
