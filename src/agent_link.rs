@@ -9,6 +9,7 @@ mod files;
 mod guard;
 mod handshake;
 mod listener;
+mod machines;
 mod opened;
 mod session;
 mod tls;

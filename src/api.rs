@@ -24,6 +24,7 @@ mod host;
 mod listing;
 mod locks;
 mod logs;
+mod machines;
 mod master;
 mod metrics;
 mod moment;
@@ -55,6 +56,7 @@ pub mod views {
     pub use super::listing::Listing;
     pub use super::locks::{HolderView, LockView};
     pub use super::logs::{LineView, LinesView, LogView};
+    pub use super::machines::{EnrolmentView, MachineView};
     pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
     pub use super::pools::{BudgetGrantView, PoolDetail, PoolExplanationView, PoolView, SpentView};
@@ -140,6 +142,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(requests::routes())
         .merge(locks::routes())
         .merge(caches::routes())
+        .merge(machines::routes())
         .merge(builds::routes())
         .merge(steps::routes())
         .merge(logs::routes())

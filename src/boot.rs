@@ -1,8 +1,10 @@
 //! The composition root: state folder → store → configuration → services → loops → API. Only this file and tests name concrete back ends.
 
+mod kinds;
 mod objects;
 mod state_folder;
 
+pub use kinds::{Machine, machine, provider_kinds};
 pub use state_folder::{is_taken, take_state_folder};
 
 use crate::accounts::Accounts;
@@ -56,12 +58,6 @@ pub struct Options {
 /// A Docker daemon, for the demo: which daemon there is, and its own image.
 pub use rouse_provider_docker::Daemon as DockerDaemon;
 
-/// The kinds of provider that this build of Rouse knows. The configuration's check uses the same list.
-#[must_use]
-pub fn provider_kinds() -> Vec<Arc<dyn ProviderKind>> {
-    vec![rouse_provider_docker::kind(), Arc::new(rouse_provider_local::LocalKind)]
-}
-
 /// A master that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -87,7 +83,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         "a backup was not restored to its end into {}; restore it again, with --replace",
         options.state.display()
     );
-    let kinds = provider_kinds();
+    let machines = Arc::default();
+    let kinds = kinds::provider_kinds_with(&machines);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&options.database).await?;
     let machine = machine_id();
@@ -133,6 +130,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),
         objects,
         accounts: Arc::clone(&accounts),
+        machines,
         metrics,
         clock,
         me: master.id,

@@ -1,5 +1,5 @@
 //! The command line: nouns, then verbs; a file for each. It uses the API and nothing else, but for the verbs that run or check something
-//! on this very machine: `serve`, `demo`, `init`, `doctor`, `backup`, `restore`, `config check`, `config schema`, `completion`.
+//! on this very machine: `serve`, `host`, `demo`, `init`, `doctor`, `backup`, `restore`, `config check`, `config schema`, `completion`.
 //!
 //! Data goes to stdout, all else to stderr; the exit codes are those of `docs/reference/cli.md`.
 
@@ -22,6 +22,7 @@ mod events;
 mod exit;
 mod explain;
 mod force;
+mod host;
 mod init;
 mod lock;
 mod logs;
@@ -92,6 +93,8 @@ pub(crate) struct Global {
 enum Verb {
     /// Run a master
     Serve(ServeArgs),
+    /// Be a machine on which a master runs workers
+    Host(host::Args),
     /// End a master; what runs goes on on its workers, for the next one
     Stop(stop::Args),
     /// Show a push becoming a green build, with nothing set up before
@@ -113,7 +116,7 @@ enum Verb {
     /// Requests: list, show, explain, approve, cancel
     #[command(subcommand)]
     Request(request::Verb),
-    /// Workers: list, show, drain, kill
+    /// Workers: list, show, drain, hold, kill; and the machines that are enrolled for them
     #[command(subcommand)]
     Worker(worker::Verb),
     /// Pools: list, show
@@ -203,7 +206,9 @@ fn run(cli: Cli, out: &mut Out) -> Result<Exit, CliError> {
     let Cli { global, verb } = cli;
     // A master wants all cores; whoever asks it something wants to be quick.
     let runtime = match verb {
-        Verb::Serve(_) | Verb::Demo(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        Verb::Serve(_) | Verb::Host(_) | Verb::Demo(_) => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()
+        }
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     };
     let runtime = runtime.map_err(|source| CliError::Io { what: "start the runtime".into(), source })?;
@@ -217,6 +222,7 @@ async fn dispatch(verb: Verb, global: &Global, out: &mut Out) -> Result<Exit, Cl
     let connect = &global.connect;
     match verb {
         Verb::Serve(args) => serve::run(args, connect.state()).await,
+        Verb::Host(args) => host::run(&args).await,
         Verb::Stop(args) => stop::run(&args, connect, out).await,
         Verb::Demo(args) => demo(args, out).await,
         Verb::Init(args) => init::run(&args, out),

@@ -54,6 +54,8 @@ pub struct Ctx {
     pub logs: crate::logs::Logs,
     pub artifacts: crate::artifacts::Artifacts,
     pub accounts: Arc<crate::accounts::Accounts>,
+    /// Enrolled machines that are connected to this master.
+    pub machines: Arc<rouse_provider_enrolled::Hub>,
     pub metrics: Arc<crate::metrics::Metrics>,
     /// Where the bytes of logs and artifacts lie, for what its disk has to say.
     pub objects: Arc<crate::objects::Objects>,

@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod junit;
 pub mod keys;
 pub mod logs;
+pub mod machines;
 pub mod matching;
 pub mod metrics;
 pub mod objects;

@@ -40,6 +40,23 @@ pub fn client(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Authoritie
     Ok(trusting(roots))
 }
 
+/// How connections are made to whom one authority alone vouches for, given as PEM.
+///
+/// # Errors
+/// Where there is no certificate in it.
+pub fn only(authority: &str) -> Result<rustls::ClientConfig, AuthoritiesError> {
+    let refused = |why: String| AuthoritiesError { path: "the enrolment document".into(), why };
+    let mut roots = rustls::RootCertStore::empty();
+    for found in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        let found = found.map_err(|e| refused(e.to_string()))?;
+        roots.add(found).map_err(|e| refused(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(refused("there is no certificate in it".into()));
+    }
+    Ok(trusting(roots))
+}
+
 /// For where no TLS is meant to be spoken: nobody is trusted.
 #[must_use]
 pub fn nobody() -> rustls::ClientConfig {

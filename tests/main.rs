@@ -17,6 +17,7 @@ mod demo;
 mod disk_full;
 mod docker;
 mod doctor;
+mod enrolled;
 mod explaining;
 mod fleet;
 mod following;

@@ -2,7 +2,7 @@
 
 use super::doors::{Door, Entry};
 use super::guard::{Counted, Guard, Stranger};
-use super::{files, session};
+use super::{files, machines, session};
 use crate::ctx::Ctx;
 use axum::Router;
 use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
@@ -97,6 +97,7 @@ pub(super) fn open(
 pub(super) fn router(entry: Entry) -> Router {
     Router::new()
         .route(LINK_PATH, get(upgrade))
+        .route(rouse_provider_enrolled::wire::PATH, get(machines::upgrade))
         .route("/files/{worker}/{*path}", get(files::get).head(files::head).put(files::put).post(files::post))
         .with_state(entry)
 }

@@ -2,6 +2,7 @@
 
 mod end;
 mod hold;
+mod machines;
 mod show;
 
 use super::connect::ConnectArgs;
@@ -24,6 +25,12 @@ pub(crate) enum Verb {
     Hold(hold::HoldArgs),
     /// Hold a worker no longer
     Release(hold::ReleaseArgs),
+    /// Enrol a machine that somebody else starts, to run workers on it
+    Enroll(machines::EnrollArgs),
+    /// Let a machine come no more; its workers end
+    Revoke(machines::RevokeArgs),
+    /// Machines that are enrolled
+    Machines,
     /// End a worker now; its builds are lost and tried again
     Kill(end::KillArgs),
 }
@@ -62,6 +69,9 @@ pub(super) async fn run(verb: Verb, connect: &ConnectArgs, out: &mut Out) -> Res
         Verb::Drain(args) => end::drain(&args, &client, out).await,
         Verb::Hold(args) => hold::hold(&args, &client, out).await,
         Verb::Release(args) => hold::release(&args, &client, out).await,
+        Verb::Enroll(args) => machines::enroll(&args, &client, out).await,
+        Verb::Revoke(args) => machines::revoke(&args, &client, out).await,
+        Verb::Machines => machines::list(&client, out).await,
         Verb::Kill(args) => end::kill(&args, &client, out).await,
     }
 }

@@ -213,6 +213,9 @@ fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) {
         // All that came meanwhile are followed by one look at the record: a host that goes takes many instances along.
         while told.recv_many(&mut hints, HINTS).await > 0 {
             let everything = hints.contains(&Hint::Everything);
+            if everything && fleet.offerings.freed(&account.name) {
+                fleet.ctx.nudges.fleet.notify_one();
+            }
             let instances: HashSet<ProviderRef> = hints
                 .drain(..)
                 .filter_map(|hint| match hint {

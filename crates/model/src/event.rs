@@ -30,6 +30,8 @@ pub enum EventKind {
     WorkerWanted,
     /// Somebody allows more than a budget says.
     BudgetGranted,
+    /// A machine was enrolled or revoked, came or went, or somebody else came with its key.
+    Machine,
     ConfigApplied,
     CodebaseState,
     /// Somebody says that there is something new in a codebase.

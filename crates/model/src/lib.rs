@@ -18,6 +18,7 @@ pub mod cache;
 pub mod config_revision;
 pub mod decision;
 pub mod durations;
+pub mod enrolment;
 pub mod event;
 pub mod failure;
 pub mod ids;

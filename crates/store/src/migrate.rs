@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_approval.sql"),
     include_str!("../migrations/0008_decisions.sql"),
     include_str!("../migrations/0009_money.sql"),
+    include_str!("../migrations/0010_enrolments.sql"),
 ];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.

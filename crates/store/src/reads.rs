@@ -5,6 +5,7 @@ mod caches;
 mod configs;
 mod budgets;
 mod decisions;
+mod enrolments;
 mod events;
 mod logs;
 mod requests;

@@ -166,6 +166,7 @@ use rouse_model::cache::Cache;
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
 use rouse_model::budget::BudgetGrant;
 use rouse_model::decision::Decision;
+use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::{Artifact, Log, LogSegment};
 use rouse_model::master::{Master, Role};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
@@ -228,5 +229,8 @@ record!(Worker => "workers" key(id)
     fixed(name, pool, provider, price, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
     id, name, pool, provider, price, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
+} generation);
+record!(Enrolment => "enrolments" key(account, name) {
+    account, name, public_key, enrolled, enrolled_by, revoked, generation
 } generation);
 record!(Lease => "leases" key(worker, slot) { worker, slot, build, since });

@@ -285,7 +285,8 @@ pub fn key_of(installation: &str, token: &str) -> String {
 }
 
 /// What became of one item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LaunchOutcome {
     Accepted {
         at: ProviderRef,
@@ -344,7 +345,7 @@ pub struct Collected {
 }
 
 /// One thing of ours that a provider has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     pub at: ProviderRef,
     /// `None` for a side resource that belongs to the installation but to no worker.
@@ -352,7 +353,8 @@ pub struct Observed {
     pub state: ObservedState,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ObservedState {
     Starting,
     Running,

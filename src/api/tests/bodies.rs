@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::Value;
 
 /// All plain reads, with one of each kind.
-const READS: [(&str, &str); 40] = [
+const READS: [(&str, &str); 41] = [
     ("master", "/master"),
     ("projects", "/projects"),
     ("codebases", "/codebases"),
@@ -37,6 +37,7 @@ const READS: [(&str, &str); 40] = [
     ("lines", "/logs/2/lines?from=1&limit=2"),
     ("artifact", "/artifacts/1"),
     ("caches", "/caches"),
+    ("machines", "/machines"),
     ("workers", "/workers?live=true"),
     ("worker", "/workers/here-7f3k1"),
     ("worker_explain", "/workers/here-7f3k1/explain"),

@@ -233,6 +233,7 @@ pub(crate) fn context(
     };
     let ctx = Ctx {
         accounts: Arc::new(crate::accounts::Accounts::new(Vec::new(), installation)),
+        machines: Arc::default(),
         metrics: Arc::default(),
         roles: Roles::new(store.clone(), me, Duration::from_secs(15)),
         sources,

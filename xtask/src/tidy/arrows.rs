@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rouse-contract", &["rouse-model"]),
     ("rouse-provider-local", &["rouse-contract", "rouse-model"]),
     ("rouse-provider-docker", &["rouse-contract", "rouse-model"]),
+    ("rouse-provider-enrolled", &["rouse-contract", "rouse-model"]),
     // docs/adr/0016
     ("rouse-provider-fake", &["rouse-contract", "rouse-model", "rouse-testkit"]),
     ("rouse-agent-protocol", &[]),
@@ -25,6 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rouse-contract",
             "rouse-provider-local",
             "rouse-provider-docker",
+            // docs/adr/0037
+            "rouse-provider-enrolled",
             "rouse-agent-protocol",
         ],
     ),
@@ -34,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What the tests of every package may use beside.
-const TESTS: &[&str] = &["rouse-testkit", "rouse-provider-fake"];
+const TESTS: &[&str] = &["rouse-testkit", "rouse-provider-fake", "rouse-provider-local"];
 
 pub fn check(workspace: &Workspace) -> Result<Faults> {
     let mut faults = Faults::new();

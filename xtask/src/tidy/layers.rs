@@ -28,6 +28,8 @@ const SERVICES: &[&str] = &[
     "ctx",
     // docs/adr/0032
     "metrics",
+    // docs/adr/0037
+    "machines",
     "objects",
     "placing",
     "revisions",
@@ -64,6 +66,8 @@ const GUARDED: &[(&str, &[&str])] = &[
     // docs/adr/0006
     ("rouse_provider_local", &["boot", "cli/demo"]),
     ("rouse_provider_docker", &["boot", "cli/demo"]),
+    // docs/adr/0037
+    ("rouse_provider_enrolled", &["boot", "ctx", "agent_link", "cli/host"]),
     ("bollard", &[]),
     ("sqlx", &[]),
     ("rusqlite", &[]),

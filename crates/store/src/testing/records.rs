@@ -7,6 +7,7 @@ use crate::{Batch, CommitError, Store};
 use rouse_model::build::{BuildProperty, CommandState};
 use rouse_model::buildset::{Buildset, SchedulerState};
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
+use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::LogSegment;
 use rouse_model::master::{Master, Role};
 use rouse_model::property::{Properties, Property};
@@ -81,6 +82,19 @@ pub async fn every_type_comes_back_as_it_was(subject: &dyn Subject) {
             role: "admin".into(),
             project: String::new(),
             created: NOW,
+        },
+    )
+    .await;
+    comes_back(
+        &store,
+        Enrolment {
+            account: "rack".into(),
+            name: HARD.into(),
+            public_key: "00".into(),
+            enrolled: NOW,
+            enrolled_by: HARD.into(),
+            revoked: Some(NOW),
+            generation: 3,
         },
     )
     .await;

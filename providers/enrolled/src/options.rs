@@ -1,0 +1,129 @@
+//! What the configuration may say of enrolled machines.
+
+use crate::Hub;
+use crate::provider::Machines;
+use rouse_contract::kind::{read_options, schema_of};
+use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
+use rouse_model::failure::FailureClass;
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Machines that somebody else starts, and that come to the master by themselves: `rouse worker enroll`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountOptions {
+    /// Workers that one machine runs at the same time. Default: 1.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub workers: usize,
+}
+
+impl Default for AccountOptions {
+    fn default() -> Self {
+        Self { workers: 1 }
+    }
+}
+
+/// A pool of processes on enrolled machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolOptions {
+    /// Environment of the worker. Of the machine's own environment only `PATH`, `LANG` and `TZ` are passed on.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The kind `enrolled`, on the machines that a hub knows.
+#[derive(Debug, Clone, Default)]
+pub struct EnrolledKind(pub Arc<Hub>);
+
+impl ProviderKind for EnrolledKind {
+    fn name(&self) -> &'static str {
+        "enrolled"
+    }
+
+    fn account_schema(&self) -> Schema {
+        schema_of::<AccountOptions>()
+    }
+
+    fn pool_schema(&self) -> Schema {
+        schema_of::<PoolOptions>()
+    }
+
+    fn check_account(&self, options: &Value) -> Vec<OptionFault> {
+        match read_options::<AccountOptions>(options) {
+            Ok(AccountOptions { workers: 0 }) => vec![OptionFault {
+                path: vec!["workers".into()],
+                message: "machines on which no worker runs are of no use".into(),
+                help: Some(
+                    "say `drain: true` beside the account's kind where it is to get no new ones".into(),
+                ),
+            }],
+            Ok(_) => Vec::new(),
+            Err(fault) => vec![fault],
+        }
+    }
+
+    fn check_pool(&self, options: &Value) -> Vec<OptionFault> {
+        let options: PoolOptions = match read_options(options) {
+            Ok(options) => options,
+            Err(fault) => return vec![fault],
+        };
+        let named = |name: &String, message: &str| OptionFault {
+            path: vec!["env".into(), name.clone()],
+            message: message.into(),
+            help: None,
+        };
+        let faulty = options.env.keys().filter_map(|name| {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Some(named(name, "this is not a name of an environment variable"));
+            }
+            name.starts_with("ROUSE_").then(|| named(name, "names that start with `ROUSE_` are Rouse's own"))
+        });
+        faulty.collect()
+    }
+
+    fn leaf(&self, path: &[&str]) -> Leaf {
+        match path {
+            ["env", _] => Leaf::Text,
+            _ => Leaf::Literal,
+        }
+    }
+
+    fn images(&self, _options: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn default_account(&self) -> Value {
+        Value::Object(serde_json::Map::new())
+    }
+
+    fn connect(
+        &self,
+        account: &str,
+        options: &Value,
+        _installation: &Installation,
+    ) -> Result<Arc<dyn Provider>, ProviderError> {
+        let options: AccountOptions = read_options(options).map_err(|fault| {
+            ProviderError::new(FailureClass::Master, "read the options of enrolled machines", fault.message)
+        })?;
+        Ok(Arc::new(Machines::new(Arc::clone(&self.0), account, options.workers)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn faults_name_their_place() {
+        let kind = EnrolledKind::default();
+        assert_eq!(kind.check_account(&Value::Null), vec![]);
+        assert_eq!(kind.check_account(&json!({"workers": 0}))[0].path, ["workers"]);
+        let faults = kind.check_pool(&json!({"env": {"ROUSE_TOKEN": "x", "A=B": "y", "CC": "gcc"}}));
+        let paths: Vec<String> = faults.iter().map(|f| f.path.join(".")).collect();
+        assert_eq!(paths, ["env.A=B", "env.ROUSE_TOKEN"]);
+    }
+}

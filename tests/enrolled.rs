@@ -1,0 +1,173 @@
+//! Machines that somebody else starts: they come by themselves, run workers as any provider does, and stop when they are told to.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::builds::explained;
+use crate::harness::master::ROUSE;
+use crate::harness::{Bench, Options, Scratch, wait};
+
+/// A process of `rouse host`, ended with the test.
+struct Machine {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Machine {
+    fn start(enrolment: &Path, folder: &Path) -> Self {
+        let log = folder.with_extension("log");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+        let child = Command::new(ROUSE)
+            .arg("host")
+            .arg(enrolment)
+            .arg("--folder")
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("rouse runs");
+        Self { child, log }
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn kill9(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A master with an account of enrolled machines, whose builds end once a file is there.
+fn bench() -> Bench {
+    let scratch = Scratch::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let agents = listener.local_addr().expect("a port has an address").to_string();
+    drop(listener);
+    let waits = |gate: &str| {
+        let gate = scratch.path().join(gate);
+        format!(
+            "cat $HOME/../link/join.json 2>/dev/null && echo the token is there; until [ -e {} ]; do sleep 0.05; done; echo $SHAPE",
+            gate.display()
+        )
+    };
+    let config = format!(
+        "server: {{agents: {{advertise: {{board: '{agents}'}}}}}}\nproviders: {{rack: {{enrolled: {{workers: 1}}}}}}\n\
+         pools: {{board: {{enrolled: {{on: rack, env: {{SHAPE: round}}}}, max: 4}}}}\nbuilders:\n  \
+         first: {{steps: [{{name: says, run: '{}'}}]}}\n  second: {{steps: [{{name: says, run: '{}'}}]}}\n",
+        waits("one"),
+        waits("two")
+    );
+    let options = Options { flags: vec!["--agents-listen".into(), agents], ..Options::default() };
+    Bench::within(scratch, &config, options)
+}
+
+fn enroll(bench: &Bench, name: &str) -> PathBuf {
+    let file = bench.scratch.path().join(format!("{name}.json"));
+    bench.cli(&["worker", "enroll", name, "--on", "rack", "--to", &file.to_string_lossy()]);
+    file
+}
+
+fn until_connected(bench: &Bench, name: &str) {
+    bench.api.until("the machine to come", "/machines", wait::SOON, |machines| {
+        let found = machines["items"].as_array()?.iter().find(|m| m["name"] == name)?;
+        (found["connected"] == true).then_some(())
+    });
+}
+
+fn worker_of(bench: &Bench, request: i64) -> Value {
+    let build = bench.running(request, "the step to run", |build| !build.steps().is_empty());
+    bench.api.get(&format!("/workers/{}", build.detail["worker"]["id"]))
+}
+
+fn until_gone(bench: &Bench, worker: &Value) -> Value {
+    let path = format!("/workers/{}", worker["id"]);
+    bench.api.until("the worker to go", &path, wait::A_BUILD, |w| (w["phase"] == "gone").then(|| w.clone()))
+}
+
+#[test]
+fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
+    let bench = bench();
+    let file = enroll(&bench, "a");
+    // Nobody is there yet, and it is said.
+    let request = bench.start("first");
+    let why = explained(&bench.api, request, "the machine that is away", |e| {
+        let why = e["primary"]["sentence"].as_str()?.to_owned();
+        (e["primary"]["code"] == "launch_failed_backing_off").then_some(why)
+    });
+    assert!(why.contains("none of its machines is connected"), "{why}");
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_connected(&bench, "a");
+    let worker = worker_of(&bench, request);
+    assert!(worker["provider_ref"].as_str().is_some_and(|at| at.starts_with("a/")), "{worker:#}");
+    // One worker fits on it: the next one waits.
+    let second = bench.start("second");
+    let why = explained(&bench.api, second, "the machine that is full", |e| {
+        e["primary"]["sentence"].as_str().filter(|why| why.contains("run 1 each")).map(str::to_owned)
+    });
+    assert!(why.contains("rack"), "{why}");
+    // What it runs outlives it, and is found again.
+    machine.kill9();
+    let machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_connected(&bench, "a");
+    bench.scratch.file("one", "");
+    let build = bench.ended(request);
+    build.must_be("success");
+    assert_eq!((build.text("says"), build.detail["attempt"].as_i64()), ("round\n".into(), Some(1)));
+    until_gone(&bench, &worker);
+    bench.scratch.file("two", "");
+    bench.ended(second).must_be("success");
+    assert!(machine.said().contains("machine a serves "), "{}", machine.said());
+    bench.master.leftovers().assert_no_workers(wait::A_BUILD, bench.master.pid());
+}
+
+#[test]
+fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_workers() {
+    let bench = bench();
+    let file = enroll(&bench, "a");
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_connected(&bench, "a");
+    let request = bench.start("first");
+    let worker = worker_of(&bench, request);
+    let copy = Machine::start(&file, &bench.scratch.path().join("copy"));
+    let events = "/events/list?subject=machine/rack/a&kind=machine";
+    bench.api.until("the copy to be refused", events, wait::SOON, |events| {
+        events["items"].to_string().contains("and this is another one").then_some(())
+    });
+    drop(copy);
+    assert_eq!(bench.api.get(&format!("/workers/{}", worker["id"]))["state"], "busy");
+    bench.cli(&["request", "cancel", &request.to_string()]);
+    bench.cli(&["worker", "revoke", "a", "--on", "rack"]);
+    until_gone(&bench, &worker);
+    wait::until_true("the machine to end", wait::A_BUILD, || {
+        machine.child.try_wait().expect("it is ours").is_some()
+    });
+    assert!(machine.said().contains("this machine was revoked"), "{}", machine.said());
+    let again = Machine::start(&file, &bench.scratch.path().join("a"));
+    wait::until_true("it to be refused for good", wait::SOON, || {
+        again.said().matches("this machine was revoked").count() >= 2
+    });
+    let list = bench.cli(&["worker", "machines"]);
+    assert!(list.contains("revoked"), "{list}");
+    // Its name may be given again, with another key.
+    let file = bench.scratch.path().join("new.json");
+    bench.cli(&["worker", "enroll", "a", "--on", "rack", "--to", &file.to_string_lossy()]);
+    let _new = Machine::start(&file, &bench.scratch.path().join("new"));
+    until_connected(&bench, "a");
+    bench.scratch.file("two", "");
+    bench.run("second").must_be("success");
+    bench.master.leftovers().assert_no_workers(wait::A_BUILD, bench.master.pid());
+    assert_eq!(json!(bench.api.list("/machines").len()), json!(1));
+}
