@@ -2,7 +2,7 @@
 
 use crate::ctx::Ctx;
 use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::worker::Worker;
+use rouse_model::worker::{Cause, CauseCode, Wanted, Worker, WorkerEvent};
 use rouse_store::{Batch, CommitError, ReadError};
 
 /// The event of a machine, for its timeline: `enrolled`, `revoked`, `connected`, `away`, `refused`.
@@ -34,14 +34,27 @@ pub async fn tell(
     ctx.store.commit(batch).await
 }
 
-/// Its workers that are not gone.
+/// Ends the workers of one that was revoked; how many are not gone.
 ///
 /// # Errors
 /// Where the store cannot be reached.
-pub async fn workers_on(ctx: &Ctx, account: &str, name: &str) -> Result<Vec<Worker>, ReadError> {
+pub async fn end_workers(ctx: &Ctx, account: &str, name: &str) -> Result<usize, ReadError> {
     let prefix = format!("{name}/");
     let is_there = |worker: &Worker| {
         worker.provider == account && worker.provider_ref().is_some_and(|at| at.0.starts_with(&prefix))
     };
-    Ok(ctx.store.live_workers().await?.into_iter().filter(is_there).collect())
+    let there: Vec<Worker> = ctx.store.live_workers().await?.into_iter().filter(is_there).collect();
+    for worker in there.iter().filter(|worker| !matches!(worker.wanted, Wanted::End { .. })) {
+        let message = format!("its machine `{name}` of `{account}` was revoked");
+        let end = WorkerEvent::End { cause: Cause::new(CauseCode::Operator, None, message) };
+        // One that moved on meanwhile ends by what it moved on to.
+        if let Err(error) = crate::workers::apply(ctx, worker.id, "machine.end", &end, |_, _| {}).await {
+            tracing::warn!(
+                worker = worker.name,
+                error = crate::supervisor::chain(&error),
+                "a worker of a revoked machine could not be ended"
+            );
+        }
+    }
+    Ok(there.len())
 }

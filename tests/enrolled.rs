@@ -4,7 +4,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::{Value, json};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::harness::builds::explained;
 use crate::harness::master::ROUSE;
@@ -40,6 +42,24 @@ impl Machine {
     fn kill9(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it has ended");
+    }
+
+    /// As a service is stopped.
+    fn stop(&mut self) {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("it runs");
+        assert!(self.child.wait().expect("it is ours").success(), "{}", self.said());
+    }
+
+    /// How often it was let in.
+    fn came(&self) -> usize {
+        self.said().matches("serves").count()
+    }
+
+    fn ends_since(&mut self, why: &str) {
+        wait::until_true("the machine to end", wait::A_BUILD, || {
+            self.child.try_wait().expect("it is ours").is_some()
+        });
+        assert!(self.said().contains(why), "{}", self.said());
     }
 }
 
@@ -81,9 +101,13 @@ fn enroll(bench: &Bench, name: &str) -> PathBuf {
 }
 
 fn until_connected(bench: &Bench, name: &str) {
-    bench.api.until("the machine to come", "/machines", wait::SOON, |machines| {
+    until(bench, name, true);
+}
+
+fn until(bench: &Bench, name: &str, connected: bool) {
+    bench.api.until("the machine to come or go", "/machines", wait::SOON, |machines| {
         let found = machines["items"].as_array()?.iter().find(|m| m["name"] == name)?;
-        (found["connected"] == true).then_some(())
+        (found["connected"] == connected).then_some(())
     });
 }
 
@@ -97,6 +121,17 @@ fn until_gone(bench: &Bench, worker: &Value) -> Value {
     bench.api.until("the worker to go", &path, wait::A_BUILD, |w| (w["phase"] == "gone").then(|| w.clone()))
 }
 
+/// Once every worker is gone and the machine is stopped, nothing is left of them but the master.
+fn nothing_is_left(bench: &Bench, machine: Option<&mut Machine>) {
+    bench.api.until("all workers to go", "/workers", wait::A_BUILD, |workers| {
+        workers["items"].as_array()?.iter().all(|w| w["phase"] == "gone").then_some(())
+    });
+    if let Some(machine) = machine {
+        machine.stop();
+    }
+    bench.master.leftovers().assert_no_workers(wait::A_BUILD, bench.master.pid());
+}
+
 #[test]
 fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     let bench = bench();
@@ -105,7 +140,7 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     let request = bench.start("first");
     let why = explained(&bench.api, request, "the machine that is away", |e| {
         let why = e["primary"]["sentence"].as_str()?.to_owned();
-        (e["primary"]["code"] == "launch_failed_backing_off").then_some(why)
+        (e["primary"]["code"] == "offering_backing_off").then_some(why)
     });
     assert!(why.contains("none of its machines is connected"), "{why}");
     let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
@@ -120,8 +155,8 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     assert!(why.contains("rack"), "{why}");
     // What it runs outlives it, and is found again.
     machine.kill9();
-    let machine = Machine::start(&file, &bench.scratch.path().join("a"));
-    until_connected(&bench, "a");
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    wait::until_true("the next process to be let in", wait::SOON, || machine.came() == 2);
     bench.scratch.file("one", "");
     let build = bench.ended(request);
     build.must_be("success");
@@ -129,8 +164,36 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     until_gone(&bench, &worker);
     bench.scratch.file("two", "");
     bench.ended(second).must_be("success");
-    assert!(machine.said().contains("machine a serves "), "{}", machine.said());
-    bench.master.leftovers().assert_no_workers(wait::A_BUILD, bench.master.pid());
+    nothing_is_left(&bench, Some(&mut machine));
+}
+
+#[test]
+fn a_build_on_a_machine_outlives_its_master() {
+    let mut bench = bench();
+    let file = enroll(&bench, "a");
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_connected(&bench, "a");
+    let request = bench.start("first");
+    let worker = worker_of(&bench, request);
+    bench.master.kill9();
+    bench.master.run();
+    bench.api = bench.master.api();
+    until_connected(&bench, "a");
+    assert_eq!(machine.came(), 2, "the same process again: {}", machine.said());
+    // It is known what is there already.
+    let second = bench.start("second");
+    explained(&bench.api, second, "the machine that is full", |e| {
+        e["primary"]["sentence"].as_str()?.contains("run 1 each").then_some(())
+    });
+    bench.scratch.file("one", "");
+    let build = bench.ended(request);
+    build.must_be("success");
+    assert_eq!((build.text("says"), build.detail["attempt"].as_i64()), ("round\n".into(), Some(1)));
+    assert_eq!(build.detail["worker"]["id"], worker["id"]);
+    until_gone(&bench, &worker);
+    bench.scratch.file("two", "");
+    bench.ended(second).must_be("success");
+    nothing_is_left(&bench, Some(&mut machine));
 }
 
 #[test]
@@ -150,24 +213,38 @@ fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_wor
     assert_eq!(bench.api.get(&format!("/workers/{}", worker["id"]))["state"], "busy");
     bench.cli(&["request", "cancel", &request.to_string()]);
     bench.cli(&["worker", "revoke", "a", "--on", "rack"]);
-    until_gone(&bench, &worker);
-    wait::until_true("the machine to end", wait::A_BUILD, || {
-        machine.child.try_wait().expect("it is ours").is_some()
-    });
-    assert!(machine.said().contains("this machine was revoked"), "{}", machine.said());
-    let again = Machine::start(&file, &bench.scratch.path().join("a"));
-    wait::until_true("it to be refused for good", wait::SOON, || {
-        again.said().matches("this machine was revoked").count() >= 2
-    });
     let list = bench.cli(&["worker", "machines"]);
     assert!(list.contains("revoked"), "{list}");
-    // Its name may be given again, with another key.
-    let file = bench.scratch.path().join("new.json");
-    bench.cli(&["worker", "enroll", "a", "--on", "rack", "--to", &file.to_string_lossy()]);
-    let _new = Machine::start(&file, &bench.scratch.path().join("new"));
+    // Its name is given again while it is there: with another key, which is not its own.
+    let new = bench.scratch.path().join("new.json");
+    bench.cli(&["worker", "enroll", "a", "--on", "rack", "--to", &new.to_string_lossy()]);
+    until_gone(&bench, &worker);
+    machine.ends_since("this machine was revoked");
+    let mut again = Machine::start(&file, &bench.scratch.path().join("a"));
+    again.ends_since("no such machine is enrolled here with this key");
+    let mut machine = Machine::start(&new, &bench.scratch.path().join("new"));
     until_connected(&bench, "a");
     bench.scratch.file("two", "");
     bench.run("second").must_be("success");
-    bench.master.leftovers().assert_no_workers(wait::A_BUILD, bench.master.pid());
-    assert_eq!(json!(bench.api.list("/machines").len()), json!(1));
+    nothing_is_left(&bench, Some(&mut machine));
+    assert_eq!(bench.api.list("/machines").len(), 1);
+}
+
+#[test]
+fn a_machine_that_was_revoked_while_it_was_away_comes_once_more_to_say_that_its_workers_are_gone() {
+    let bench = bench();
+    let file = enroll(&bench, "a");
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_connected(&bench, "a");
+    let request = bench.start("first");
+    let worker = worker_of(&bench, request);
+    machine.kill9();
+    until(&bench, "a", false);
+    bench.cli(&["request", "cancel", &request.to_string()]);
+    bench.cli(&["worker", "revoke", "a", "--on", "rack"]);
+    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    until_gone(&bench, &worker);
+    machine.ends_since("this machine was revoked");
+    assert_eq!(machine.came(), 2, "{}", machine.said());
+    nothing_is_left(&bench, None);
 }

@@ -82,12 +82,7 @@ pub(super) async fn remove_join_document(entry: &Entry, worker: &Worker) {
     let dir = match entry {
         Entry::One(door) => door.dir.clone(),
         Entry::Any { .. } if worker.attached.is_some() => None,
-        Entry::Any { ctx, accounts, .. } => {
-            if let Some(at) = worker.provider_ref() {
-                ctx.machines.joined(&worker.provider, at).await;
-            }
-            super::link_dir(ctx, accounts, worker).await.map(Arc::from)
-        }
+        Entry::Any { ctx, accounts, .. } => super::link_dir(ctx, accounts, worker).await.map(Arc::from),
     };
     if let Some(dir) = dir {
         let _ = std::fs::remove_file(dir.join("join.json"));

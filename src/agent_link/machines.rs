@@ -3,7 +3,7 @@
 use super::doors::Entry;
 use super::guard::{Guard, Stranger};
 use crate::ctx::Ctx;
-use crate::machines::{tell, workers_on};
+use crate::machines::{end_workers, tell};
 use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -59,31 +59,31 @@ pub(super) async fn upgrade(
 async fn serve(entry: Entry, mut socket: WebSocket, stranger: Stranger, stop: CancellationToken) {
     let ctx = entry.ctx();
     let met = tokio::time::timeout(PATIENCE, meet(ctx, &mut socket)).await.unwrap_or(Err(Ended::Silent));
-    let hello = match met {
-        Ok(hello) if stranger.is_of(&Guard::new(None)) => hello,
+    let met = match met {
+        Ok(met) if stranger.is_of(&Guard::new(None)) => met,
         Ok(_) => return,
         Err(ended) => return turn_away(&entry, socket, &ended).await,
     };
-    let Hello { account, name, incarnation, system, .. } = &hello;
-    let connected = match ctx.machines.attach(account, name, incarnation, system) {
+    let Hello { account, name, incarnation, system, .. } = &met.hello;
+    let connected = match ctx.machines.attach(account, name, incarnation, system, met.open) {
         Ok(connected) => connected,
         Err(error) => {
             // Two with one key: the second has copied it, or the first is not dead yet.
-            say(ctx, &hello, "refused", &error.to_string()).await;
+            say(ctx, &met.hello, "refused", &error.to_string()).await;
             return turn_away(&entry, socket, &refuse(error.to_string(), true)).await;
         }
     };
     let session = connected.session;
-    say(ctx, &hello, "connected", system).await;
+    say(ctx, &met.hello, "connected", system).await;
     ctx.nudges.fleet.notify_one();
     let (mut sink, stream) = socket.split();
-    let ended = attend(ctx, &hello, connected, &mut sink, stream, &stop).await;
+    let ended = attend(ctx, &met, connected, &mut sink, stream, &stop).await;
     if let Ended::Refused { .. } = &ended {
         farewell(&mut sink, &ended).await;
     }
     ctx.machines.detach(account, name, session);
     if !matches!(ended, Ended::Replaced) {
-        say(ctx, &hello, "away", &crate::supervisor::chain(&ended)).await;
+        say(ctx, &met.hello, "away", &crate::supervisor::chain(&ended)).await;
     }
 }
 
@@ -120,8 +120,17 @@ fn text(message: &ToMachine) -> Message {
     Message::Text(serde_json::to_string(message).unwrap_or_default().into())
 }
 
+/// Who has proved to be a machine of ours.
+struct Met {
+    hello: Hello,
+    /// With which it did; its name may be given to another one later.
+    key: String,
+    /// May be launched on.
+    open: bool,
+}
+
 /// Challenge and hello: whoever holds the key that was enrolled under this name.
-async fn meet(ctx: &Ctx, socket: &mut WebSocket) -> Result<Hello, Ended> {
+async fn meet(ctx: &Ctx, socket: &mut WebSocket) -> Result<Met, Ended> {
     let nonce = hex::encode(rand::random::<[u8; 32]>());
     let installation = ctx.store.facts().installation.clone();
     let challenge = ToMachine::Challenge { nonce: nonce.clone(), installation: installation.clone() };
@@ -145,11 +154,10 @@ async fn meet(ctx: &Ctx, socket: &mut WebSocket) -> Result<Hello, Ended> {
     if !is_signed(&enrolment.public_key, &hello, &wire::signing_bytes(&nonce, &installation, &hello)) {
         return Err(unknown());
     }
-    if enrolment.revoked.is_some() {
-        return Err(refuse("this machine was revoked", false));
-    }
+    let mut met = Met { hello, key: enrolment.public_key, open: true };
+    met.open = may_stay(ctx, &met).await?;
     socket.send(text(&ToMachine::Welcome {})).await.map_err(|_| Ended::Broke)?;
-    Ok(hello)
+    Ok(met)
 }
 
 fn is_signed(key: &str, hello: &Hello, bytes: &[u8]) -> bool {
@@ -163,7 +171,7 @@ fn is_signed(key: &str, hello: &Hello, bytes: &[u8]) -> bool {
 /// Calls there and answers back, until one side has had enough.
 async fn attend(
     ctx: &Ctx,
-    hello: &Hello,
+    met: &Met,
     mut connected: Connected,
     sink: &mut SplitSink<WebSocket, Message>,
     mut stream: futures::stream::SplitStream<WebSocket>,
@@ -182,7 +190,7 @@ async fn attend(
                 heard = Instant::now();
                 match said {
                     Some(Ok(Message::Text(said))) => {
-                        if let Err(ended) = hear(ctx, hello, connected.session, &said) {
+                        if let Err(ended) = hear(ctx, &met.hello, connected.session, &said) {
                             return ended;
                         }
                     }
@@ -195,12 +203,17 @@ async fn attend(
                 if heard.elapsed() > QUIET {
                     return Ended::Silent;
                 }
-                match may_stay(ctx, hello).await {
-                    Ok(()) => ToMachine::Heartbeat {},
+                match may_stay(ctx, met).await {
+                    Ok(true) => {}
+                    Ok(false) => ctx.machines.revoke(&met.hello.account, &met.hello.name),
                     Err(ended @ Ended::Refused { .. }) => return ended,
                     // The store is away; it is asked again.
-                    Err(_) => ToMachine::Heartbeat {},
+                    Err(error) => tracing::debug!(
+                        error = crate::supervisor::chain(&error),
+                        "whether a machine may stay could not be looked up"
+                    ),
                 }
+                ToMachine::Heartbeat {}
             }
         };
         if sink.send(text(&say)).await.is_err() {
@@ -221,16 +234,15 @@ fn hear(ctx: &Ctx, hello: &Hello, session: u64, said: &str) -> Result<(), Ended>
     Ok(())
 }
 
-/// One that was revoked gets no more workers, and stays until those that it has are gone.
-async fn may_stay(ctx: &Ctx, hello: &Hello) -> Result<(), Ended> {
-    let (account, name) = (&hello.account, &hello.name);
+/// Whether it may have new workers. One that was revoked may not, and stays until those that it has are gone: nobody else can say that they are.
+async fn may_stay(ctx: &Ctx, met: &Met) -> Result<bool, Ended> {
+    let (account, name) = (&met.hello.account, &met.hello.name);
     let enrolment = ctx.store.enrolment(account, name).await?;
-    if enrolment.is_some_and(|enrolment| enrolment.revoked.is_none()) {
-        return Ok(());
+    if enrolment.is_some_and(|row| row.revoked.is_none() && row.public_key == met.key) {
+        return Ok(true);
     }
-    ctx.machines.revoke(account, name);
-    match workers_on(ctx, account, name).await?.is_empty() {
-        true => Err(refuse("this machine was revoked", false)),
-        false => Ok(()),
+    match end_workers(ctx, account, name).await? {
+        0 => Err(refuse("this machine was revoked", false)),
+        _ => Ok(false),
     }
 }

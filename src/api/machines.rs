@@ -7,14 +7,13 @@ use super::extract::{At, Sent};
 use super::listing::Listing;
 use super::moment::Moment;
 use crate::config::Config;
-use crate::machines::{event, workers_on};
+use crate::machines::{end_workers, event};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ed25519_dalek::SigningKey;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::ids::check_name;
-use rouse_model::worker::{Cause, CauseCode, WorkerEvent};
 use rouse_store::Batch;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -205,18 +204,6 @@ async fn revoke(
         }
     }
     ctx.machines.revoke(&account, &name);
-    let message = format!("its machine `{name}` was revoked by {}", caller.signature());
-    for worker in workers_on(ctx, &account, &name).await? {
-        let cause = Cause::new(CauseCode::Operator, None, message.clone());
-        let end = WorkerEvent::End { cause };
-        // One that moved on meanwhile ends by what it moved on to.
-        if let Err(error) = crate::workers::apply(ctx, worker.id, "machine.end", &end, |_, _| {}).await {
-            tracing::warn!(
-                worker = worker.name,
-                error = crate::supervisor::chain(&error),
-                "a worker of a revoked machine could not be ended"
-            );
-        }
-    }
+    end_workers(ctx, &account, &name).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&state, &row))))
 }

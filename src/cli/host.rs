@@ -7,8 +7,7 @@ use crate::boot;
 use crate::tls_client;
 use ed25519_dalek::{Signer, SigningKey};
 use futures::{SinkExt, StreamExt};
-use rouse_contract::{Hint, Provider};
-use rouse_provider_enrolled::serving::carry_out;
+use rouse_provider_enrolled::serving::Serving;
 use rouse_provider_enrolled::wire::{self, Enrolment, Hello, ToMachine, ToMaster};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -74,6 +73,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, CliError> {
     let folder = std::path::absolute(&folder)
         .map_err(|source| CliError::Io { what: format!("find {}", folder.display()), source })?;
     let machine = boot::machine(&enrolment.installation, &enrolment.account, &enrolment.name, &folder)?;
+    let serving = Arc::new(Serving::new(Arc::clone(&machine.provider)));
     let key = key(&enrolment).ok_or_else(|| CliError::usage("the key of the enrolment is not one"))?;
     let tls = tls_client::only(&enrolment.ca).map_err(anyhow::Error::from)?;
     let me = Me { enrolment, key, incarnation: hex::encode(rand::random::<[u8; 16]>()), tls: Arc::new(tls) };
@@ -81,7 +81,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     tokio::select! {
-        ended = me.serve(&machine.provider) => Err(CliError::Other(ended.into())),
+        ended = me.serve(&serving) => Err(CliError::Other(ended.into())),
         // Workers go on, for the next one of us.
         _ = terminate.recv() => Ok(Exit::Success),
         _ = interrupt.recv() => Ok(Exit::Success),
@@ -128,11 +128,11 @@ struct Me {
 
 impl Me {
     /// Comes to its master again and again, until that wants none of it.
-    async fn serve(&self, provider: &Arc<dyn Provider>) -> Ended {
+    async fn serve(&self, serving: &Arc<Serving>) -> Ended {
         let (mut pause, mut complaint) = (FIRST_PAUSE, String::new());
         loop {
             let began = Instant::now();
-            let ended = match self.session(provider).await {
+            let ended = match self.session(serving).await {
                 Ok(never) => match never {},
                 Err(ended) if ended.is_for_good() => return ended,
                 Err(ended) => ended.to_string(),
@@ -150,7 +150,7 @@ impl Me {
         }
     }
 
-    async fn session(&self, provider: &Arc<dyn Provider>) -> Result<std::convert::Infallible, Ended> {
+    async fn session(&self, serving: &Arc<Serving>) -> Result<std::convert::Infallible, Ended> {
         let mut socket = self.connect().await?;
         let ToMachine::Challenge { nonce, installation } = hear(&mut socket).await? else {
             return Err(Ended::Connect("the master did not begin with a challenge".into()));
@@ -175,7 +175,7 @@ impl Me {
             _ => return Err(Ended::Connect("the master did not welcome this machine".into())),
         }
         eprintln!("rouse host: machine {} serves {}", self.enrolment.name, self.enrolment.address);
-        attend(socket, provider).await
+        attend(socket, serving).await
     }
 
     async fn connect(&self) -> Result<Socket, Ended> {
@@ -202,7 +202,7 @@ impl Me {
 }
 
 /// Each call is carried out beside the others.
-async fn attend(socket: Socket, provider: &Arc<dyn Provider>) -> Result<std::convert::Infallible, Ended> {
+async fn attend(socket: Socket, serving: &Arc<Serving>) -> Result<std::convert::Infallible, Ended> {
     let (mut sink, mut stream) = socket.split();
     let (tell, mut told) = mpsc::channel(WAITING);
     let mut beat = tokio::time::interval(HEARTBEAT);
@@ -214,9 +214,9 @@ async fn attend(socket: Socket, provider: &Arc<dyn Provider>) -> Result<std::con
                 match message.ok_or(Ended::Broke)?.map_err(|_| Ended::Broke)? {
                     Message::Text(text) => match serde_json::from_str(&text)? {
                         ToMachine::Call { id, call } => {
-                            let (provider, tell) = (Arc::clone(provider), tell.clone());
+                            let (serving, tell) = (Arc::clone(serving), tell.clone());
                             tokio::spawn(async move {
-                                let answer = Box::new(carry_out(&*provider, *call).await);
+                                let answer = Box::new(serving.carry_out(*call).await);
                                 // The connection may be over.
                                 let _ = tell.send(ToMaster::Answer { id, answer }).await;
                             });
@@ -230,10 +230,7 @@ async fn attend(socket: Socket, provider: &Arc<dyn Provider>) -> Result<std::con
                 continue;
             }
             Some(answer) = told.recv() => answer,
-            hint = provider.next_hint() => match hint {
-                Hint::Instance(at) => ToMaster::Hint { at },
-                Hint::Everything => continue,
-            },
+            at = serving.next_hint() => ToMaster::Hint { at },
             _ = beat.tick() => {
                 if heard.elapsed() > QUIET {
                     return Err(Ended::Silent);

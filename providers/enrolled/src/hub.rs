@@ -11,8 +11,6 @@ use tokio::time::Instant;
 
 /// Calls that wait for one machine.
 const WAITING: usize = 256;
-/// How long a machine may take to hear that an agent has come.
-const HEARING: Duration = Duration::from_secs(2);
 /// Hints that wait to be read; more are dropped, as any hint may be.
 const HINTS: usize = 1_024;
 
@@ -39,8 +37,8 @@ struct Machine {
     /// `None` where it is away.
     line: Option<Line>,
     heard: Instant,
-    /// It is to be let go: nothing is launched there any more.
-    revoked: bool,
+    /// May be launched on; not one that is to be let go.
+    open: bool,
 }
 
 #[derive(Debug)]
@@ -108,7 +106,7 @@ impl Hub {
         self.state.lock().expect("nothing panics while it is held")
     }
 
-    /// A machine has come. The same process again takes the place of its own older connection.
+    /// A machine has come. The same process again takes the place of its own older connection. Where it is not `open`, nothing is launched there.
     ///
     /// # Errors
     /// Where another one has its name.
@@ -118,6 +116,7 @@ impl Hub {
         name: &str,
         incarnation: &str,
         system: &str,
+        open: bool,
     ) -> Result<Connected, AttachError> {
         let mut state = self.state();
         state.sessions += 1;
@@ -136,7 +135,7 @@ impl Hub {
             next: 0,
         });
         machine.heard = Instant::now();
-        machine.revoked = false;
+        machine.open = open;
         drop(state);
         // There may be room where there was none.
         self.tell(account, Hint::Everything);
@@ -195,18 +194,10 @@ impl Hub {
         }
     }
 
-    /// Tells a machine that the agent of one of its instances has come, and waits until it has heard that; not for long. Nothing where it is no machine's.
-    pub async fn joined(&self, account: &str, at: &ProviderRef) {
-        let Some((name, own)) = at.0.split_once('/') else { return };
-        let call = Call::Joined { at: ProviderRef(own.to_owned()) };
-        // Where it does not hear, it finds out by itself.
-        let _ = tokio::time::timeout(HEARING, self.call(account, name, call)).await;
-    }
-
     /// Nothing is launched there any more.
     pub fn revoke(&self, account: &str, name: &str) {
         if let Some(machine) = self.state().machines.get_mut(&key(account, name)) {
-            machine.revoked = true;
+            machine.open = false;
         }
     }
 
@@ -223,7 +214,7 @@ impl Hub {
         let of_account =
             state.machines.iter().filter(|((of, _), machine)| of == account && machine.line.is_some());
         let mut names: Vec<(String, bool)> =
-            of_account.map(|((_, name), machine)| (name.clone(), !machine.revoked)).collect();
+            of_account.map(|((_, name), machine)| (name.clone(), machine.open)).collect();
         names.sort();
         names
     }
@@ -256,7 +247,7 @@ impl Hub {
 
 impl Machine {
     fn away() -> Self {
-        Self { line: None, heard: Instant::now(), revoked: false }
+        Self { line: None, heard: Instant::now(), open: true }
     }
 }
 
@@ -291,15 +282,15 @@ mod tests {
     #[tokio::test]
     async fn a_second_machine_with_one_name_is_refused_and_the_same_one_comes_again() {
         let hub = Hub::default();
-        let first = hub.attach("rack", "a", "one", "linux").unwrap();
-        assert_eq!(hub.attach("rack", "a", "two", "linux").unwrap_err(), AttachError::Another);
-        let again = hub.attach("rack", "a", "one", "linux").unwrap();
+        let first = hub.attach("rack", "a", "one", "linux", true).unwrap();
+        assert_eq!(hub.attach("rack", "a", "two", "linux", true).unwrap_err(), AttachError::Another);
+        let again = hub.attach("rack", "a", "one", "linux", true).unwrap();
         // The old connection's end says nothing of the new one.
         hub.detach("rack", "a", first.session);
         assert!(hub.standing("rack", "a").connected);
         hub.detach("rack", "a", again.session);
         assert!(!hub.standing("rack", "a").connected);
-        assert!(hub.attach("rack", "a", "two", "linux").is_ok());
+        assert!(hub.attach("rack", "a", "two", "linux", true).is_ok());
     }
 
     #[tokio::test]
@@ -307,7 +298,7 @@ mod tests {
         let hub = Hub::default();
         let call = || hub.call("rack", "a", Call::List {});
         assert_eq!(call().await, Err(CallError::Away("a".into())));
-        let mut connected = hub.attach("rack", "a", "one", "linux").unwrap();
+        let mut connected = hub.attach("rack", "a", "one", "linux", true).unwrap();
         let answer = async {
             let asked = connected.calls.recv().await.unwrap();
             hub.answered("rack", "a", connected.session, asked.id, Answer::Listed(vec![]));

@@ -15,9 +15,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// An agent that has heard of no master for the time of the dead-man has ended itself; so much later that is certain.
 const CERTAIN: Duration = DEAD_MAN.saturating_add(Duration::from_secs(120));
+
+/// A machine that has not said by then what it has gets no new worker; nobody waits for it longer than that.
+const LISTING: Duration = Duration::from_secs(10);
+/// Where nobody has asked for a launch for so long, its call is over, and nobody asks for it again: whether there is something is what the machine's list says.
+const UNASKED: Duration = Duration::from_secs(180);
 
 /// One account: a group of machines.
 #[derive(Debug)]
@@ -26,17 +32,24 @@ pub(crate) struct Machines {
     account: String,
     /// On each machine.
     workers: usize,
-    /// Where launches went that a list may not show yet: so no two machines are asked for one worker.
+    /// Where launches went that a list may not show yet: so no two machines are asked for one worker, and none for too many.
     placed: Mutex<HashMap<LaunchToken, Placed>>,
-    /// One place is chosen at a time.
-    choosing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
 struct Placed {
     machine: String,
-    /// The machine has said what came of it; a list shows it from then on.
-    answered: bool,
+    /// A list that was asked for later shows what there is.
+    shown: Instant,
+}
+
+/// What a connected machine has.
+struct Listed {
+    machine: String,
+    /// It may be launched on.
+    open: bool,
+    /// Or why it did not say so.
+    there: Result<Vec<Observed>, ProviderError>,
 }
 
 /// Where an instance is to be.
@@ -49,13 +62,7 @@ enum Place {
 
 impl Machines {
     pub(crate) fn new(hub: Arc<Hub>, account: &str, workers: usize) -> Self {
-        Self {
-            hub,
-            account: account.to_owned(),
-            workers,
-            placed: Mutex::default(),
-            choosing: tokio::sync::Mutex::default(),
-        }
+        Self { hub, account: account.to_owned(), workers, placed: Mutex::default() }
     }
 
     fn placed(&self) -> MutexGuard<'_, HashMap<LaunchToken, Placed>> {
@@ -73,88 +80,103 @@ impl Machines {
     }
 
     async fn list_of(&self, machine: &str) -> Result<Vec<Observed>, ProviderError> {
-        match self.ask(machine, "list workers", Call::List {}).await? {
+        const DOING: &str = "list workers";
+        let late = |_| {
+            let message = format!("machine `{machine}` did not answer within {} s", LISTING.as_secs());
+            ProviderError::new(FailureClass::Offering, DOING, message)
+        };
+        match timeout(LISTING, self.ask(machine, DOING, Call::List {})).await.map_err(late)?? {
             Answer::Listed(all) => Ok(all.into_iter().map(|seen| named(machine, seen)).collect()),
-            other => Err(unfit(machine, "list workers", &other)),
+            other => Err(unfit(machine, DOING, &other)),
         }
     }
 
     /// What each connected machine has; one whose connection breaks meanwhile is as if it had not been there.
-    async fn all(&self) -> Result<Vec<(String, bool, Vec<Observed>)>, ProviderError> {
+    async fn all(&self) -> Vec<Listed> {
         let machines = self.hub.connected(&self.account);
-        let lists = machines.iter().map(|(name, _)| self.list_of(name));
-        let mut all = Vec::new();
-        for ((name, open), list) in machines.iter().zip(join_all(lists).await) {
-            match list {
-                Ok(list) => all.push((name.clone(), *open, list)),
-                Err(_) if self.hub.away_for(&self.account, name).is_some() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(all)
+        let listed = machines.into_iter().map(async |(machine, open)| {
+            let there = self.list_of(&machine).await;
+            Listed { machine, open, there }
+        });
+        let mut all = join_all(listed).await;
+        all.retain(|of| of.there.is_ok() || self.hub.away_for(&self.account, &of.machine).is_none());
+        all
     }
 
     /// The machine that has an instance already, or the one with most room, where it is written down then.
-    async fn choose(&self, tag: &Tag) -> Result<Place, ProviderError> {
-        let _one_at_a_time = self.choosing.lock().await;
-        let before = self.placed().get(&tag.token).cloned();
-        if let Some(Placed { machine, .. }) = before {
-            let away = self.hub.away_for(&self.account, &machine);
-            return Ok(match away {
-                None => Place::On(machine),
-                // What was there has ended itself.
-                Some(away) if away > CERTAIN => {
-                    self.placed().remove(&tag.token);
-                    Place::Lost(machine)
-                }
-                Some(_) => Place::Lost(machine),
-            });
+    async fn choose(&self, token: &LaunchToken) -> Place {
+        if let Some(place) = self.place_before(&mut self.placed(), token) {
+            return place;
         }
-        let all = self.all().await?;
-        let holder = all.iter().find(|(_, _, list)| list.iter().any(|seen| is_of(seen, &tag.token)));
-        if let Some((machine, ..)) = holder {
-            return Ok(Place::On(machine.clone()));
-        }
+        let asked = Instant::now();
+        let all = self.all().await;
         let mut placed = self.placed();
+        // Somebody may have asked for the same meanwhile.
+        if let Some(place) = self.place_before(&mut placed, token) {
+            return place;
+        }
         let mut best: Option<(usize, &str)> = None;
-        for (machine, open, list) in &all {
-            let mut there: HashSet<&LaunchToken> =
-                list.iter().filter_map(|seen| seen.tag.as_ref()).map(|tag| &tag.token).collect();
-            placed.retain(|token, at| at.machine != *machine || !at.answered || there.contains(token));
-            there.extend(placed.iter().filter(|(_, at)| at.machine == *machine).map(|(token, _)| token));
-            let taken = there.len();
+        for Listed { machine, open, there } in &all {
+            let Ok(there) = there else { continue };
+            let mut taken: HashSet<&LaunchToken> =
+                there.iter().filter_map(|seen| seen.tag.as_ref()).map(|tag| &tag.token).collect();
+            if taken.contains(token) {
+                return Place::On(machine.clone());
+            }
+            placed.retain(|token, at| at.machine != *machine || at.shown >= asked || taken.contains(token));
+            taken.extend(placed.iter().filter(|(_, at)| at.machine == *machine).map(|(token, _)| token));
+            let taken = taken.len();
             if *open && taken < self.workers && best.is_none_or(|(least, _)| taken < least) {
                 best = Some((taken, machine));
             }
         }
-        let Some((_, machine)) = best else { return Ok(Place::Nowhere(self.no_room(all.len()))) };
+        let Some((_, machine)) = best else { return Place::Nowhere(self.no_room(&all)) };
         let machine = machine.to_owned();
-        placed.insert(tag.token.clone(), Placed { machine: machine.clone(), answered: false });
-        Ok(Place::On(machine))
+        let shown = Instant::now() + UNASKED;
+        placed.insert(token.clone(), Placed { machine: machine.clone(), shown });
+        Place::On(machine)
     }
 
-    fn no_room(&self, connected: usize) -> String {
-        let Self { account, workers, .. } = self;
-        match connected {
-            0 => format!(
-                "a worker on `{account}`: none of its machines is connected (`rouse worker machines`)"
-            ),
-            n => format!(
-                "a worker on `{account}`: the {n} machine(s) that are connected run {workers} each, and no more"
-            ),
+    /// Where a launch went before.
+    fn place_before(&self, placed: &mut HashMap<LaunchToken, Placed>, token: &LaunchToken) -> Option<Place> {
+        let before = placed.get_mut(token)?;
+        before.shown = Instant::now() + UNASKED;
+        let machine = before.machine.clone();
+        let Some(away) = self.hub.away_for(&self.account, &machine) else { return Some(Place::On(machine)) };
+        if away > CERTAIN {
+            // What was there has ended itself.
+            placed.remove(token);
         }
+        Some(Place::Lost(machine))
+    }
+
+    fn no_room(&self, all: &[Listed]) -> String {
+        let Self { account, workers, .. } = self;
+        let silent: Vec<String> =
+            all.iter().filter_map(|of| of.there.as_ref().err()).map(ToString::to_string).collect();
+        let mut why = match all.len() - silent.len() {
+            0 if silent.is_empty() => {
+                "none of its machines is connected (`rouse worker machines`)".to_owned()
+            }
+            0 => "none of its machines that are connected answers".to_owned(),
+            n => format!("the {n} machine(s) that are connected run {workers} each, and no more"),
+        };
+        for silent in silent {
+            why = format!("{why}; {silent}");
+        }
+        format!("a worker on `{account}`: {why}")
     }
 
     async fn launch_one(&self, spec: &LaunchSpec, item: &LaunchItem) -> LaunchOutcome {
-        let machine = match self.choose(&item.tag).await {
-            Ok(Place::On(machine)) => machine,
-            Ok(Place::Lost(machine)) => {
+        let token = &item.tag.token;
+        let machine = match self.choose(token).await {
+            Place::On(machine) => machine,
+            Place::Lost(machine) => {
                 return LaunchOutcome::Unknown {
                     reason: format!("machine `{machine}` has gone away meanwhile"),
                 };
             }
-            Ok(Place::Nowhere(offering)) => return LaunchOutcome::NoCapacity { offering },
-            Err(error) => return LaunchOutcome::Unknown { reason: error.to_string() },
+            Place::Nowhere(offering) => return LaunchOutcome::NoCapacity { offering },
         };
         let Ok(join) = String::from_utf8(item.join.clone()) else {
             let reason = "the join document is not text".to_owned();
@@ -166,11 +188,11 @@ impl Machines {
             join: Secret(join),
             expires: item.expires.0,
         };
-        let token = &item.tag.token;
         match self.hub.call(&self.account, &machine, call).await {
             Ok(Answer::Launched(outcome)) => {
-                if let Some(placed) = self.placed().get_mut(token) {
-                    placed.answered = true;
+                let is_settled = !matches!(outcome, LaunchOutcome::Unknown { .. } | LaunchOutcome::Pending);
+                if let Some(placed) = self.placed().get_mut(token).filter(|_| is_settled) {
+                    placed.shown = Instant::now();
                 }
                 on(&machine, outcome)
             }
@@ -197,10 +219,6 @@ impl Machines {
     fn has_ended_itself(&self, machine: &str) -> bool {
         self.hub.away_for(&self.account, machine).is_some_and(|away| away > CERTAIN)
     }
-}
-
-fn is_of(seen: &Observed, token: &LaunchToken) -> bool {
-    seen.tag.as_ref().is_some_and(|tag| tag.token == *token)
 }
 
 fn named(machine: &str, seen: Observed) -> Observed {
@@ -249,7 +267,9 @@ impl Provider for Machines {
 
     /// Of the machines that are connected: those that are away can be asked nothing, and what they have is not believed to be gone before they are asked.
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
-        Ok(self.all().await?.into_iter().flat_map(|(_, _, list)| list).collect())
+        let all: Result<Vec<Vec<Observed>>, ProviderError> =
+            self.all().await.into_iter().map(|of| of.there).collect();
+        Ok(all?.into_iter().flatten().collect())
     }
 
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
@@ -291,3 +311,6 @@ impl Provider for Machines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,35 +1,56 @@
 //! The machine's side: a call of the master's, carried out by a provider of processes on this machine.
 
 use crate::wire::{Answer, Call, Secret};
-use rouse_contract::{
-    LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState, Provider, ProviderError, Tag,
-};
+use rouse_contract::{Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState, Provider, Tag};
 use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Mutex;
 
-const DOCUMENT: &str = "join.json";
-/// An agent has read its join document long before that.
-const READ: Duration = Duration::from_secs(60);
+/// A machine that carries out what its master asks for.
+#[derive(Debug)]
+pub struct Serving {
+    provider: Arc<dyn Provider>,
+    /// One launch at a time: the same one asked for again, by a next connection, must find the first.
+    launching: Mutex<()>,
+}
 
-/// Carries a call out. What the agents of this machine need of it they find in their link folders.
-pub async fn carry_out(provider: &dyn Provider, call: Call) -> Answer {
-    let answered = match call {
-        Call::Launch { spec, tag, join, expires } => {
-            Ok(Answer::Launched(launch(provider, &spec, tag, &join, Timestamp(expires)).await))
+impl Serving {
+    #[must_use]
+    pub fn new(provider: Arc<dyn Provider>) -> Self {
+        Self { provider, launching: Mutex::default() }
+    }
+
+    /// The next hint that something happened to one of its instances; it is told to the master.
+    pub async fn next_hint(&self) -> ProviderRef {
+        loop {
+            if let Hint::Instance(at) = self.provider.next_hint().await {
+                return at;
+            }
         }
-        Call::List {} => list(provider).await.map(Answer::Listed),
-        Call::Joined { at } => joined(provider, &at).await.map(|()| Answer::Done {}),
-        Call::Inspect { at } => provider.inspect(&at).await.map(Answer::Inspected),
-        Call::Terminate { at } => provider.terminate(&at).await.map(|()| Answer::Done {}),
-        Call::Console { at, max_bytes } => provider.console_tail(&at, max_bytes).await.map(Answer::Console),
-    };
-    answered.unwrap_or_else(|error| Answer::failed(&error))
+    }
+
+    pub async fn carry_out(&self, call: Call) -> Answer {
+        let provider = &self.provider;
+        let answered = match call {
+            Call::Launch { spec, tag, join, expires } => {
+                let _one_at_a_time = self.launching.lock().await;
+                Ok(Answer::Launched(launch(&**provider, &spec, tag, &join, Timestamp(expires)).await))
+            }
+            Call::List {} => provider.list().await.map(Answer::Listed),
+            Call::Inspect { at } => provider.inspect(&at).await.map(Answer::Inspected),
+            Call::Terminate { at } => provider.terminate(&at).await.map(|()| Answer::Done {}),
+            Call::Console { at, max_bytes } => {
+                provider.console_tail(&at, max_bytes).await.map(Answer::Console)
+            }
+        };
+        answered.unwrap_or_else(|error| Answer::failed(&error))
+    }
 }
 
 async fn launch(
@@ -68,41 +89,13 @@ async fn launch(
     outcome.unwrap_or_else(|| unknown(&"there was no answer"))
 }
 
-/// Whole or not at all.
+/// Whole or not at all. The agent removes it when it has read it, before it comes to its master: nothing else lies in its link folder here, so the
+/// user for whom the folder is there may write to it.
 fn write(folder: &Path, join: &[u8]) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.permissions().mode();
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | (mode & 0o040) >> 1))?;
     let half = folder.join("join.new");
     fs::write(&half, join)?;
     fs::set_permissions(&half, fs::Permissions::from_mode(0o644))?;
-    fs::rename(half, folder.join(DOCUMENT))
-}
-
-/// An agent removes its document where it may; of one with a user of its own it is removed here, before it runs anything.
-async fn joined(provider: &dyn Provider, at: &ProviderRef) -> Result<(), ProviderError> {
-    if let Some(Observed { tag: Some(tag), .. }) = provider.inspect(at).await?
-        && let Some(folder) = provider.link_dir(&tag).await?
-    {
-        let _ = fs::remove_file(folder.join(DOCUMENT));
-    }
-    Ok(())
-}
-
-/// The master looks at the list every few seconds: where it did not say that an agent has come, that is found out by time.
-async fn list(provider: &dyn Provider) -> Result<Vec<Observed>, ProviderError> {
-    let all = provider.list().await?;
-    for seen in all.iter().filter(|seen| seen.state == ObservedState::Running) {
-        if let Some(tag) = &seen.tag
-            && let Ok(Some(folder)) = provider.link_dir(tag).await
-        {
-            remove_read(folder.join(DOCUMENT));
-        }
-    }
-    Ok(all)
-}
-
-fn remove_read(document: PathBuf) {
-    let written = fs::metadata(&document).and_then(|found| found.modified());
-    let age = written.ok().and_then(|at| at.elapsed().ok());
-    if age.is_some_and(|age| age >= READ) {
-        let _ = fs::remove_file(document);
-    }
+    fs::rename(half, folder.join("join.json"))
 }

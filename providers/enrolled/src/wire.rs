@@ -112,10 +112,6 @@ pub enum Call {
         expires: i64,
     },
     List {},
-    /// The agent has come: nobody needs its join document any more.
-    Joined {
-        at: ProviderRef,
-    },
     Inspect {
         at: ProviderRef,
     },

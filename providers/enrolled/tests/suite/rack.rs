@@ -5,8 +5,9 @@ use rouse_contract::conformance::{Bench, Joins, Of};
 use rouse_contract::{Installation, Keyring, LaunchSpec, Provider, ProviderKind, ResolveRequest, Tag};
 use rouse_model::Trust;
 use rouse_model::worker::LaunchToken;
+use rouse_provider_enrolled::serving::Serving;
 use rouse_provider_enrolled::wire::{Answer, Call};
-use rouse_provider_enrolled::{EnrolledKind, Hub, Numbered, serving};
+use rouse_provider_enrolled::{EnrolledKind, Hub, Numbered};
 use rouse_provider_local::LocalKind;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 const ACCOUNT: &str = "rack";
 const MACHINE: &str = "a";
@@ -59,19 +60,30 @@ fn sent<T: serde::Serialize + serde::de::DeserializeOwned>(what: &T) -> T {
 
 /// The machine comes to a master that has just begun.
 fn come(hub: &Arc<Hub>, provider: Arc<dyn Provider>) {
-    let mut connected = hub.attach(ACCOUNT, MACHINE, "incarnation", "linux").expect("nobody else is there");
-    let hub = Arc::downgrade(hub);
+    let mut connected =
+        hub.attach(ACCOUNT, MACHINE, "incarnation", "linux", true).expect("nobody else is there");
+    let (hub, serving) = (Arc::downgrade(hub), Arc::new(Serving::new(provider)));
+    tokio::spawn(tell_of_hints(hub.clone(), Arc::clone(&serving)));
     tokio::spawn(async move {
         while let Some(Numbered { id, call }) = connected.calls.recv().await {
-            let (hub, provider) = (hub.clone(), Arc::clone(&provider));
+            let (hub, serving) = (hub.clone(), Arc::clone(&serving));
             tokio::spawn(async move {
-                let answer: Answer = serving::carry_out(&*provider, sent::<Call>(&call)).await;
+                let answer: Answer = serving.carry_out(sent::<Call>(&call)).await;
                 if let Some(hub) = hub.upgrade() {
                     hub.answered(ACCOUNT, MACHINE, connected.session, id, sent(&answer));
                 }
             });
         }
     });
+}
+
+/// What happens there, as long as its master is.
+async fn tell_of_hints(hub: Weak<Hub>, serving: Arc<Serving>) {
+    loop {
+        let at = serving.next_hint().await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.hint(ACCOUNT, MACHINE, &at);
+    }
 }
 
 #[async_trait]
