@@ -19,14 +19,18 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(enrolment: &Path, folder: &Path) -> Self {
-        let log = folder.with_extension("log");
+    /// With the folder beside the file.
+    fn start(enrolment: &Path) -> Self {
+        Self::start_with(enrolment, &[])
+    }
+
+    fn start_with(enrolment: &Path, flags: &[&str]) -> Self {
+        let log = enrolment.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let child = Command::new(ROUSE)
             .arg("host")
             .arg(enrolment)
-            .arg("--folder")
-            .arg(folder)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -94,8 +98,11 @@ fn bench() -> Bench {
     Bench::within(scratch, &config, options)
 }
 
-fn enroll(bench: &Bench, name: &str) -> PathBuf {
-    let file = bench.scratch.path().join(format!("{name}.json"));
+/// As the page says it, into a folder of the machine's own.
+fn enroll(bench: &Bench, name: &str, folder: &str) -> PathBuf {
+    let folder = bench.scratch.path().join(folder);
+    std::fs::create_dir(&folder).expect("a folder of the machine's own");
+    let file = folder.join(format!("{name}.json"));
     bench.cli(&["worker", "enroll", name, "--on", "rack", "--to", &file.to_string_lossy()]);
     file
 }
@@ -135,7 +142,7 @@ fn nothing_is_left(bench: &Bench, machine: Option<&mut Machine>) {
 #[test]
 fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     let bench = bench();
-    let file = enroll(&bench, "a");
+    let file = enroll(&bench, "a", "a");
     // Nobody is there yet, and it is said.
     let request = bench.start("first");
     let why = explained(&bench.api, request, "the machine that is away", |e| {
@@ -143,7 +150,7 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
         (e["primary"]["code"] == "offering_backing_off").then_some(why)
     });
     assert!(why.contains("none of its machines is connected"), "{why}");
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let mut machine = Machine::start(&file);
     until_connected(&bench, "a");
     let worker = worker_of(&bench, request);
     assert!(worker["provider_ref"].as_str().is_some_and(|at| at.starts_with("a/")), "{worker:#}");
@@ -155,7 +162,7 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     assert!(why.contains("rack"), "{why}");
     // What it runs outlives it, and is found again.
     machine.kill9();
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let mut machine = Machine::start(&file);
     wait::until_true("the next process to be let in", wait::SOON, || machine.came() == 2);
     bench.scratch.file("one", "");
     let build = bench.ended(request);
@@ -170,8 +177,8 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
 #[test]
 fn a_build_on_a_machine_outlives_its_master() {
     let mut bench = bench();
-    let file = enroll(&bench, "a");
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let file = enroll(&bench, "a", "a");
+    let mut machine = Machine::start(&file);
     until_connected(&bench, "a");
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
@@ -199,12 +206,15 @@ fn a_build_on_a_machine_outlives_its_master() {
 #[test]
 fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_workers() {
     let bench = bench();
-    let file = enroll(&bench, "a");
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let file = enroll(&bench, "a", "a");
+    let mut machine = Machine::start(&file);
     until_connected(&bench, "a");
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
-    let copy = Machine::start(&file, &bench.scratch.path().join("copy"));
+    let stolen = bench.scratch.path().join("stolen.json");
+    std::fs::copy(&file, &stolen).expect("a copy");
+    let folder = bench.scratch.path().join("elsewhere");
+    let copy = Machine::start_with(&stolen, &["--folder", &folder.to_string_lossy()]);
     let events = "/events/list?subject=machine/rack/a&kind=machine";
     bench.api.until("the copy to be refused", events, wait::SOON, |events| {
         events["items"].to_string().contains("and this is another one").then_some(())
@@ -216,13 +226,12 @@ fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_wor
     let list = bench.cli(&["worker", "machines"]);
     assert!(list.contains("revoked"), "{list}");
     // Its name is given again while it is there: with another key, which is not its own.
-    let new = bench.scratch.path().join("new.json");
-    bench.cli(&["worker", "enroll", "a", "--on", "rack", "--to", &new.to_string_lossy()]);
+    let new = enroll(&bench, "a", "new");
     until_gone(&bench, &worker);
     machine.ends_since("this machine was revoked");
-    let mut again = Machine::start(&file, &bench.scratch.path().join("a"));
+    let mut again = Machine::start(&file);
     again.ends_since("no such machine is enrolled here with this key");
-    let mut machine = Machine::start(&new, &bench.scratch.path().join("new"));
+    let mut machine = Machine::start(&new);
     until_connected(&bench, "a");
     bench.scratch.file("two", "");
     bench.run("second").must_be("success");
@@ -233,8 +242,8 @@ fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_wor
 #[test]
 fn a_machine_that_was_revoked_while_it_was_away_comes_once_more_to_say_that_its_workers_are_gone() {
     let bench = bench();
-    let file = enroll(&bench, "a");
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let file = enroll(&bench, "a", "a");
+    let mut machine = Machine::start(&file);
     until_connected(&bench, "a");
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
@@ -242,7 +251,7 @@ fn a_machine_that_was_revoked_while_it_was_away_comes_once_more_to_say_that_its_
     until(&bench, "a", false);
     bench.cli(&["request", "cancel", &request.to_string()]);
     bench.cli(&["worker", "revoke", "a", "--on", "rack"]);
-    let mut machine = Machine::start(&file, &bench.scratch.path().join("a"));
+    let mut machine = Machine::start(&file);
     until_gone(&bench, &worker);
     machine.ends_since("this machine was revoked");
     assert_eq!(machine.came(), 2, "{}", machine.said());

@@ -5,6 +5,7 @@ mod auth;
 mod bodies;
 mod faults;
 mod live;
+mod machines;
 pub(crate) mod seed;
 pub(crate) mod world;
 mod writes;

@@ -257,3 +257,36 @@ async fn hear(socket: &mut Socket) -> Result<ToMachine, Ended> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str, mode: u32) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        match read(&path) {
+            Ok(enrolment) => {
+                format!("taken, and its key {}", key(&enrolment).map_or("is none", |_| "is one"))
+            }
+            Err(error) => error.to_string().replace(&*path.to_string_lossy(), "FILE"),
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_none_is_told() {
+        let document = |version: u32, key: &str| {
+            serde_json::json!({"version": version, "installation": "i", "account": "rack", "name": "a", "key": key,
+                "address": "ci.example.org:9443", "ca": ""})
+            .to_string()
+        };
+        let good = document(1, &"0".repeat(64));
+        assert_eq!(refusal(&good, 0o600), "taken, and its key is one");
+        assert_eq!(refusal(&document(1, "00"), 0o600), "taken, and its key is none");
+        assert_eq!(refusal(&good, 0o640), "FILE holds a key, and others can read it (mode 640)");
+        assert_eq!(refusal(&document(2, ""), 0o600), "FILE is of version 2, and this reads 1");
+        assert!(refusal("{}", 0o600).starts_with("FILE is no enrolment: missing field"));
+    }
+}

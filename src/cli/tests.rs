@@ -97,6 +97,7 @@ async fn tables_and_pages_read_as_they_are_written_down() {
         ("explain_pool", "explain pool here"),
         ("worker_list", "worker list --all"),
         ("worker_show", "worker show here-7f3k1"),
+        ("worker_machines", "worker machines"),
         ("pool_list", "pool list"),
         ("pool_show", "pool show here"),
         ("builder_list", "builder list"),

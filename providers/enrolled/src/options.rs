@@ -52,17 +52,7 @@ impl ProviderKind for EnrolledKind {
     }
 
     fn check_account(&self, options: &Value) -> Vec<OptionFault> {
-        match read_options::<AccountOptions>(options) {
-            Ok(AccountOptions { workers: 0 }) => vec![OptionFault {
-                path: vec!["workers".into()],
-                message: "machines on which no worker runs are of no use".into(),
-                help: Some(
-                    "say `drain: true` beside the account's kind where it is to get no new ones".into(),
-                ),
-            }],
-            Ok(_) => Vec::new(),
-            Err(fault) => vec![fault],
-        }
+        read_options::<AccountOptions>(options).err().into_iter().collect()
     }
 
     fn check_pool(&self, options: &Value) -> Vec<OptionFault> {
@@ -121,7 +111,6 @@ mod tests {
     fn faults_name_their_place() {
         let kind = EnrolledKind::default();
         assert_eq!(kind.check_account(&Value::Null), vec![]);
-        assert_eq!(kind.check_account(&json!({"workers": 0}))[0].path, ["workers"]);
         let faults = kind.check_pool(&json!({"env": {"ROUSE_TOKEN": "x", "A=B": "y", "CC": "gcc"}}));
         let paths: Vec<String> = faults.iter().map(|f| f.path.join(".")).collect();
         assert_eq!(paths, ["env.A=B", "env.ROUSE_TOKEN"]);

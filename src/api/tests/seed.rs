@@ -9,6 +9,7 @@ use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, Request
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::PlanRow;
 use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
+use rouse_model::enrolment::Enrolment;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
 use rouse_model::logs::{Artifact, Log};
@@ -39,6 +40,7 @@ pub(crate) async fn seed(world: &World) {
     workers(&mut batch);
     builds(&mut batch);
     tests(&mut batch);
+    machines(&mut batch);
     world.commit(batch).await;
     print_log(world).await;
 }
@@ -299,6 +301,21 @@ fn workers(batch: &mut Batch) {
         serde_json::json!({"wanted": "end", "cause": cause}),
     ));
     batch.event(event(EventKind::WorkerPhase, ago(38), serde_json::json!({"phase": "gone", "cause": cause})));
+}
+
+/// One that may come, and one that may not any more.
+fn machines(batch: &mut Batch) {
+    for (name, revoked) in [("board-7", None), ("board-8", Some(ago(60)))] {
+        batch.insert(&Enrolment {
+            account: "rack".into(),
+            name: name.into(),
+            public_key: "00".into(),
+            enrolled: ago(7200),
+            enrolled_by: "token admin".into(),
+            revoked,
+            generation: 0,
+        });
+    }
 }
 
 fn plan() -> Plan {
