@@ -216,8 +216,11 @@ async fn attend(
                 ToMachine::Heartbeat {}
             }
         };
-        if sink.send(text(&say)).await.is_err() {
-            return Ended::Broke;
+        // One that does not read what is said to it is as silent as one that says nothing.
+        match tokio::time::timeout(QUIET, sink.send(text(&say))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ended::Broke,
+            Err(_) => return Ended::Silent,
         }
     }
 }

@@ -239,7 +239,9 @@ async fn attend(socket: Socket, serving: &Arc<Serving>) -> Result<std::convert::
             }
         };
         let text = serde_json::to_string(&said)?;
-        sink.send(Message::Text(text.into())).await.map_err(|_| Ended::Broke)?;
+        // One that does not read what is said to it is as silent as one that says nothing.
+        let sent = timeout(QUIET, sink.send(Message::Text(text.into()))).await.map_err(|_| Ended::Silent)?;
+        sent.map_err(|_| Ended::Broke)?;
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Calls that wait for one machine.
 const WAITING: usize = 256;
-/// Hints that wait to be read; more are dropped, as any hint may be.
+/// Hints of an account that wait to be read; more are dropped, as any hint may be.
 const HINTS: usize = 1_024;
 
 /// A machine within its account.
@@ -172,7 +172,7 @@ impl Hub {
 
     fn tell(&self, account: &str, hint: Hint) {
         let mut state = self.state();
-        if state.hints.len() < HINTS {
+        if state.hints.iter().filter(|(of, _)| of == account).count() < HINTS {
             state.hints.push((account.to_owned(), hint));
         }
         drop(state);

@@ -5,8 +5,8 @@ use rouse_contract::{Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Obse
 use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,12 +90,43 @@ async fn launch(
 }
 
 /// Whole or not at all. The agent removes it when it has read it, before it comes to its master: nothing else lies in its link folder here, so the
-/// user for whom the folder is there may write to it.
+/// user for whom the folder is there may write to it. What such a user has put there is not followed.
 fn write(folder: &Path, join: &[u8]) -> io::Result<()> {
     let mode = fs::metadata(folder)?.permissions().mode();
     fs::set_permissions(folder, fs::Permissions::from_mode(mode | (mode & 0o040) >> 1))?;
     let half = folder.join("join.new");
-    fs::write(&half, join)?;
-    fs::set_permissions(&half, fs::Permissions::from_mode(0o644))?;
+    match fs::remove_file(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).open(&half)?;
+    file.write_all(join)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
     fs::rename(half, folder.join("join.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_user_of_a_worker_may_remove_its_document_and_leads_nobody_elsewhere() {
+        let outer = tempfile::tempdir().unwrap();
+        let (link, other) = (outer.path().join("link"), outer.path().join("other"));
+        fs::create_dir(&link).unwrap();
+        fs::write(&other, "as it was").unwrap();
+        for (mode, then) in [(0o750, 0o770), (0o700, 0o700)] {
+            fs::set_permissions(&link, fs::Permissions::from_mode(mode)).unwrap();
+            for name in ["join.new", "join.json"] {
+                let _ = fs::remove_file(link.join(name));
+                symlink(&other, link.join(name)).unwrap();
+            }
+            write(&link, b"{}").unwrap();
+            assert_eq!(fs::metadata(&link).unwrap().permissions().mode() & 0o777, then);
+            assert!(fs::symlink_metadata(link.join("join.json")).unwrap().is_file());
+            assert_eq!(fs::read_to_string(link.join("join.json")).unwrap(), "{}");
+            assert_eq!(fs::read_to_string(&other).unwrap(), "as it was");
+        }
+    }
 }
