@@ -221,7 +221,7 @@ fn what_a_master_exports_is_documented_and_what_is_asked_of_it_is_there() {
     let scratch = Scratch::new();
     let go = scratch.folder("out").join("go");
     let config = format!(
-        "pools:\n  here: {{local: {{}}, max: 1}}\nbuilders:\n  good: {{steps: [{{run: 'until [ -e {} ]; do sleep 0.1; done'}}]}}\n  \
+        "pools:\n  here: {{local: {{}}, max: 1, price: 0.17 USD/h, budget: 30 USD/day}}\nbuilders:\n  good: {{steps: [{{run: 'until [ -e {} ]; do sleep 0.1; done'}}]}}\n  \
          bad: {{steps: [{{run: 'false'}}]}}\n",
         go.display()
     );
@@ -274,6 +274,7 @@ fn is_counted(exported: &Exported) {
         ("rouse_provider_call_seconds_count", &[("provider", "local"), ("call", "launch")], 2.0),
         ("rouse_pool_max", &pool, 1.0),
         ("rouse_demand", &pool, 0.0),
+        ("rouse_cost_per_hour", &pool, 0.0),
         ("rouse_requests_waiting", &[], 0.0),
         ("rouse_fleet_role", &[], 1.0),
         ("rouse_masters", &[("state", "up")], 1.0),
@@ -282,6 +283,8 @@ fn is_counted(exported: &Exported) {
     ] {
         assert_eq!(exported.sum(name, labels), expected, "{name} {labels:?}");
     }
+    let left = exported.sum("rouse_budget_left", &pool);
+    assert!((29.0..30.0).contains(&left), "two builds cost little: {left}");
     for name in ["rouse_busy_seconds_total", "rouse_commit_seconds_count", "rouse_attach_seconds_sum"] {
         assert!(exported.sum(name, &[]) > 0.0, "{name}");
     }

@@ -92,6 +92,7 @@ macro_rules! conformance_suite {
             a_part_of_a_batch_is_told_item_by_item
             a_call_that_hangs_comes_back_by_its_deadline
             launches_at_the_same_time_have_their_own_instances
+            a_list_of_a_moment_ago_misleads_nobody
         );
     };
     (@each $make:path: $($case:ident)*) => {

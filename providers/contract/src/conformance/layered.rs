@@ -120,3 +120,22 @@ pub async fn launches_at_the_same_time_have_their_own_instances(bench: &dyn Benc
     assert_each_has_its_own(&hand, &items, &all).await;
     hand.clear().await;
 }
+
+/// What a list does not show yet is not made twice, and what it still shows can be ended again.
+pub async fn a_list_of_a_moment_ago_misleads_nobody(bench: &dyn Bench) {
+    let as_it_is = Fault::Late(Duration::ZERO);
+    let lists = [Fault::Stale, as_it_is, Fault::Stale].map(|fault| (CallKind::List, fault));
+    let hand = layered(bench, Deadlines::default(), &lists).await;
+    let tag = hand.tag("stale");
+    let item = hand.prepare(&tag, Joins::InVain).await;
+    let at = accepted(hand.launch(&item).await);
+    assert_eq!(hand.listed(&tag).await, vec![], "not yet");
+    assert_eq!(accepted(hand.launch(&item).await), at, "the same one");
+    hand.wait_running(&tag, 1).await;
+    assert!(hand.provider.inspect(&at).await.expect("inspected").is_some(), "asked for itself it is there");
+    assert_eq!(hand.listed(&tag).await.len(), 1);
+    hand.provider.terminate(&at).await.expect("terminated");
+    assert_eq!(hand.listed(&tag).await.len(), 1, "still");
+    hand.provider.terminate(&at).await.expect("absent is success");
+    hand.clear().await;
+}

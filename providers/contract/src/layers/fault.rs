@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What goes wrong with one call.
@@ -31,6 +31,8 @@ pub enum Fault {
     Late(Duration),
     /// Of a launch only so many items are made; there is no room for the others. Other calls are not struck.
     Partial(usize),
+    /// A list is the one that was answered before. Other calls are not struck.
+    Stale,
 }
 
 type Script = Box<dyn Fn(CallKind) -> Option<Fault> + Send + Sync>;
@@ -39,6 +41,8 @@ type Script = Box<dyn Fn(CallKind) -> Option<Fault> + Send + Sync>;
 pub struct Faulty {
     inner: Arc<dyn Provider>,
     script: Script,
+    /// What was listed last.
+    listed: Mutex<Vec<Observed>>,
 }
 
 impl fmt::Debug for Faulty {
@@ -53,7 +57,7 @@ impl Faulty {
         inner: Arc<dyn Provider>,
         script: impl Fn(CallKind) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner, script: Box::new(script) }
+        Self { inner, script: Box::new(script), listed: Mutex::default() }
     }
 
     async fn struck<T>(
@@ -61,8 +65,17 @@ impl Faulty {
         kind: CallKind,
         call: impl Future<Output = Result<T, ProviderError>> + Send,
     ) -> Result<T, ProviderError> {
-        match (self.script)(kind) {
-            None | Some(Fault::Partial(_)) => call.await,
+        self.strike((self.script)(kind), kind, call).await
+    }
+
+    async fn strike<T>(
+        &self,
+        fault: Option<Fault>,
+        kind: CallKind,
+        call: impl Future<Output = Result<T, ProviderError>> + Send,
+    ) -> Result<T, ProviderError> {
+        match fault {
+            None | Some(Fault::Partial(_) | Fault::Stale) => call.await,
             Some(Fault::Throttled(wait)) => {
                 Err(ProviderError::new(FailureClass::Throttle, kind.as_str(), "too many calls")
                     .retry_after(wait))
@@ -101,7 +114,7 @@ impl Provider for Faulty {
     async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
         let broke = LaunchOutcome::Unknown { reason: "the connection broke".into() };
         match (self.script)(CallKind::Launch) {
-            None => self.inner.launch(spec, items).await,
+            None | Some(Fault::Stale) => self.inner.launch(spec, items).await,
             Some(Fault::Throttled(retry_after)) => {
                 vec![LaunchOutcome::Throttled { retry_after }; items.len()]
             }
@@ -127,7 +140,13 @@ impl Provider for Faulty {
     }
 
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
-        self.struck(CallKind::List, self.inner.list()).await
+        let fault = (self.script)(CallKind::List);
+        if fault == Some(Fault::Stale) {
+            return Ok(self.listed.lock().expect("nothing panics while it is held").clone());
+        }
+        let listed = self.strike(fault, CallKind::List, self.inner.list()).await?;
+        self.listed.lock().expect("nothing panics while it is held").clone_from(&listed);
+        Ok(listed)
     }
 
     async fn inspect(&self, at: &ProviderRef) -> Result<Option<Observed>, ProviderError> {
