@@ -43,7 +43,7 @@ mod workers;
 pub mod views {
     pub use super::artifacts::ArtifactView;
     pub use super::builders::{BuilderDetail, BuilderView};
-    pub use super::builds::{BuildDetail, BuildView, PhaseSeconds, PropertyView};
+    pub use super::builds::{BuildDetail, BuildView, PhaseSeconds, PropertyView, TriggeredView};
     pub use super::buildsets::{BuildsetDetail, BuildsetView, MadeView, SourceView};
     pub use super::caches::CacheView;
     pub use super::change_sets::{ChangeSetDetail, ChangeSetView};

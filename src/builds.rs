@@ -17,6 +17,7 @@ mod reports;
 mod services;
 mod state;
 mod summary;
+mod triggers;
 mod turn;
 
 use crate::ctx::Ctx;

@@ -25,6 +25,7 @@ mod pool;
 mod project;
 mod provider;
 mod report;
+mod rings;
 mod scheduler;
 mod schema;
 mod secret;

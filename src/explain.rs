@@ -24,7 +24,7 @@ use crate::ctx::Ctx;
 use crate::placing::{self, Taken};
 use request::{PoolFacts, Snapshot};
 use rouse_model::budget::Standing;
-use rouse_model::build::Lease;
+use rouse_model::build::{Lease, waiting_workers};
 use rouse_model::decision::DecisionCode;
 use rouse_model::durations::nine_of_ten;
 use rouse_model::worker::Worker;
@@ -56,6 +56,8 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
     let config = &active.config;
     let workers = ctx.store.live_workers().await?;
     let taken = Taken::by(config, &workers);
+    let leases = ctx.store.leases().await?;
+    let waiting = waiting_workers(&leases, &ctx.store.waiting_builds().await?);
     let mut pools = Vec::with_capacity(config.pools.len());
     let now = ctx.now();
     for (name, pool) in &config.pools {
@@ -63,6 +65,10 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
             name: name.to_string(),
             accepts: pool.accepts,
             max: pool.at(now).max as usize,
+            beside_max: (workers.iter())
+                .filter(|w| w.pool == name.as_str() && waiting.contains(&w.id))
+                .count()
+                .min(pool.beside_max()),
             slots: pool.slots as usize,
             hosts: placing::hosts(config, pool, &taken),
             takes: pool.takes,
@@ -78,8 +84,9 @@ pub async fn explain_request(ctx: &Ctx, id: RequestId) -> Result<Option<Explanat
         _ => None,
     };
     let locked = builder.is_some_and(|builder| !builder.locks.is_empty());
-    let leases = ctx.store.leases().await?;
-    let full = pools.iter().filter(|pool| workers.iter().filter(|w| w.pool == pool.name).count() >= pool.max);
+    let full = pools
+        .iter()
+        .filter(|pool| workers.iter().filter(|w| w.pool == pool.name).count() >= pool.max + pool.beside_max);
     let full: HashSet<&str> = full.map(|pool| pool.name.as_str()).collect();
     let running = running(ctx, &full, &workers, &leases, now).await?;
     let snapshot = Snapshot {

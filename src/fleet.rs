@@ -41,7 +41,7 @@ use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
 use rouse_model::worker::{Cause, CauseCode, Worker};
 use rouse_model::{DecisionId, Timestamp, WorkerId};
-use sizing::{InUse, Seen};
+use sizing::{Filled, InUse, Seen};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -158,6 +158,7 @@ impl Fleet {
         // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
         // other way round it would be launched for once more.
         let leases = ctx.store.leases().await?;
+        let waiting_builds = ctx.store.waiting_builds().await?;
         for worker in workers.iter().filter(|w| w.master == ctx.me) {
             self.ensure_driver(worker, stop);
         }
@@ -182,12 +183,14 @@ impl Fleet {
         let mut taken = Taken::by(&active.config, &workers);
         let levels = measured::levels(&workers, &leases);
         let workers = self.within_reach(&active, &workers);
-        let mut wishes = self.demand(&active, waiting, &workers, &taken, &standings, gate).await?;
+        let waiting_workers = rouse_model::build::waiting_workers(&leases, &waiting_builds);
+        let full = Filled { taken: &taken, standings: &standings, waiting: &waiting_workers };
+        let mut wishes = self.demand(&active, waiting, &workers, full, gate).await?;
         ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting(), &standings)));
         self.answers.forget_told();
         // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.
         let whole = arrived == ctx.coming.arrived();
-        let in_use = InUse::of(leases, std::mem::take(&mut wishes.locked));
+        let in_use = InUse::of(leases, waiting_workers, std::mem::take(&mut wishes.locked));
         let seen = Seen { workers: &workers, in_use: &in_use, standings: &standings };
         self.scale(&active, wishes, seen, &mut taken, whole).await?;
         Ok(length)
@@ -199,9 +202,10 @@ impl Fleet {
             let mut request = request.clone();
             let mut batch = rouse_store::Batch::new("request.cancel");
             let result = rouse_model::BuildResult::Cancelled;
-            crate::requests::finish(&self.ctx.store, None, &mut batch, &mut request, result, now).await?;
+            let finish = crate::requests::finish;
+            let closed = finish(&self.ctx.store, None, &mut batch, &mut request, result, now).await?;
             match self.ctx.store.commit(batch).await {
-                Ok(()) => self.ctx.nudges.schedulers.notify_one(),
+                Ok(()) => closed.iter().for_each(|closed| closed.tell(&self.ctx)),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
             }

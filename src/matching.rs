@@ -278,6 +278,7 @@ async fn claim(
         provisioned_from: worker.requested.max(since).min(now),
         matched: now,
         running_from: None,
+        waiting_from: None,
         finishing_from: None,
         finished: None,
         generation: 0,

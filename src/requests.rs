@@ -9,8 +9,8 @@ mod make;
 mod supersede;
 
 pub use approve::{ApproveError, Approved, approve};
-pub use cancel::{TRIES, cancel};
-pub use finish::{Passed, Passing, Turnstile, finish, request_event};
+pub use cancel::{CancelError, TRIES, cancel, cancel_if_open};
+pub use finish::{Closed, Passed, Passing, Turnstile, finish, request_event};
 pub use force::{Asked, AskedSource, ForceError};
 pub use locks::needs;
 pub use make::{Draft, Made, MakeError, Stamp, Wish, draft, make};

@@ -50,5 +50,6 @@ mod steps;
 mod stores;
 mod superseded;
 mod test_reports;
+mod triggers;
 mod tutorials;
 mod workers;

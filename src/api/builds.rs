@@ -2,8 +2,10 @@
 
 mod rebuild;
 mod stop;
+mod triggered;
 mod view;
 
+pub use triggered::TriggeredView;
 pub use view::{BuildDetail, BuildView, PhaseSeconds, PropertyView};
 pub(super) use view::{properties, views};
 
@@ -106,14 +108,18 @@ async fn show(
     let artifacts = shown(store.artifacts(id).await?);
     let carried = store.build_properties(id).await?;
     let request = store.request(build.request).await?;
+    let parent = store.buildset(build.buildset).await?.and_then(|buildset| buildset.parent);
+    let triggered = triggered::by(store, id).await?;
     let build = views(&state.ctx, vec![build]).await?.pop();
     Ok(Json(BuildDetail {
         approval: request.as_ref().and_then(ApprovalView::of),
         build: build.ok_or_else(|| ApiError::not_found(format_args!("build {id}")))?,
+        parent: parent.map(|parent| parent.0),
         planned: planned
             .map(|plan| plan.steps.into_iter().map(|step| step.name).collect())
             .unwrap_or_default(),
         steps: steps.into_iter().map(|step| StepView::of(step, &logs, now)).collect(),
+        triggered,
         properties: properties(&carried),
         artifacts: artifacts.iter().map(ArtifactView::from).collect(),
     }))

@@ -83,6 +83,7 @@ fn build() -> Build {
         provisioned_from: Timestamp(0),
         matched: Timestamp(0),
         running_from: None,
+        waiting_from: None,
         finishing_from: None,
         finished: None,
         generation: 0,

@@ -16,6 +16,7 @@ use rouse_agent_protocol as wire;
 use rouse_model::build::Step;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::{self, Action, CheckoutBy, CheckoutMode, PlannedStep};
+use rouse_model::property::Properties;
 use rouse_model::{BuildResult, LogId, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,6 +76,16 @@ pub(super) struct Memory {
     /// Of a step that restores or keeps a cache.
     #[serde(default)]
     pub cache: Option<caches::Settled>,
+    /// Of a step that starts builds: the properties of each buildset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Vec<Properties>>,
+}
+
+impl Memory {
+    /// What a step remembers.
+    pub(super) fn of(step: &Step) -> Self {
+        serde_json::from_str(&step.memory).unwrap_or_default()
+    }
 }
 
 /// The next move of the open step. `outcomes` are those of its commands, in order; `log` is the log of a command that would come now.
@@ -85,7 +96,7 @@ pub(super) fn next_move(
     outcomes: &[wire::Outcome],
     log: LogId,
 ) -> Result<Move, StepError> {
-    let memory: Memory = serde_json::from_str(&step.memory).unwrap_or_default();
+    let memory = Memory::of(step);
     let scope = &state.scope;
     match &planned.action {
         Action::Run(run) | Action::PropertiesFromOutput { run, .. } | Action::StepsFrom { run } => {
@@ -158,6 +169,8 @@ pub(super) fn next_move(
         Action::SaveCache(cache) => {
             Ok(caches::save(state, cache, &memory.cache.unwrap_or_default(), step.id, outcomes))
         }
+        // It has no command: `triggers` moves it.
+        Action::Trigger(_) => Ok(Move::End(End::success("ok".into()))),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::action::{self, Stored};
 use super::outcome::End;
 use super::state::{DriveError, State};
+use super::triggers;
 use super::turn::{Turn, backoff};
 use crate::ctx::Ctx;
 use crate::requests::Passing;
@@ -113,7 +114,7 @@ async fn drive_from_record(
         ctx.switchboard.to_session(state.worker.id, ToSession::Report(id));
     }
     loop {
-        let wait = remaining(&state).unwrap_or(LOOK).min(LOOK);
+        let wait = remaining(ctx, &state).unwrap_or(LOOK).min(LOOK);
         let message = tokio::time::timeout(wait, mailbox.recv()).await;
         let event = match message {
             Ok(None) => return Ok(()),
@@ -148,7 +149,16 @@ enum Event {
     Stop,
 }
 
-/// One turn; `true` once the build has ended.
+/// How a turn left the build.
+#[derive(PartialEq, Eq)]
+enum Left {
+    Open,
+    /// There is more to do at once.
+    Again,
+    Ended,
+}
+
+/// As many turns as there are until something has to be waited for; `true` once the build has ended.
 async fn turn(
     ctx: &Ctx,
     secrets: &Secrets,
@@ -156,6 +166,20 @@ async fn turn(
     name: &'static str,
     event: Event,
 ) -> Result<bool, DriveError> {
+    let mut left = one_turn(ctx, secrets, state, name, event).await?;
+    while left == Left::Again {
+        left = one_turn(ctx, secrets, state, "build.step", Event::None).await?;
+    }
+    Ok(left == Left::Ended)
+}
+
+async fn one_turn(
+    ctx: &Ctx,
+    secrets: &Secrets,
+    state: &mut State,
+    name: &'static str,
+    event: Event,
+) -> Result<Left, DriveError> {
     let mut turn = Turn::new(ctx, secrets, name, stopping(state));
     let matched = matches!(event, Event::Matched);
     match event {
@@ -170,7 +194,7 @@ async fn turn(
         // The match may be on its way to the record, and nothing may be written without it.
         turn.batch.expect(&mut state.build);
     }
-    let Turn { mut batch, send, opens, forget, done, passing, closes, frees, .. } = turn;
+    let Turn { mut batch, send, opens, forget, done, again, waits, passing, closes, frees, .. } = turn;
     if done {
         batch.name = "build.end";
     }
@@ -185,8 +209,10 @@ async fn turn(
     if done {
         ctx.metrics.ended(&state.build);
     }
-    if closes {
-        ctx.nudges.schedulers.notify_one();
+    closes.iter().for_each(|closed| closed.tell(ctx));
+    if waits {
+        // Its worker counts no more.
+        ctx.nudges.fleet.notify_one();
     }
     if !forget.is_empty() {
         ctx.switchboard.to_session(state.worker.id, ToSession::Forget(forget));
@@ -194,7 +220,11 @@ async fn turn(
     if let Some(message) = send {
         ctx.switchboard.to_session(state.worker.id, ToSession::Run(message));
     }
-    Ok(done)
+    Ok(match (done, again) {
+        (true, _) => Left::Ended,
+        (false, true) => Left::Again,
+        (false, false) => Left::Open,
+    })
 }
 
 /// Makes a turn's batch true. The next end of the same buildset passes, and the worker is given its next build, as soon as this one has its place.
@@ -280,10 +310,12 @@ fn stopping(state: &State) -> Option<(BuildResult, String)> {
     up.then(|| (BuildResult::Failure, format!("the build took longer than {limit} s")))
 }
 
-fn remaining(state: &State) -> Option<Duration> {
-    let left = state.ends?.saturating_duration_since(Instant::now());
-    // Once it is up there is nothing to wait for but the usual look.
-    (!left.is_zero()).then(|| left.max(Duration::from_millis(10)))
+fn remaining(ctx: &Ctx, state: &State) -> Option<Duration> {
+    let of_build = state.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+    let of_step = triggers::left(state, ctx.now());
+    let left = [of_build, of_step].into_iter().flatten().filter(|left| !left.is_zero()).min()?;
+    // Once one is up there is nothing to wait for but the usual look.
+    Some(left.max(Duration::from_millis(10)))
 }
 
 /// Reads build and worker again, and says what has to be done about it.
@@ -304,7 +336,8 @@ async fn look(ctx: &Ctx, state: &mut State) -> Result<Option<Event>, DriveError>
             None => return Ok(Some(Event::Stop)),
         }
     }
-    Ok(None)
+    // Those that it waits for may have ended.
+    Ok(triggers::is_open(state).then_some(Event::None))
 }
 
 /// How the open step ends where its agent is lost.

@@ -129,7 +129,9 @@ impl Turn<'_> {
             Action::SaveCache(cache) if end.result == BuildResult::Success => {
                 return self.take_cache(state, &step, cache, end).await;
             }
-            Action::Download { .. } | Action::RestoreCache(_) | Action::SaveCache(_) => return Ok(()),
+            Action::Download { .. } | Action::RestoreCache(_) | Action::SaveCache(_) | Action::Trigger(_) => {
+                return Ok(());
+            }
         };
         let found = found.and_then(|props| {
             let known = &state.scope.props.0;

@@ -146,7 +146,7 @@ pub(super) fn of_upload(said: &Outcome, arrived: &[&Artifact]) -> Option<End> {
 
 fn trouble_of(kind: &OutcomeKind) -> Option<End> {
     Some(match kind {
-        OutcomeKind::TimedOut { after_s } => End::failure(format!("timed out after {}", words(*after_s))),
+        OutcomeKind::TimedOut { after_s } => timed_out(*after_s),
         OutcomeKind::Silent { after_s } => End::failure(format!("no output for {}", words(*after_s))),
         OutcomeKind::Stopped { reason } => {
             End { result: BuildResult::Cancelled, class: None, summary: format!("stopped: {reason}") }
@@ -163,6 +163,11 @@ fn trouble_of(kind: &OutcomeKind) -> Option<End> {
             return None;
         }
     })
+}
+
+/// What took longer than it may.
+pub(super) fn timed_out(after_s: f64) -> End {
+    End::failure(format!("timed out after {}", words(after_s)))
 }
 
 fn words(seconds: f64) -> String {

@@ -115,13 +115,14 @@ impl State {
     /// Whether a stop as `result` concerns the open step. One that was begun after it, as it is marked `always`, runs to its own end.
     pub(super) fn is_stopped_by(&self, result: BuildResult) -> bool {
         let Some((index, _)) = self.open_step() else { return true };
-        let memory: Memory = serde_json::from_str(&self.steps[index].memory).unwrap_or_default();
-        memory.stopped != Some(result)
+        Memory::of(&self.steps[index]).stopped != Some(result)
     }
 
     /// Why nothing of the build may be done once more, where that is so. `class` is what it is to be retried for, if for infrastructure's sake.
     pub(super) fn forbids_retry(&self, class: Option<FailureClass>) -> Option<String> {
-        let ran = |step: &&Step| self.commands.iter().any(|command| command.step == step.id);
+        let ran = |step: &&Step| {
+            self.commands.iter().any(|command| command.step == step.id) || Memory::of(step).trigger.is_some()
+        };
         let once = self.steps.iter().filter(ran).find(|step| {
             let index = usize::try_from(step.seq).unwrap_or(usize::MAX);
             self.plan.steps.get(index).is_some_and(|planned| !planned.repeatable)

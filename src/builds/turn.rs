@@ -3,8 +3,9 @@
 use super::action::{self, Memory, Move, StepError, Stored};
 use super::outcome::End;
 use super::state::{DriveError, State};
-use super::{caches, given, output};
+use super::{caches, given, output, triggers};
 use crate::ctx::Ctx;
+use crate::requests::Closed;
 use crate::secrets::Secrets;
 use rouse_agent_protocol as wire;
 use rouse_model::build::{Command, CommandState, Step};
@@ -31,6 +32,10 @@ pub(super) struct Turn<'a> {
     /// Outcomes that are on record once the batch is true.
     pub forget: Vec<wire::CommandId>,
     pub done: bool,
+    /// Another turn follows at once: what it does must not come before this one is true.
+    pub again: bool,
+    /// The build only waits for others from now on.
+    pub(super) waits: bool,
     /// Set once somebody cancelled the build or its time is up.
     pub stopping: Option<(BuildResult, String)>,
     /// The worker is lost: nothing more can run on it.
@@ -39,8 +44,8 @@ pub(super) struct Turn<'a> {
     pub(super) cut: Option<u64>,
     /// Held until the batch has its place, where it ends a request: the others of its buildset wait.
     pub passing: Option<crate::requests::Passing>,
-    /// The buildset ends with it.
-    pub closes: bool,
+    /// The end of the buildset, where it ends with it.
+    pub closes: Option<Closed>,
     /// The worker with nothing to do, once the batch is true.
     pub frees: Option<Worker>,
 }
@@ -63,11 +68,13 @@ impl<'a> Turn<'a> {
             opens,
             forget,
             done: false,
+            again: false,
+            waits: false,
             stopping,
             lost: false,
             cut: None,
             passing: None,
-            closes: false,
+            closes: None,
             frees: None,
         }
     }
@@ -110,7 +117,7 @@ impl<'a> Turn<'a> {
         kept
     }
 
-    /// Goes on until a command is out or the build has ended.
+    /// Goes on until a command is out, the step waits for other builds, or the build has ended.
     pub(super) async fn advance(&mut self, state: &mut State) -> Result<(), DriveError> {
         loop {
             if state.outstanding().is_some() {
@@ -142,8 +149,11 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// One move of the open step; `true` once a command is out.
+    /// One move of the open step; `true` once a command is out, or there is something else to wait for.
     async fn go_on(&mut self, state: &mut State, index: usize) -> Result<bool, DriveError> {
+        if matches!(state.plan.steps[index].action, Action::Trigger(_)) {
+            return self.go_on_with_builds(state, index).await;
+        }
         let outcomes: Vec<wire::Outcome> = state
             .commands_of(index)
             .iter()
@@ -190,6 +200,7 @@ impl<'a> Turn<'a> {
         match memory {
             Ok(mut memory) => {
                 memory.stopped = self.stopping.as_ref().map(|(result, _)| *result);
+                self.again = memory.trigger.is_some();
                 let memory = serde_json::to_string(&memory).unwrap_or_default();
                 self.insert_step(state, index, memory).await
             }
@@ -241,6 +252,7 @@ impl<'a> Turn<'a> {
             Action::SaveCache(cache) => {
                 memory.cache = Some(caches::find_own(&self.ctx.store, state, cache).await?);
             }
+            Action::Trigger(trigger) => memory.trigger = Some(triggers::settle(state, trigger)?),
             Action::Run(_)
             | Action::PropertiesFromFile { .. }
             | Action::PropertiesFromOutput { .. }
@@ -322,10 +334,18 @@ impl<'a> Turn<'a> {
         Ok(true)
     }
 
-    async fn end_step(&mut self, state: &mut State, index: usize, mut end: End) -> Result<(), DriveError> {
+    pub(super) async fn end_step(
+        &mut self,
+        state: &mut State,
+        index: usize,
+        mut end: End,
+    ) -> Result<(), DriveError> {
         // All that the build is for is done by then.
         if matches!(state.plan.steps[index].action, Action::SaveCache(_)) {
             end = caches::bearable(end);
+        }
+        if matches!(state.plan.steps[index].action, Action::Trigger(_)) {
+            self.leave_builds(state, index, &end).await?;
         }
         self.gather(state, index, &mut end).await?;
         if let Some(most) = self.cut.take() {

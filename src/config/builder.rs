@@ -2,6 +2,7 @@
 
 mod inherit;
 mod matrix;
+pub(crate) mod triggers;
 
 use super::approval::{ApprovalConfig, RawApproval};
 use super::cache::{self, RawCache};

@@ -1,6 +1,6 @@
 //! The whole: sections as they are written, and the order in which their meaning is checked.
 
-use super::builder::{BuilderConfig, RawBuilder, expand, inherit};
+use super::builder::{BuilderConfig, RawBuilder, expand, inherit, triggers};
 use super::codebase::{CodebaseConfig, RawCodebase};
 use super::context::Context;
 use super::fault::{Code, Fault};
@@ -152,6 +152,7 @@ fn builders(
             builders.extend(expand(&name, builder, matrix.as_ref()));
         }
     }
+    triggers::settle(raws, &mut builders, templates, cx);
     builders
 }
 

@@ -47,6 +47,9 @@ pub(crate) struct RawPool {
     /// Hours in which another `min`, `max` or `warm` holds; the first of them that holds counts.
     #[serde(default)]
     schedule: Vec<RawHours>,
+    /// Workers beside `max` whose builds only wait for builds that they have started; more of them count in it. Default: as many as `max`.
+    #[schemars(range(max = 10_000))]
+    waiting: Option<u32>,
     /// Builds that one worker runs at the same time. Default: 1.
     #[schemars(range(min = 1, max = 1_000))]
     slots: Option<u32>,
@@ -142,6 +145,8 @@ pub struct PoolConfig {
     /// Of one worker.
     pub price: Option<Tariff>,
     pub budget: Budget,
+    /// Workers beside `max` that only wait for builds that theirs have started; `None`: as many as `max`.
+    pub waiting: Option<u32>,
     pub slots: u32,
     /// The least trust that it takes.
     pub accepts: Trust,
@@ -160,6 +165,12 @@ impl PoolConfig {
     #[must_use]
     pub fn price(&self) -> Price {
         cost::price(self.price)
+    }
+
+    /// How many workers may wait beside `max`.
+    #[must_use]
+    pub fn beside_max(&self) -> usize {
+        self.waiting.unwrap_or(self.bounds.max) as usize
     }
 
     /// Whether what is launched for one is of no other shape than for the other.
@@ -281,6 +292,7 @@ impl RawPool {
             ramp: self.ramp,
             price,
             budget,
+            waiting: self.waiting,
             slots: self.slots.unwrap_or(1),
             accepts,
             reuse,

@@ -2,6 +2,7 @@
 
 mod action;
 mod printed;
+mod trigger;
 
 pub use printed::{MAX_STEPS, printed};
 
@@ -22,9 +23,11 @@ use rouse_model::plan::{Action, FileLog, PlannedStep, Program, Rules, Run};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
+pub(crate) use trigger::RawTrigger;
 
 /// The keys of which a step has exactly one.
-pub(crate) const ACTIONS: [&str; 6] = ["checkout", "run", "properties", "steps_from", "upload", "download"];
+pub(crate) const ACTIONS: [&str; 7] =
+    ["checkout", "run", "properties", "steps_from", "upload", "download", "trigger"];
 /// Keys that say how a command is run or read; for steps that run one.
 const OF_COMMANDS: [&str; 7] = ["env", "tty", "shell", "silence", "exit", "warnings", "logs"];
 /// A command that prints nothing for so long is taken for hung.
@@ -46,13 +49,15 @@ pub(crate) struct RawStep {
     run: Option<RawRun>,
     /// Sets properties from a file or from what a command prints.
     properties: Option<RawProperties>,
-    /// A command, as in `run`, that prints more steps: a JSON list of steps as they are written here. They run after this one. Secrets, checkouts and
-    /// files of the build's parent are for the configuration alone to name.
+    /// A command, as in `run`, that prints more steps: a JSON list of steps as they are written here. They run after this one. Secrets, checkouts,
+    /// triggers and files of the build's parent are for the configuration alone to name.
     steps_from: Option<RawRun>,
     /// Keeps files of the build.
     upload: Option<RawUpload>,
     /// Brings files that were kept.
     download: Option<RawDownload>,
+    /// Starts builds of other builders, of the same sources, and waits for them. A name alone is a builder.
+    pub(crate) trigger: Option<RawTrigger>,
 
     /// What it is called; unique within its builder. Default: made of what it does.
     name: Option<StepName>,
@@ -149,24 +154,30 @@ impl RawStep {
             || self.steps_from.is_some()
             || self.properties.as_ref().is_some_and(RawProperties::runs);
         self.check_command(cx, path);
+        if self.trigger.is_some() {
+            cx.not_with(path, &["dir"], "steps that work in a folder");
+        }
         let how = How {
             shell: self.shell,
             tty: self.tty.unwrap_or(false),
             warnings: self.warnings,
             logs: self.logs,
         };
-        let written = (self.checkout, self.run, self.properties, self.steps_from, self.upload, self.download);
-        let action = match written {
-            (Some(checkouts), None, None, None, None, None) => {
+        let files = (self.upload, self.download);
+        let action = match (self.checkout, self.run, self.properties, self.steps_from, files, self.trigger) {
+            (Some(checkouts), None, None, None, (None, None), None) => {
                 Action::Checkout { trees: checkouts.check(cx, &path.join("checkout")) }
             }
-            (None, Some(run), None, None, None, None) => Action::Run(how.run(run)),
-            (None, None, Some(properties), None, None, None) => {
+            (None, Some(run), None, None, (None, None), None) => Action::Run(how.run(run)),
+            (None, None, Some(properties), None, (None, None), None) => {
                 properties.check(how, cx, &path.join("properties"))?
             }
-            (None, None, None, Some(run), None, None) => Action::StepsFrom { run: how.run(run) },
-            (None, None, None, None, Some(upload), None) => upload.check(),
-            (None, None, None, None, None, Some(download)) => download.check(),
+            (None, None, None, Some(run), (None, None), None) => Action::StepsFrom { run: how.run(run) },
+            (None, None, None, None, (Some(upload), None), None) => upload.check(),
+            (None, None, None, None, (None, Some(download)), None) => download.check(),
+            (None, None, None, None, (None, None), Some(trigger)) => {
+                trigger.check(cx, &path.join("trigger"))?
+            }
             _ => {
                 cx.one_of(path, &ACTIONS, "action");
                 return None;
@@ -257,6 +268,9 @@ impl RawStep {
         }
         if let Some(download) = &self.download {
             return download.plain_name();
+        }
+        if let Some(trigger) = &self.trigger {
+            return trigger.plain_name();
         }
         "properties".to_owned()
     }

@@ -43,7 +43,19 @@ pub fn sentence(decision: &Decision) -> String {
             let _ = write!(text, "; {}", ended(&told.ended));
         }
     }
+    if let Some(waiting) = waiting(told.waiting) {
+        let _ = write!(text, "; {waiting}");
+    }
     text
+}
+
+/// `2 workers wait for builds that they started, not counted`.
+pub(super) fn waiting(workers: usize) -> Option<String> {
+    match workers {
+        0 => None,
+        1 => Some("1 worker waits for builds that it started, not counted".to_owned()),
+        n => Some(format!("{n} workers wait for builds that they started, not counted")),
+    }
 }
 
 /// `5 waiting + 1.8 announced − 3 free − 2 on their way`, as of one boot time from the decision.
@@ -133,6 +145,7 @@ mod tests {
             max: 8,
             slots: 1,
             workers: 0,
+            waiting: 0,
             boot_s: None,
             idle_s: 120.0,
             budget: None,

@@ -48,6 +48,8 @@ pub struct PoolFacts {
     pub name: String,
     pub accepts: Trust,
     pub max: usize,
+    /// Workers that do not count in it, as they only wait for builds that theirs have started.
+    pub beside_max: usize,
     pub slots: usize,
     /// Its accounts, in order.
     pub hosts: Vec<Host>,
@@ -400,10 +402,14 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
             format!("worker {} is on its way: {}{usual}{behind}", first.name, seconds(first.for_so_long));
         return (ReasonCode::Provisioning, sentence);
     }
-    if counts.live() >= pool.max {
+    if counts.live() >= pool.max + pool.beside_max {
         let taken = taken(counts);
         let workers = if pool.max == 1 { "worker" } else { "workers" };
-        let sentence = format!("its maximum of {} {workers} is reached: {taken}{behind}", pool.max);
+        let beside = match super::decision::waiting(pool.beside_max) {
+            Some(waiting) => format!("; {waiting}"),
+            None => String::new(),
+        };
+        let sentence = format!("its maximum of {} {workers} is reached: {taken}{beside}{behind}", pool.max);
         return (ReasonCode::PoolFull, sentence);
     }
     if let Err(refusals) = place(&pool.hosts, pool.takes) {

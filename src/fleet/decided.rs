@@ -110,6 +110,7 @@ mod tests {
         let limits = Limits {
             min: 0,
             max: 2,
+            waiting: 0,
             slots: 1,
             builds: 1,
             ramp: 9,
@@ -121,7 +122,7 @@ mod tests {
             usual: None,
             purse: None,
         };
-        let reckoning = Reckoning::within(&limits, 0);
+        let reckoning = Reckoning::within(&limits, &[]);
         Now {
             pool: "p",
             code,

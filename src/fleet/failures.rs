@@ -189,6 +189,7 @@ async fn give_up(
         provisioned_from: request.created,
         matched: now,
         running_from: Some(now),
+        waiting_from: None,
         finishing_from: Some(now),
         finished: Some(now),
         generation: 0,
@@ -206,12 +207,13 @@ async fn give_up(
             "class": class,
         }),
     });
-    crate::requests::finish(&ctx.store, None, &mut batch, request, BuildResult::Exception, now).await?;
+    let closed =
+        crate::requests::finish(&ctx.store, None, &mut batch, request, BuildResult::Exception, now).await?;
     match ctx.store.commit(batch).await {
         Ok(()) => {
             ctx.metrics.ended(&build);
             tracing::warn!(request = %request.id, builder = request.builder, reason = message, "a request was given up");
-            ctx.nudges.schedulers.notify_one();
+            closed.iter().for_each(|closed| closed.tell(ctx));
             Ok(())
         }
         Err(error) if error.is_conflict() => Ok(()),

@@ -6,7 +6,7 @@ use crate::ctx::Active;
 use rouse_model::ConfigRevisionId;
 use rouse_model::build::Lease;
 use rouse_model::worker::{Cause, CauseCode, Transition, Wanted, Worker, WorkerEvent};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Whether a pool has become another one since a revision, as far as this was asked in one pass.
 type Changed<'a> = HashMap<(ConfigRevisionId, &'a str), bool>;
@@ -20,7 +20,7 @@ impl Fleet {
         workers: &[Worker],
         leases: &[Lease],
     ) -> Result<(), FleetError> {
-        let taken = InUse::of(leases.to_vec(), HashMap::new()).slots;
+        let taken = InUse::of(leases.to_vec(), HashSet::new(), HashMap::new()).slots;
         let mut changed = Changed::new();
         // One that is held has its own configuration, and ends for this when it is not held any more.
         for worker in workers.iter().filter(|w| !matches!(w.wanted, Wanted::Hold { .. })) {

@@ -33,6 +33,15 @@ const SETTLING: Duration = Duration::from_secs(60);
 /// What is wanted of each pool.
 type Asked = BTreeMap<String, Tally>;
 
+/// What sets a limit to what may be launched.
+#[derive(Clone, Copy)]
+pub(super) struct Filled<'a> {
+    pub taken: &'a Taken,
+    pub standings: &'a Standings,
+    /// Workers whose builds only wait for others.
+    pub waiting: &'a HashSet<WorkerId>,
+}
+
 /// What is there.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
@@ -64,8 +73,7 @@ impl Fleet {
         active: &Active,
         waiting: Vec<Request>,
         workers: &[Worker],
-        taken: &Taken,
-        standings: &Standings,
+        Filled { taken, standings, waiting: waiting_workers }: Filled<'_>,
         mut gate: Option<Gate<'_>>,
     ) -> Result<Wishes, FleetError> {
         let now = self.ctx.now();
@@ -75,6 +83,10 @@ impl Fleet {
         let mut held = Vec::new();
         for worker in workers {
             *load.entry(worker.pool.clone()).or_default() += 1;
+        }
+        let mut beside: HashMap<&str, usize> = HashMap::new();
+        for worker in workers.iter().filter(|worker| waiting_workers.contains(&worker.id)) {
+            *beside.entry(&worker.pool).or_default() += 1;
         }
         let there: HashSet<ReuseClass> = workers.iter().map(class_of_worker).collect();
         for mut request in waiting {
@@ -92,7 +104,8 @@ impl Fleet {
                 continue;
             }
             let roomy = candidates.iter().find(|(name, pool)| {
-                let there = load.get(*name).copied().unwrap_or(0);
+                let beside = beside.get(*name).copied().unwrap_or(0).min(pool.beside_max());
+                let there = load.get(*name).copied().unwrap_or(0) - beside;
                 there + wished(name) < pool.at(now).max as usize
                     && standings.get(*name).is_none_or(|standing| purse(standing).affords() > wished(name))
                     && self.has_room(&active.config, pool, taken)
@@ -188,7 +201,7 @@ impl Fleet {
             let whole = whole && !wishes.unsettled.contains(name.as_str());
             answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
             let launched = self.launches(active, name.as_str(), pool, &answer, taken).await?;
-            let mut reckoning = reckoning_of(&limits, capacity.len(), &answer, &launched);
+            let mut reckoning = reckoning_of(&limits, &capacity, &answer, &launched);
             reckoning.1.budget = standing.cloned();
             let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
             for (id, reason) in answer.end {
@@ -310,6 +323,7 @@ impl Fleet {
         Limits {
             min: bounds.min.max(soon.min) as usize,
             max: bounds.max as usize,
+            waiting: pool.beside_max(),
             slots: pool.slots as usize,
             builds: pool.reuse.builds as usize,
             ramp: pool.ramp.map_or(usize::MAX, |ramp| ramp as usize),
@@ -355,6 +369,7 @@ impl Fleet {
                 || (now >= worker.expires && !held)
                 || matches!(worker.link, Link::Lost { .. }),
             idle_since: if busy == 0 && up && !held { worker.idle_since } else { None },
+            waits: in_use.waiting.contains(&worker.id),
             up_by: worker.attached.is_none().then(|| worker.requested + boot()),
             spares: Money::default(),
             uses_left: usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0),
@@ -378,7 +393,7 @@ struct Launches {
 /// What a pass came to for a pool, to be kept.
 fn reckoning_of(
     limits: &Limits,
-    there: usize,
+    there: &[Capacity],
     answer: &Answer,
     launches: &Launches,
 ) -> (DecisionCode, Reckoning) {
@@ -419,17 +434,23 @@ fn wish<'a>(asked: &'a mut Asked, class: &ReuseClass) -> &'a mut Demand {
 pub(super) struct InUse {
     leases: Vec<Lease>,
     pub slots: HashMap<WorkerId, usize>,
+    /// Workers all of whose builds only wait for others.
+    waiting: HashSet<WorkerId>,
     /// Builds that have a lock that is counted on workers; known where somebody waits for one.
     locked: HashMap<WorkerId, usize>,
 }
 
 impl InUse {
-    pub(super) fn of(leases: Vec<Lease>, locked: HashMap<WorkerId, usize>) -> Self {
+    pub(super) fn of(
+        leases: Vec<Lease>,
+        waiting: HashSet<WorkerId>,
+        locked: HashMap<WorkerId, usize>,
+    ) -> Self {
         let mut slots: HashMap<WorkerId, usize> = HashMap::new();
         for lease in &leases {
             *slots.entry(lease.worker).or_default() += 1;
         }
-        Self { leases, slots, locked }
+        Self { leases, slots, waiting, locked }
     }
 }
 

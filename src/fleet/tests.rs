@@ -10,6 +10,7 @@ mod reasons;
 mod seen;
 mod stage;
 mod town;
+mod waiting;
 
 use rouse_testkit::chance;
 use std::sync::Mutex;

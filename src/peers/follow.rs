@@ -1,9 +1,10 @@
 //! The event log as other masters write it, turned into nudges. A nudge too many costs a look; what is missed is found by each loop's own tick.
 
 use crate::ctx::{Ctx, Hint};
+use crate::requests::Closed;
 use crate::revisions::RevisionError;
-use rouse_model::WorkerId;
 use rouse_model::event::{Event, EventKind};
+use rouse_model::{BuildId, WorkerId};
 use rouse_store::ReadError;
 use std::collections::VecDeque;
 
@@ -82,7 +83,11 @@ fn nudge(ctx: &Ctx, event: &Event) {
             nudges.fleet.notify_one();
             nudges.matching.notify_one();
         }
-        EventKind::ChangeSetSeen | EventKind::BuildsetDone => nudges.schedulers.notify_one(),
+        EventKind::ChangeSetSeen => nudges.schedulers.notify_one(),
+        EventKind::BuildsetDone => {
+            Closed { parent: event.body.payload["parent"].as_i64().map(BuildId) }.tell(ctx)
+        }
+        EventKind::BuildPhase if event.body.payload["waiting"] == true => nudges.fleet.notify_one(),
         EventKind::BuildStarted => nudges.builds.notify_one(),
         EventKind::BuildFinished | EventKind::RequestDone => {
             nudges.fleet.notify_one();

@@ -6,7 +6,7 @@ use crate::switchboard::ToDriver;
 use rouse_model::Timestamp;
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::event::EventKind;
-use rouse_store::{Batch, CommitError};
+use rouse_store::{Batch, CommitError, ReadError};
 
 /// How often a lost race is run again.
 pub const TRIES: usize = 20;
@@ -45,4 +45,32 @@ pub async fn cancel(ctx: &Ctx, mut request: Request, wish: &str) -> Result<Reque
     ctx.nudges.fleet.notify_one();
     ctx.nudges.builds.notify_one();
     Ok(request)
+}
+
+/// Why a request could not be ended for certain.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    #[error("read the request again")]
+    Read(#[from] ReadError),
+    #[error("record the wish to end it")]
+    Commit(#[from] CommitError),
+}
+
+/// The same through lost races; what has ended meanwhile is left as it is.
+///
+/// # Errors
+/// Where the store cannot be read or written.
+pub async fn cancel_if_open(ctx: &Ctx, request: Request, wish: &str) -> Result<(), CancelError> {
+    let id = request.id;
+    let mut found = Some(request);
+    for left in (0..TRIES).rev() {
+        let Some(request) = found.filter(|request| request.state != RequestState::Done) else { break };
+        match cancel(ctx, request, wish).await {
+            Ok(_) => break,
+            Err(error) if error.is_conflict() && left > 0 => {}
+            Err(error) => return Err(error.into()),
+        }
+        found = ctx.store.request(id).await?;
+    }
+    Ok(())
 }

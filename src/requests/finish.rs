@@ -1,8 +1,10 @@
 //! The end of a request, and with the last one the end of its buildset.
 
+use crate::ctx::Ctx;
+use crate::switchboard::ToDriver;
 use rouse_model::buildset::{Buildset, Request, RequestState};
 use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::{BuildResult, BuildsetId, RequestId, Timestamp};
+use rouse_model::{BuildId, BuildResult, BuildsetId, RequestId, Timestamp};
 use rouse_store::{Batch, ReadError, Store};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Weak};
@@ -76,8 +78,8 @@ impl Tally {
 }
 
 /// Adds to the batch that a request ended so. Reads the buildset and how its requests stand, unless one that has just passed has left that; each
-/// end moves the buildset's generation, so of two that end at once on two masters one is sent back and looks again. Answers whether it is the last
-/// of them, and the buildset ends with it.
+/// end moves the buildset's generation, so of two that end at once on two masters one is sent back and looks again. Answers with the buildset's end, where
+/// it is the last of them: to be [told](Closed::tell) once the batch is true.
 ///
 /// # Errors
 /// Where the store cannot be read.
@@ -88,7 +90,7 @@ pub async fn finish(
     request: &mut Request,
     result: BuildResult,
     now: Timestamp,
-) -> Result<bool, ReadError> {
+) -> Result<Option<Closed>, ReadError> {
     request.state = RequestState::Done;
     request.result = Some(result);
     request.done = Some(now);
@@ -102,7 +104,7 @@ pub async fn finish(
     if tally.is_none() {
         *tally = Tally::read(store, request.buildset).await?;
     }
-    let Some(Tally { buildset, open, worst }) = tally else { return Ok(false) };
+    let Some(Tally { buildset, open, worst }) = tally else { return Ok(None) };
     open.remove(&request.id);
     let all = worst.map_or(result, |worst| worst.worse(result));
     *worst = Some(all);
@@ -112,7 +114,24 @@ pub async fn finish(
         batch.event(buildset_event(buildset, all, now));
     }
     batch.update(buildset);
-    Ok(open.is_empty())
+    Ok(open.is_empty().then_some(Closed { parent: buildset.parent }))
+}
+
+/// The end of a buildset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// The build that made it, where one did.
+    pub parent: Option<BuildId>,
+}
+
+impl Closed {
+    /// Wakes who may wait for it.
+    pub fn tell(self, ctx: &Ctx) {
+        ctx.nudges.schedulers.notify_one();
+        if let Some(parent) = self.parent {
+            ctx.switchboard.to_driver(parent, ToDriver::Look);
+        }
+    }
 }
 
 /// An event about a request.
@@ -139,7 +158,7 @@ fn buildset_event(buildset: &Buildset, result: BuildResult, now: Timestamp) -> N
         subject: format!("buildset/{}", buildset.id),
         project: buildset.project.clone(),
         at: now,
-        payload: serde_json::json!({"scheduler": buildset.scheduler, "result": result}),
+        payload: serde_json::json!({"scheduler": buildset.scheduler, "parent": buildset.parent, "result": result}),
     }
 }
 
@@ -227,9 +246,9 @@ mod tests {
         result: BuildResult,
     ) -> (Submitted, bool) {
         let mut batch = Batch::new("test.end");
-        let last =
+        let closed =
             finish(store, Some(passing), &mut batch, &mut request, result, Timestamp(2)).await.unwrap();
-        (store.submit(batch).await.unwrap(), last)
+        (store.submit(batch).await.unwrap(), closed.is_some())
     }
 
     #[tokio::test]

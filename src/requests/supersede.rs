@@ -1,13 +1,13 @@
 //! What a newer change makes pointless: older requests of the same builder, scheduler and branches that have not ended.
 
-use super::cancel::{TRIES, cancel};
+use super::cancel::{CancelError, cancel_if_open};
 use super::make::Wish;
 use crate::config::{Config, Supersede};
 use crate::ctx::Ctx;
-use rouse_model::buildset::{Buildset, Request, RequestState};
+use rouse_model::buildset::Buildset;
 use rouse_model::source::SourceStamp;
 use rouse_model::{BuildsetId, Trust};
-use rouse_store::{CommitError, ReadError};
+use rouse_store::ReadError;
 use std::collections::BTreeMap;
 
 /// Why the older ones could not be ended; the newer change is then taken up once more.
@@ -16,7 +16,7 @@ pub enum SupersedeError {
     #[error("read what is there")]
     Read(#[from] ReadError),
     #[error("end what a newer change supersedes")]
-    Commit(#[from] CommitError),
+    End(#[from] CancelError),
 }
 
 /// Ends what the wish makes pointless, for those of its builders that say so. To be called before the wish is made: whoever is killed between the two
@@ -37,7 +37,7 @@ pub async fn supersede(ctx: &Ctx, config: &Config, wish: &Wish) -> Result<(), Su
     for older in open.iter().filter(|older| is_older(older, &stamps, wish)) {
         for request in ctx.store.requests_of(older.id).await? {
             if builders.contains(&&request.builder) {
-                end(ctx, request, &why).await?;
+                cancel_if_open(ctx, request, &why).await?;
             }
         }
     }
@@ -55,19 +55,4 @@ fn is_older(older: &Buildset, stamps: &[SourceStamp], wish: &Wish) -> bool {
         wish.stamps.iter().map(|stamp| (stamp.codebase.as_str(), stamp.branch.as_deref())).collect();
     let trust = Trust::least(wish.stamps.iter().map(|stamp| stamp.trust).chain([wish.trust]));
     older.origin != wish.origin && before == now && older.trust == trust
-}
-
-async fn end(ctx: &Ctx, request: Request, why: &str) -> Result<(), SupersedeError> {
-    let id = request.id;
-    let mut found = Some(request);
-    for left in (0..TRIES).rev() {
-        let Some(request) = found.filter(|request| request.state != RequestState::Done) else { break };
-        match cancel(ctx, request, why).await {
-            Ok(_) => break,
-            Err(error) if error.is_conflict() && left > 0 => {}
-            Err(error) => return Err(error.into()),
-        }
-        found = ctx.store.request(id).await?;
-    }
-    Ok(())
 }

@@ -254,6 +254,7 @@ impl<'a> Run<'a> {
         let limits = Limits {
             min: self.policy.min,
             max: self.policy.max,
+            waiting: 0,
             slots: self.world.slots,
             builds: uses,
             ramp: usize::MAX,

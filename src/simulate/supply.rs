@@ -61,6 +61,7 @@ impl Supply {
             locked: 0,
             slots,
             leaving: false,
+            waits: false,
             idle_since: None,
             up_by: Some(up_by),
             uses_left: uses,

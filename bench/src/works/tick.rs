@@ -49,6 +49,7 @@ fn tick(workers: usize, pending: usize) -> Result<Duration> {
     let limits = Limits {
         min: 10,
         max: workers + 200,
+        waiting: 0,
         slots: 1,
         builds: 50,
         ramp: 1_000,
@@ -94,6 +95,7 @@ fn capacity(n: usize, class: &ReuseClass, usual: &Arc<Durations>) -> Capacity {
         locked: 0,
         slots: 1,
         leaving: false,
+        waits: false,
         idle_since: idle.then(|| ago(n % 300)),
         up_by: booting.then_some(NOW + Duration::from_secs(30)),
         uses_left: 20,

@@ -6,6 +6,7 @@ use crate::{
     Timestamp, Trust, WorkerId,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// One attempt of a request on a slot of an attached worker. Made when they are matched, never before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Build {
     pub matched: Timestamp,
     /// First command of its own sent.
     pub running_from: Option<Timestamp>,
+    /// Since then it only waits for builds that it has started.
+    pub waiting_from: Option<Timestamp>,
     /// Last step ended.
     pub finishing_from: Option<Timestamp>,
     pub finished: Option<Timestamp>,
@@ -156,10 +159,37 @@ pub struct Lease {
     pub since: Timestamp,
 }
 
+/// Workers all of whose builds are among those that only wait for others.
+#[must_use]
+pub fn waiting_workers(leases: &[Lease], waiting: &[BuildId]) -> HashSet<WorkerId> {
+    let waits = |lease: &&Lease| waiting.contains(&lease.build);
+    let at_work: HashSet<WorkerId> =
+        leases.iter().filter(|lease| !waits(lease)).map(|lease| lease.worker).collect();
+    leases.iter().filter(waits).map(|lease| lease.worker).filter(|id| !at_work.contains(id)).collect()
+}
+
 /// A property of one build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuildProperty {
     pub build: BuildId,
     pub name: String,
     pub property: crate::property::Property,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_waits_when_all_its_builds_do() {
+        let lease = |worker, slot, build| Lease {
+            worker: WorkerId(worker),
+            slot,
+            build: BuildId(build),
+            since: Timestamp(0),
+        };
+        let leases = [lease(1, 0, 1), lease(2, 0, 2), lease(2, 1, 3), lease(3, 0, 4), lease(3, 1, 5)];
+        let waiting = [1, 2, 4, 5].map(BuildId);
+        assert_eq!(waiting_workers(&leases, &waiting), HashSet::from([WorkerId(1), WorkerId(3)]));
+    }
 }

@@ -1,7 +1,7 @@
 //! Decisions about how many workers a pool has, as they are kept: what was there, what the sum came to, and what was done.
 
 use crate::budget::Standing;
-use crate::scaling::{Bound, Limits, Reason, Terms};
+use crate::scaling::{Bound, Capacity, Limits, Reason, Terms, beside_max};
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub struct Reckoning {
     pub slots: usize,
     /// Workers that are not gone, the launched ones not among them.
     pub workers: usize,
+    /// Those of them that only wait for builds that theirs have started, and do not count in `max`.
+    #[serde(default)]
+    pub waiting: usize,
     /// How long a worker takes to come, in seconds; absent where that is not known.
     pub boot_s: Option<f64>,
     /// An idle worker may end after so many seconds.
@@ -121,12 +124,13 @@ pub enum Short {
 impl Reckoning {
     /// With nothing in it yet but the limits.
     #[must_use]
-    pub fn within(limits: &Limits, workers: usize) -> Self {
+    pub fn within(limits: &Limits, capacity: &[Capacity]) -> Self {
         Self {
             min: limits.min,
             max: limits.max,
             slots: limits.slots,
-            workers,
+            workers: capacity.len(),
+            waiting: beside_max(limits, capacity),
             boot_s: limits.boot.map(|boot| boot.as_secs_f64()),
             idle_s: limits.idle.as_secs_f64(),
             budget: None,

@@ -109,6 +109,7 @@ pub enum Action {
     },
     RestoreCache(Cache),
     SaveCache(Cache),
+    Trigger(Trigger),
 }
 
 impl Action {
@@ -120,6 +121,16 @@ impl Action {
             _ => None,
         }
     }
+}
+
+/// Builds of other builders, of the same sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub builders: Vec<String>,
+    /// A buildset of all these builders for each; its properties, whose texts are templates.
+    pub sets: Vec<BTreeMap<String, serde_json::Value>>,
+    /// The step ends when they have.
+    pub wait: bool,
 }
 
 /// A folder that comes from an earlier build, and is kept for later ones.

@@ -65,6 +65,8 @@ pub struct Capacity {
     pub slots: usize,
     /// Draining or ending: neither supply nor a reason to stop, but it still takes room.
     pub leaving: bool,
+    /// All that it runs only waits for other builds: it takes no room, as far as [that](Limits::waiting) goes.
+    pub waits: bool,
     /// Idle since then; `None` while busy or on its way up.
     pub idle_since: Option<Timestamp>,
     /// On its way, and likely up by then; `None` where it is up.
@@ -89,6 +91,8 @@ pub struct Running {
 pub struct Limits {
     pub min: usize,
     pub max: usize,
+    /// Workers that only wait for other builds, beside `max`; more of them count in it.
+    pub waiting: usize,
     pub slots: usize,
     /// Builds that one worker serves in all.
     pub builds: usize,
@@ -202,6 +206,12 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     answer
 }
 
+/// How many workers do not count in the maximum, as they only wait for other builds.
+#[must_use]
+pub fn beside_max(limits: &Limits, capacity: &[Capacity]) -> usize {
+    capacity.iter().filter(|worker| worker.waits && !worker.leaving).count().min(limits.waiting)
+}
+
 /// How many workers the limits still let come.
 struct Room {
     workers: usize,
@@ -212,8 +222,9 @@ struct Room {
 impl Room {
     fn of(limits: &Limits, capacity: &[Capacity]) -> Self {
         let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
+        let taken = capacity.len() - beside_max(limits, capacity);
         Self {
-            workers: limits.max.saturating_sub(capacity.len()),
+            workers: limits.max.saturating_sub(taken),
             ramp: limits.ramp.saturating_sub(booting),
             affordable: limits.purse.map_or(usize::MAX, Purse::affords),
         }

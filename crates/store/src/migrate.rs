@@ -14,6 +14,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_decisions.sql"),
     include_str!("../migrations/0009_money.sql"),
     include_str!("../migrations/0010_enrolments.sql"),
+    include_str!("../migrations/0011_triggers.sql"),
 ];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.

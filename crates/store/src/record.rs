@@ -200,7 +200,7 @@ record!(Request => "requests" key(id)
 record!(Build => "builds" key(id)
     fixed(request, buildset, builder, project, attempt, worker, slot, config, trust, requested, matched) {
     id, request, buildset, builder, project, attempt, worker, slot, master, config, plan, trust, summary, cancel, result, class,
-    requested, provisioned_from, matched, running_from, finishing_from, finished, generation
+    requested, provisioned_from, matched, running_from, waiting_from, finishing_from, finished, generation
 } generation);
 record!(BuildProperty => "build_properties" key(build, name) { build, name, property });
 record!(Step => "steps" key(id)

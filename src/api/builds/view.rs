@@ -1,5 +1,6 @@
 //! A build on the wire.
 
+use super::triggered::TriggeredView;
 use crate::api::artifacts::ArtifactView;
 use crate::api::buildsets::{Cause, SourceView, causes};
 use crate::api::moment::{Moment, secs_of_micros};
@@ -97,9 +98,13 @@ pub struct BuildDetail {
     pub build: BuildView,
     /// Who approved its request; null where that needs nobody's approval.
     pub approval: Option<ApprovalView>,
+    /// The build that started it, or that it follows; null where it was asked for otherwise.
+    pub parent: Option<i64>,
     /// Names of all steps of its plan, those not begun too.
     pub planned: Vec<String>,
     pub steps: Vec<StepView>,
+    /// What its steps have started.
+    pub triggered: Vec<TriggeredView>,
     pub properties: Vec<PropertyView>,
     pub artifacts: Vec<ArtifactView>,
 }

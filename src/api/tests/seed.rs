@@ -108,16 +108,17 @@ fn buildsets(batch: &mut Batch) {
     let mut properties = Properties::default();
     properties.set("scheduler", "push", "scheduler", false);
     for (id, project, done) in [(1, "shop", true), (2, "shop", false), (3, "default", false)] {
+        let started = id == 2;
         batch.insert(&Buildset {
             id: BuildsetId(id),
-            origin: format!("push/changes/{id}"),
+            origin: if started { "trigger/1/1/0".into() } else { format!("push/changes/{id}") },
             project: project.into(),
             scheduler: Some(if project == "shop" { "push" } else { "nightly" }.into()),
             reason: "2 commits on main by alice".into(),
             owner: None,
             properties: properties.clone(),
             trust: Trust::Trusted,
-            parent: None,
+            parent: started.then_some(BuildId(1)),
             created: ago(100),
             done: done.then(|| ago(40)),
             result: done.then_some(BuildResult::Failure),
@@ -234,6 +235,7 @@ fn decisions(batch: &mut Batch) {
             max: 8,
             slots: 1,
             workers: 1,
+            waiting: 0,
             boot_s: Some(48.0),
             idle_s: 120.0,
             budget: None,
@@ -390,6 +392,7 @@ fn builds(batch: &mut Batch) {
         provisioned_from: ago(90),
         matched: ago(87),
         running_from: Some(ago(86)),
+        waiting_from: None,
         finishing_from: None,
         finished: None,
         generation: 0,

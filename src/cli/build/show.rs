@@ -1,6 +1,6 @@
 //! `rouse build show`.
 
-use crate::api::views::{BuildDetail, BuildResult, PhaseSeconds, StepView};
+use crate::api::views::{BuildDetail, BuildResult, PhaseSeconds, StepView, TriggeredView};
 use crate::cli::connect::ConnectArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -50,6 +50,9 @@ fn text(detail: &BuildDetail) -> String {
     line(&mut text, "request", &format!("{} (attempt {})", build.request, build.attempt));
     if let Some(approval) = &detail.approval {
         line(&mut text, "approved", &approval_words(approval));
+    }
+    if let Some(parent) = detail.parent {
+        line(&mut text, "parent", &format!("build {parent}"));
     }
     line(&mut text, "config", &format!("revision {}", build.config));
     line(&mut text, "times", &times(&build.times));
@@ -104,10 +107,23 @@ fn steps(text: &mut String, detail: &BuildDetail) {
     let width = detail.planned.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
     for step in &detail.steps {
         let _ = writeln!(text, "  {}", step_line(step, width));
+        for started in detail.triggered.iter().filter(|started| started.step == step.seq) {
+            let _ = writeln!(text, "    {}", triggered_line(started));
+        }
     }
     for name in detail.planned.iter().skip(detail.steps.len()) {
         let _ = writeln!(text, "  {DIM}· {name:<width$}  not begun{DIM:#}");
     }
+}
+
+/// `✓ build 17 of smoke  success`.
+fn triggered_line(started: &TriggeredView) -> String {
+    let which = match started.build {
+        Some(build) => format!("build {build}"),
+        None => format!("request {}", started.request),
+    };
+    let word = started.result.map_or(started.state.as_str(), |result| result.as_str());
+    format!("{} {which} of {}  {word}", mark(started.result), started.builder)
 }
 
 /// `✓ test  success  1.2 s  ok 14 of 14`.

@@ -7,6 +7,7 @@ use crate::config::leaf::{
     PropertyName, SchedulerName, Zone,
 };
 use crate::config::parameter::ParameterConfig;
+use crate::config::rings::rings;
 use crate::config::tree::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -284,35 +285,9 @@ pub(crate) fn check_rings<'a>(
             _ => (name, Vec::new()),
         })
         .collect();
-    let mut done: Vec<&SchedulerName> = Vec::new();
-    for start in edges.keys().copied() {
-        let Some(ring) = ring_from(start, &edges).filter(|_| !done.contains(&start)) else { continue };
-        let names: Vec<_> = ring.iter().chain([&start]).map(|name| format!("`{name}`")).collect();
+    for (start, ring) in rings(&edges) {
         let span = cx.value(&Path::of(["schedulers", start, "after"]));
-        let message = format!("schedulers run after one another in a ring: {}", names.join(" → "));
+        let message = format!("schedulers run after one another in a ring: {ring}");
         cx.push(Fault::new(Code::Cycle, span, message));
-        done.extend(ring);
     }
-}
-
-/// The way from `start` back to itself, if there is one.
-fn ring_from<'a>(
-    start: &'a SchedulerName,
-    edges: &IndexMap<&'a SchedulerName, Vec<&'a SchedulerName>>,
-) -> Option<Vec<&'a SchedulerName>> {
-    let mut todo = vec![vec![start]];
-    let mut seen = Vec::new();
-    while let Some(way) = todo.pop() {
-        let last = *way.last()?;
-        for next in edges.get(last).into_iter().flatten().copied() {
-            if next == start {
-                return Some(way);
-            }
-            if !seen.contains(&next) {
-                seen.push(next);
-                todo.push([way.clone(), vec![next]].concat());
-            }
-        }
-    }
-    None
 }

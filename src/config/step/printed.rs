@@ -69,7 +69,7 @@ fn steps_of(mut raw: RawConfig, cx: &mut Context<'_>) -> Option<Vec<PlannedStep>
 
 /// What a step names and must not, before it is looked at further.
 fn refused(number: usize, step: &Value) -> Option<String> {
-    let key = ["checkout", "steps_from"].into_iter().find(|key| step.get(key).is_some());
+    let key = ["checkout", "steps_from", "trigger"].into_iter().find(|key| step.get(key).is_some());
     if let Some(key) = key {
         return Some(format!("step {number}: `{key}` is for the configuration alone"));
     }
@@ -114,6 +114,7 @@ mod tests {
             ("{}", "its output is not a JSON list of steps"),
             (r#"[{"run": "a"}, {"checkout": "app"}]"#, "step 2: `checkout` is for the configuration alone"),
             (r#"[{"steps_from": "a"}]"#, "step 1: `steps_from` is for the configuration alone"),
+            (r#"[{"trigger": "deploy"}]"#, "step 1: `trigger` is for the configuration alone"),
             (
                 r#"[{"run": "a", "env": {"K": "secret:key"}}]"#,
                 "step 1: the secret of `K` is for the configuration alone to name",

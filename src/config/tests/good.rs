@@ -273,3 +273,40 @@ schedulers: {often: {every: 1h, builders: [unit, plain]}}
     assert!(config.secrets["key"].reach.covers("default", Some("unit (gcc13, 64)")));
     assert!(!config.secrets["key"].reach.covers("default", Some("plain")));
 }
+
+#[test]
+fn a_trigger_is_a_buildset_for_each_combination_of_all_builders_that_it_means() {
+    let config = good(
+        r#"version: 1
+pools: {here: {local: {}, max: 3}, more: {local: {}, max: 2, waiting: 7}}
+builders:
+  unit: {matrix: {cc: [gcc12, gcc13]}, steps: [{run: "true"}]}
+  plain: {steps: [{run: "true"}]}
+  first:
+    steps:
+      - trigger: plain
+      - trigger: {builders: [unit, plain], each: {a: [1, x], b: [true, false]}, properties: {of: "{{ branch }}"}, wait: false}
+"#,
+    )
+    .config;
+    let triggers: Vec<_> = (config.builders["first"].plan.steps.iter())
+        .map(|step| match &step.action {
+            Action::Trigger(trigger) => (step.name.as_str(), trigger),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let (name, plain) = triggers[0];
+    assert_eq!(
+        (name, plain.builders.as_slice(), plain.wait),
+        ("trigger plain", &["plain".to_owned()][..], true)
+    );
+    assert_eq!(plain.sets, [std::collections::BTreeMap::new()]);
+    let (name, several) = triggers[1];
+    assert_eq!((name, several.wait), ("trigger unit, plain", false));
+    assert_eq!(several.builders, ["unit (gcc12)", "unit (gcc13)", "plain"]);
+    let sets = serde_json::to_value(&several.sets).unwrap();
+    let set = |a: serde_json::Value, b: bool| serde_json::json!({"a": a, "b": b, "of": "{{ branch }}"});
+    let all = [set(1.into(), true), set(1.into(), false), set("x".into(), true), set("x".into(), false)];
+    assert_eq!(sets, serde_json::json!(all));
+    assert_eq!((config.pools["here"].beside_max(), config.pools["more"].beside_max()), (3, 7));
+}

@@ -47,6 +47,7 @@ fn pool(name: &str, max: usize) -> PoolFacts {
         name: name.into(),
         accepts: Trust::Trusted,
         max,
+        beside_max: 0,
         slots: 1,
         hosts: vec![Host { name: "docker".into(), ..Host::default() }],
         takes: Room::ONE,

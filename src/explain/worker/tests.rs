@@ -97,6 +97,7 @@ fn one_that_idles_says_what_keeps_it() {
             max: 2,
             slots: 1,
             workers: 1,
+            waiting: 0,
             boot_s: Some(48.0),
             idle_s: 120.0,
             budget: None,

@@ -36,6 +36,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         |(min, more, slots, builds, idle)| Limits {
             min,
             max: min + more,
+            waiting: 0,
             slots,
             builds,
             idle: Duration::from_secs(idle),
@@ -107,6 +108,7 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
         locked: 0,
         slots: limits.slots,
         leaving: doing == Doing::Leaving,
+        waits: false,
         idle_since: if let Doing::Idle(s) = doing {
             Some(NOW - Duration::from_secs(s.unsigned_abs()))
         } else {
@@ -362,6 +364,7 @@ fn plain(max: usize) -> Limits {
     Limits {
         min: 0,
         max,
+        waiting: 0,
         slots: 1,
         builds: 10,
         ramp: usize::MAX,
@@ -395,6 +398,23 @@ fn at_the_maximum_the_longest_idle_of_another_class_makes_room() {
     let decision = decide(&limits, &demand, &fleet, NOW);
     assert_eq!(decision.end, [(WorkerId(2), Reason::Displaced)]);
     assert_eq!(decision.held_back, [(class(1), 1, Bound::Max)]);
+}
+
+#[test]
+fn who_only_waits_takes_no_room_up_to_a_cap_of_its_own() {
+    let limits = Limits { waiting: 2, ..plain(1) };
+    let waits = |id| Capacity { waits: true, ..capacity(&limits, id, 0, Doing::Busy(1), 0) };
+    let demand = [Demand::waiting(class(0), 1)];
+    let launches = |fleet: &[Capacity]| launched(&decide(&limits, &demand, fleet, NOW));
+    assert_eq!(launches(&[waits(1)]), 1);
+    assert_eq!(launches(&[waits(1), waits(2)]), 1);
+    let full = decide(&limits, &demand, &[waits(1), waits(2), waits(3)], NOW);
+    assert_eq!((launched(&full), full.held_back), (0, vec![(class(0), 1, Bound::Max)]));
+    // One that goes on counts again: there is one too many for a while, and nothing is launched.
+    let goes_on = capacity(&limits, 1, 0, Doing::Busy(1), 0);
+    let at_work = capacity(&limits, 4, 0, Doing::Busy(1), 0);
+    assert_eq!(launches(&[goes_on, waits(2), at_work]), 0);
+    assert_eq!(launches(&[Capacity { leaving: true, ..waits(1) }]), 0, "what leaves takes room as ever");
 }
 
 /// Four slots, but one build in all: such a worker is worth one.

@@ -31,6 +31,13 @@ impl Store {
         self.select("WHERE finished IS NULL ORDER BY id", vec![]).await
     }
 
+    /// Those that only wait for builds that they have started.
+    pub async fn waiting_builds(&self) -> Result<Vec<BuildId>, ReadError> {
+        let builds: Vec<Build> =
+            self.select("WHERE waiting_from IS NOT NULL AND finished IS NULL ORDER BY id", vec![]).await?;
+        Ok(builds.into_iter().map(|build| build.id).collect())
+    }
+
     /// Newest first.
     pub async fn builds(&self, filter: &BuildFilter, page: Page) -> Result<Vec<Build>, ReadError> {
         let mut tail = Tail::default();

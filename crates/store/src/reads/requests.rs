@@ -6,7 +6,7 @@ use crate::value::{Field, Value};
 use crate::{ReadError, Store};
 use rouse_model::buildset::{Buildset, Request};
 use rouse_model::source::SourceStamp;
-use rouse_model::{BuildResult, BuildsetId, RequestId, Timestamp};
+use rouse_model::{BuildId, BuildResult, BuildsetId, RequestId, Timestamp};
 use std::collections::BTreeMap;
 
 /// Which requests; absent means all.
@@ -37,6 +37,11 @@ impl Store {
 
     pub async fn buildset_by_origin(&self, origin: &str) -> Result<Option<Buildset>, ReadError> {
         self.select_one("WHERE origin = $1", vec![origin.into()]).await
+    }
+
+    /// Those that a build has made, oldest first; or that follow it.
+    pub async fn buildsets_of(&self, parent: BuildId) -> Result<Vec<Buildset>, ReadError> {
+        self.select_few("WHERE parent = $1 ORDER BY id", vec![parent.0.into()]).await
     }
 
     /// Newest first.

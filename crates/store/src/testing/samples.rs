@@ -91,6 +91,7 @@ pub fn build(id: i64) -> Build {
         provisioned_from: NOW,
         matched: NOW,
         running_from: None,
+        waiting_from: None,
         finishing_from: None,
         finished: None,
         generation: 0,
@@ -147,6 +148,7 @@ pub(crate) fn full_build() -> Build {
         result: Some(BuildResult::Cancelled),
         class: Some(FailureClass::AgentLost),
         running_from: Some(NOW),
+        waiting_from: Some(NOW),
         finishing_from: Some(Timestamp(0)),
         finished: Some(Timestamp(-1)),
         ..build(i64::MAX)
@@ -304,6 +306,7 @@ pub(crate) fn decision(id: i64, pool: &str) -> Decision {
             max: 8,
             slots: 1,
             workers: 1,
+            waiting: 1,
             boot_s: Some(48.5),
             idle_s: 120.0,
             budget: Some(Standing {
