@@ -132,7 +132,8 @@ fn config(repo: &GitRepo, outside: &Path) -> String {
          asked: {{approval: all, steps: [{{run: 'true'}}]}}\n  unit: {{steps: [{{checkout: app}}, {{run: cat a}}]}}\n  long:\n    steps:\n      \
          - name: work\n        run: |\n          for n in $(seq {LINES}); do echo \"first $n\"; done\n          \
          echo began >> {out}/began-$NAME; while [ ! -e {out}/go-$NAME ]; do sleep 0.1; done\n          \
-         for n in $(seq {LINES}); do echo \"last $n\"; done\n        env: {{NAME: '{{{{ props.name }}}}'}}\n\
+         for n in $(seq {LINES}); do echo \"last $n\"; done\n        env: {{NAME: '{{{{ props.name }}}}'}}\n  \
+         leads: {{steps: [{{trigger: {{builder: long, properties: {{name: '{{{{ props.name }}}}'}}}}}}, {{run: 'true'}}]}}\n\
          schedulers:\n  push: {{changes: {{app: {{branch: main}}}}, builders: unit}}\n  \
          ticks: {{every: 3s, builders: short}}\n  cron: {{cron: '* * * * *', builders: short}}\n"
     )
@@ -194,6 +195,22 @@ fn what_one_master_leaves_killed_or_frozen_the_other_goes_on_with() {
         ""
     );
     instants(&one.buildsets("cron"), 60);
+}
+
+#[test]
+fn a_build_that_waits_for_others_waits_on_with_another_master() {
+    let Some(mut pair) = Pair::start() else { return };
+    let two = pair.api_of(&pair.two);
+    let leads = builds::start(&two, "leads", json!({"name": "led"}));
+    wait::until_true("its build to print", wait::A_BUILD, || pair.outside.join("began-led").exists());
+    let led = two.list("/requests?builder=long").remove(0)["id"].as_i64().expect("a number");
+    pair.one.kill9();
+    until_it_has_all_roles(&two, "two");
+    pair.ends_as_if_nothing_had_happened(&two, "led", led);
+    let build = Build::of(&two, two.until_built(leads));
+    build.must_be("success");
+    assert_eq!((&build.detail["attempt"], build.end_of("trigger long").1), (&1.into(), "it succeeded"));
+    assert_eq!(two.list("/requests?builder=long").len(), 1, "it was started once");
 }
 
 #[test]

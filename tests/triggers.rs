@@ -173,3 +173,35 @@ fn builds_are_started_once_wherever_the_master_is_killed() {
         assert_eq!(said, ["1\n", "2\n"], "{place}");
     }
 }
+
+#[test]
+fn a_cancelled_parent_takes_its_builds_along_wherever_the_master_is_killed() {
+    for place in ["cancel_request:before:1", "cancel_request:after:1", "cancel_request:before:2"] {
+        let config = format!(
+            "{}builders:\n  parent: {{steps: [{{trigger: {{builder: endless, each: {{n: [1, 2]}}}}}}]}}\n  \
+             endless: {{steps: [{{run: 'sleep 1000'}}]}}\n",
+            pool(2),
+        );
+        let options = Options {
+            database: Database::File,
+            environment: vec![("ROUSE_FAILPOINT".to_owned(), place.to_owned())],
+            ..Options::default()
+        };
+        let mut bench = Bench::within(Scratch::new(), &config, options);
+        let request = bench.start("parent");
+        let runs = |one: &Value| one["build"].as_i64().is_some();
+        let parent = bench.running(request, "its builds to run", |build| {
+            build.detail["triggered"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(runs))
+        });
+        // Who is asked may not live to say that it has heard.
+        let _ = bench.api.try_post(&format!("/builds/{}/cancel", parent.id()), &json!({"reason": "enough"}));
+        bench.master.wait_for_end(wait::A_BUILD);
+        bench.master.set_environment(Vec::new());
+        bench.master.run();
+        bench.ended(request).must_be("cancelled");
+        wait::until("its builds to end", wait::A_BUILD, || {
+            let ended = triggered(&bench.build(parent.id())) == ["endless: cancelled", "endless: cancelled"];
+            ended.then_some(())
+        });
+    }
+}
