@@ -373,11 +373,11 @@ pub(super) async fn end_build(
     let mut result = result;
     let mut summary = summary_of(state, turn, result);
     let cancelled = request.cancel.is_some() || state.build.cancel.is_some();
-    let class =
+    let mut class =
         state.steps.iter().rev().find_map(|s| s.class.filter(|_| s.result != Some(BuildResult::Success)));
     if result == BuildResult::Retry && !cancelled {
         // A build may be lost between two steps, too.
-        let class = class.or(turn.stopping.as_ref().map(|_| FailureClass::AgentLost));
+        class = class.or(turn.stopping.as_ref().map(|_| FailureClass::AgentLost));
         if let Some(why) = state.forbids_retry(class) {
             result = BuildResult::Exception;
             summary = format!("{summary}; {why}");
