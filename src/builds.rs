@@ -4,6 +4,7 @@
 //! commit left it. Drivers write builds, steps, commands and the request's end; they speak to agents through the switchboard alone.
 
 mod action;
+mod announced;
 mod caches;
 mod checkout;
 mod driver;

@@ -1,6 +1,7 @@
 //! One build's driver: a task that turns outcomes into turns until the build has ended.
 
 use super::action::{self, Stored};
+use super::announced;
 use super::outcome::End;
 use super::state::{DriveError, State};
 use super::triggers;
@@ -48,6 +49,7 @@ pub(super) fn start(ctx: &Arc<Ctx>, secrets: &Arc<Secrets>, from: From, stop: Ca
             () = stop.cancelled() => {}
             () = drive(&ctx, &secrets, id, from, mailbox) => {}
         }
+        ctx.coming.say_of_build(id, Vec::new());
         ctx.switchboard.leave(id);
         ctx.nudges.matching.notify_one();
         ctx.nudges.fleet.notify_one();
@@ -102,6 +104,7 @@ async fn drive_from_record(
     if state.build.finished.is_some() {
         return Ok(());
     }
+    state.foretold = announced::foretell(ctx, &state).await?;
     let name = if state.steps.is_empty() { "build.start" } else { "build.resume" };
     let event = if fresh { Event::Matched } else { Event::None };
     if turn(ctx, secrets, &mut state, name, event).await? {
@@ -169,6 +172,9 @@ async fn turn(
     let mut left = one_turn(ctx, secrets, state, name, event).await?;
     while left == Left::Again {
         left = one_turn(ctx, secrets, state, "build.step", Event::None).await?;
+    }
+    if left == Left::Open {
+        announced::say(ctx, state).await?;
     }
     Ok(left == Left::Ended)
 }

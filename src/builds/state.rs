@@ -1,6 +1,7 @@
 //! All that a driver knows of its build, read from the store: at its start, and again whenever a commit was refused.
 
 use super::action::Memory;
+use super::announced::Foretold;
 use super::given::Given;
 use crate::config::BuilderConfig;
 use crate::ctx::Ctx;
@@ -54,6 +55,8 @@ pub(super) struct State {
     pub steps: Vec<Step>,
     pub commands: Vec<Command>,
     pub given: Given,
+    /// Of its steps that start builds, those that had not begun when it was read.
+    pub foretold: Vec<Foretold>,
     /// When its time is up, on this process's own clock.
     pub ends: Option<Instant>,
 }
@@ -102,6 +105,7 @@ impl State {
             steps: Vec::new(),
             commands: Vec::new(),
             given: Given::default(),
+            foretold: Vec::new(),
             ends,
         })
     }

@@ -7,6 +7,7 @@ use super::action::{Memory, StepError};
 use super::outcome::{self, End};
 use super::state::{DriveError, State};
 use super::turn::Turn;
+use crate::ctx::Ctx;
 use crate::render::{self, RenderError};
 use crate::requests::{self, CancelError, MakeError, Stamp, Wish};
 use rouse_model::buildset::{Buildset, MergeTargets, Request};
@@ -63,7 +64,7 @@ pub(super) fn left(state: &State, now: Timestamp) -> Option<Duration> {
 }
 
 /// What all buildsets of one step are called, but for their number.
-fn origin(build: BuildId, index: usize) -> String {
+pub(super) fn origin(build: BuildId, index: usize) -> String {
     format!("trigger/{build}/{index}/")
 }
 
@@ -126,7 +127,7 @@ impl Turn<'_> {
             let project = &state.build.project;
             return Ok(Err(End::failure(format!("project `{project}` has no builder `{name}` any more"))));
         }
-        let wish = self.wish(state, index, trigger).await?;
+        let wish = wish(self.ctx, state, index, trigger).await?;
         for (n, properties) in sets.into_iter().enumerate() {
             let origin = format!("{}{n}", origin(state.build.id, index));
             if there.iter().any(|buildset| buildset.origin == origin) {
@@ -151,33 +152,6 @@ impl Turn<'_> {
         let mut made = self.ctx.store.buildsets_of(state.build.id).await?;
         made.retain(|buildset| buildset.origin.starts_with(&origin));
         Ok(made)
-    }
-
-    /// What the wishes of a step have in common: the sources of its build, and no more trust than that has.
-    async fn wish(&self, state: &State, index: usize, trigger: &Trigger) -> Result<Wish, DriveError> {
-        let (store, build) = (&self.ctx.store, &state.build);
-        let own = store.buildset(build.buildset).await?;
-        let own = own.ok_or(DriveError::Missing(build.id, "its buildset"))?;
-        // What a branch was that is merged into: the first request of a buildset knows.
-        let first = store.requests_of(build.buildset).await?.into_iter().next();
-        let merges: MergeTargets = first.map(|request| request.provision.merges).unwrap_or_default();
-        let reason = format!("step `{}` of `{}` {}", state.steps[index].name, build.builder, build.id);
-        Ok(Wish {
-            origin: String::new(),
-            scheduler: None,
-            reason,
-            owner: own.owner,
-            properties: Properties::default(),
-            builders: trigger.builders.clone(),
-            stamps: stamps(state),
-            parent: Some(build.id),
-            trust: build.trust,
-            // Before its equals: else new builds that wait, too, could take all the room there is.
-            priority: state.request.priority.saturating_add(i64::from(trigger.wait)),
-            images: BTreeMap::new(),
-            merges,
-            approved: None,
-        })
     }
 
     /// The build only waits from now on.
@@ -231,6 +205,38 @@ impl Turn<'_> {
         }
         Ok(())
     }
+}
+
+/// What the wishes of a step have in common: the sources of its build, and no more trust than that has.
+pub(super) async fn wish(
+    ctx: &Ctx,
+    state: &State,
+    index: usize,
+    trigger: &Trigger,
+) -> Result<Wish, DriveError> {
+    let (store, build) = (&ctx.store, &state.build);
+    let own = store.buildset(build.buildset).await?;
+    let own = own.ok_or(DriveError::Missing(build.id, "its buildset"))?;
+    // What a branch was that is merged into: the first request of a buildset knows.
+    let first = store.requests_of(build.buildset).await?.into_iter().next();
+    let merges: MergeTargets = first.map(|request| request.provision.merges).unwrap_or_default();
+    let reason = format!("step `{}` of `{}` {}", state.plan.steps[index].name, build.builder, build.id);
+    Ok(Wish {
+        origin: String::new(),
+        scheduler: None,
+        reason,
+        owner: own.owner,
+        properties: Properties::default(),
+        builders: trigger.builders.clone(),
+        stamps: stamps(state),
+        parent: Some(build.id),
+        trust: build.trust,
+        // Before its equals: else new builds that wait, too, could take all the room there is.
+        priority: state.request.priority.saturating_add(i64::from(trigger.wait)),
+        images: BTreeMap::new(),
+        merges,
+        approved: None,
+    })
 }
 
 /// The sources of a build, as far as it has settled them.

@@ -1,15 +1,15 @@
-//! What schedulers say is coming, for whoever prepares; and what has come.
+//! What schedulers, and builds that will start others, say is coming, for whoever prepares; and what has come.
 
 use crate::requests::Wish;
-use rouse_model::Timestamp;
 use rouse_model::arrivals::Arrivals;
+use rouse_model::{BuildId, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What a scheduler is about to ask for, as things stand.
+/// What a scheduler, or a build, is about to ask for, as things stand.
 #[derive(Debug, Clone)]
 pub struct Announced {
     pub wish: Wish,
@@ -25,6 +25,8 @@ pub struct Announced {
 pub struct Coming {
     said: watch::Sender<Arc<Vec<Announced>>>,
     last: Mutex<Last>,
+    /// What builds that run are about to ask for; said with the rest.
+    of_builds: Mutex<HashMap<BuildId, Vec<Announced>>>,
     /// By builder, as far as this master has made it.
     come: Mutex<HashMap<String, Arrivals>>,
     /// How often something announced has come.
@@ -57,6 +59,9 @@ impl Coming {
         let is_in = |list: &[Announced], one: &Announced| {
             list.iter().any(|other| other.wish.origin == one.wish.origin)
         };
+        all.extend(
+            self.of_builds.lock().expect("nothing panics while it is held").values().flatten().cloned(),
+        );
         let mut last = self.last.lock().expect("nothing panics while it is held");
         // It may have come while the others were asked.
         all.retain(|one| !last.come.contains(&one.wish.origin));
@@ -66,6 +71,16 @@ impl Coming {
             *board = Arc::new(vanished.chain(&all).cloned().collect());
         });
         last.said = all;
+    }
+
+    /// What a build is about to ask for now, in the place of what was said of it before. It stands on the board from the next time on.
+    pub fn say_of_build(&self, build: BuildId, all: Vec<Announced>) {
+        let mut of_builds = self.of_builds.lock().expect("nothing panics while it is held");
+        if all.is_empty() {
+            of_builds.remove(&build)
+        } else {
+            of_builds.insert(build, all)
+        };
     }
 
     /// It has come, for each of these builders: what is there is not announced any more.

@@ -6,6 +6,11 @@ use rouse_model::BuildResult;
 use rouse_model::build::waiting_workers;
 use rouse_model::buildset::RequestState;
 use rouse_model::decision::DecisionCode;
+use rouse_store::Page;
+use rouse_store::reads::BuildFilter;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 fn config(max: usize, waiting: usize) -> String {
     format!(
@@ -94,4 +99,40 @@ fn what_is_waited_for_goes_before_new_builds_that_would_wait_too() {
             }
         },
     );
+}
+
+#[test]
+fn what_a_build_will_start_finds_its_machine_up_once_such_builds_are_known() {
+    let config = r#"version: 1
+server: {agents: {advertise: {lead: "127.0.0.1:1", rear: "127.0.0.1:1"}}}
+providers:
+  cloud: {fake: {latency: 200ms}}
+pools:
+  lead: {fake: {on: cloud, image: "debian:12", boot: 20s}}
+  rear: {fake: {on: cloud, image: "debian:12", boot: 60s}}
+builders:
+  lead: {pool: lead, steps: [{run: make}, {trigger: rear}]}
+  rear: {pool: rear, steps: [{run: make}]}
+"#;
+    let lasts = Some(Duration::from_secs(120));
+    let waited = play(
+        23,
+        config,
+        |agents| agents.lasts = lasts,
+        async |stage| {
+            let stop = CancellationToken::new();
+            tokio::spawn(crate::schedulers::run(Arc::clone(&stage.ctx), stop.clone()));
+            for _ in 0..6 {
+                stage.build("lead").await;
+            }
+            stop.cancel();
+            let filter = BuildFilter { builder: Some("rear".into()), ..BuildFilter::default() };
+            let mut builds = stage.ctx.store.builds(&filter, Page { before: None, limit: 50 }).await.unwrap();
+            builds.reverse();
+            builds.iter().map(|build| build.matched.since(build.requested).as_secs()).collect::<Vec<_>>()
+        },
+    );
+    eprintln!("seconds that each waited for its machine: {waited:?}");
+    assert!(waited.len() == 6 && waited[0] >= 60, "{waited:?}");
+    assert!(waited[5] <= 10, "{waited:?}");
 }
