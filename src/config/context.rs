@@ -263,7 +263,7 @@ impl<'a> Context<'a> {
             Some((first, _)) if *first == currency => {}
             Some((first, there)) => {
                 let message = format!("two currencies, {first} and {currency}, in one configuration");
-                let fault = Fault::new(Code::Together, here, message).related(there.clone(), "the first");
+                let fault = Fault::new(Code::Together, here, message).related(*there, "the first");
                 self.push(fault);
             }
         }
