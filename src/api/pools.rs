@@ -36,7 +36,11 @@ const QUEUE_LOOK: i64 = 2_000;
 const FAILURES: usize = 10;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(explain::explain)).routes(routes!(grants::list, grants::grant))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(explain::explain))
+        .routes(routes!(grants::list, grants::grant))
 }
 
 /// Workers of one shape.

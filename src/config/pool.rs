@@ -248,8 +248,7 @@ impl RawPool {
         let bounds = Bounds { min, max, warm };
         let schedule = self.schedule.into_iter().enumerate();
         let at = path.join("schedule");
-        let schedule =
-            schedule.map(|(i, hours)| hours.check(bounds, cx, &at.join(i))).collect();
+        let schedule = schedule.map(|(i, hours)| hours.check(bounds, cx, &at.join(i))).collect();
         let accepts = self.accepts.map_or(Trust::Trusted, RawAccepts::least);
         let defaults = Deadlines::default();
         let deadlines = Deadlines {

@@ -87,7 +87,11 @@ pub fn sum(terms: &Terms) -> String {
 #[must_use]
 pub fn unaffordable(standing: &Standing) -> String {
     let Standing { limit, amount, spent, promised, launch, until } = standing;
-    let granted = if limit.starts_with(&format!("{amount} ")) { String::new() } else { format!(" ({amount} with what was granted)") };
+    let granted = if limit.starts_with(&format!("{amount} ")) {
+        String::new()
+    } else {
+        format!(" ({amount} with what was granted)")
+    };
     format!(
         "the budget of {limit}{granted} has not the {launch} that one is counted with: {spent} spent, {promised} promised to those that are there; it begins anew at {}",
         moment(*until)

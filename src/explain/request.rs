@@ -170,7 +170,11 @@ fn leave_to_the_first(named: &[String], pools: &mut [PoolVerdict]) {
     for at in in_order {
         let pool = &mut pools[at];
         match (&asked, &pool.verdict) {
-            (_, Verdict::Never(_) | Verdict::Waits(ReasonCode::PoolFull | ReasonCode::ProvidersFull | ReasonCode::Budget)) => {}
+            (
+                _,
+                Verdict::Never(_)
+                | Verdict::Waits(ReasonCode::PoolFull | ReasonCode::ProvidersFull | ReasonCode::Budget),
+            ) => {}
             (None, Verdict::Waits(_)) => asked = Some(pool.pool.clone()),
             (Some(first), Verdict::Waits(ReasonCode::ResolvingImage | ReasonCode::LaunchDue)) => {
                 pool.sentence = format!("has room, but pool `{first}` comes first");

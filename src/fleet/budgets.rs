@@ -38,7 +38,8 @@ impl Fleet {
                 worker.price.over(rest) + spares(worker, building.contains_key(&worker.id), build, now)
             });
             let promised: Money = promised.sum();
-            let launch = pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
+            let launch =
+                pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
             let limits = spent(&self.ctx.store, name, pool, &workers, now).await?;
             let tightest = limits.into_iter().min_by_key(|limit| limit.amount - limit.spent);
             standings.extend(tightest.map(|tightest| {

@@ -1,9 +1,9 @@
 //! From requests to demand, from workers to capacity, and what the scaler makes of both.
 
 use super::ahead::Expected;
+use super::budgets::{self, Standings};
 use super::decided::Now;
 use super::locking::{Gate, Says};
-use super::budgets::{self, Standings};
 use super::{Fleet, FleetError, failures};
 use crate::config::{PoolConfig, Warm};
 use crate::ctx::Active;
@@ -298,7 +298,9 @@ impl Fleet {
         standings: &Standings,
     ) -> Result<HashMap<&'a str, Duration>, FleetError> {
         let mut counted = HashMap::new();
-        for (name, pool) in active.config.pools.iter().filter(|(name, _)| standings.contains_key(name.as_str())) {
+        for (name, pool) in
+            active.config.pools.iter().filter(|(name, _)| standings.contains_key(name.as_str()))
+        {
             counted.insert(name.as_str(), self.build_counts(name.as_str(), pool).await?);
         }
         Ok(counted)

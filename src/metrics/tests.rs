@@ -13,7 +13,11 @@ fn series<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
 fn levels(pool: &str, busy: u32, idle: u32) -> FleetLevels {
     let phases = [("up", busy + idle)].into();
     FleetLevels {
-        pools: [(pool.to_owned(), PoolLevels { demand: 3, supply: idle, busy, idle, phases, ..PoolLevels::default() })].into(),
+        pools: [(
+            pool.to_owned(),
+            PoolLevels { demand: 3, supply: idle, busy, idle, phases, ..PoolLevels::default() },
+        )]
+        .into(),
     }
 }
 

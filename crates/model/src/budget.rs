@@ -29,10 +29,17 @@ pub struct BudgetGrant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     /// On its way for so long, where so long may be needed.
-    Coming { since: Timestamp, within: Duration },
+    Coming {
+        since: Timestamp,
+        within: Duration,
+    },
     /// The latest of its builds began then.
-    Building { since: Timestamp },
-    Held { until: Timestamp },
+    Building {
+        since: Timestamp,
+    },
+    Held {
+        until: Timestamp,
+    },
     /// Idle, or ending.
     Nothing,
 }

@@ -4,6 +4,8 @@
 mod durations;
 #[path = "rules/locks.rs"]
 mod locks;
+#[path = "rules/paid.rs"]
+mod paid;
 #[path = "rules/scaling.rs"]
 mod scaling;
 #[path = "rules/sequence.rs"]

@@ -1,9 +1,9 @@
 //! What can be read, grouped by aggregate. Each call is one indexed query; nothing scans a table.
 
+mod budgets;
 mod builds;
 mod caches;
 mod configs;
-mod budgets;
 mod decisions;
 mod enrolments;
 mod events;

@@ -160,11 +160,11 @@ macro_rules! record {
     (@pick $self:ident $generation:ident) => { Some(&mut $self.$generation) };
 }
 
+use rouse_model::budget::BudgetGrant;
 use rouse_model::build::{Build, BuildProperty, Command, Lease, Step};
 use rouse_model::buildset::{Buildset, Request, SchedulerState};
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
-use rouse_model::budget::BudgetGrant;
 use rouse_model::decision::Decision;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::{Artifact, Log, LogSegment};

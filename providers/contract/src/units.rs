@@ -227,17 +227,21 @@ impl FromStr for Tariff {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let example = "for example `0.17 USD/h` or `30 USD/day`";
         let (amount, unit) = split(text.trim(), example)?;
-        let Some((currency, each)) = unit.split_once('/').map(|(one, other)| (one.trim(), other.trim())) else {
+        let Some((currency, each)) = unit.split_once('/').map(|(one, other)| (one.trim(), other.trim()))
+        else {
             return Err(UnitError::NoUnit { text: text.into(), example });
         };
-        let code = <[u8; 3]>::try_from(currency.as_bytes()).ok().filter(|c| c.iter().all(u8::is_ascii_uppercase));
+        let code =
+            <[u8; 3]>::try_from(currency.as_bytes()).ok().filter(|c| c.iter().all(u8::is_ascii_uppercase));
         let code = code.ok_or_else(|| UnitError::UnknownUnit {
             unit: currency.into(),
             known: "the three letters of a currency: USD, EUR",
         })?;
         let known = Each::ALL.iter().find(|(name, _)| *name == each);
-        let (_, each) = known
-            .ok_or_else(|| UnitError::UnknownUnit { unit: each.into(), known: "min, h, day, week or month" })?;
+        let (_, each) = known.ok_or_else(|| UnitError::UnknownUnit {
+            unit: each.into(),
+            known: "min, h, day, week or month",
+        })?;
         let micros = scaled(amount, 1_000_000).and_then(|micros| i64::try_from(micros).ok());
         match micros {
             None => Err(UnitError::TooLarge { text: text.into() }),

@@ -84,7 +84,9 @@ pub(super) async fn grant(
     let length = length.ok_or_else(|| ApiError::invalid("`seconds` must be a number above 0"))?;
     if length > LONGEST {
         let message = format!("{} is too long for a grant", Period(length));
-        return Err(ApiError::invalid(message).help("at most 31d; for good, raise `budget` in the configuration"));
+        return Err(
+            ApiError::invalid(message).help("at most 31d; for good, raise `budget` in the configuration")
+        );
     }
     let by = wish(&caller, &Cancel { reason: asked.reason });
     let grant = budgets::grant(&state.ctx, &name, amount, length, by).await.map_err(not_granted)?;

@@ -9,9 +9,9 @@ use crate::explain::{
 };
 use crate::requests::{self, Made, Wish};
 use rouse_model::buildset::RequestState;
+use rouse_model::decision::{Decision, DecisionCode};
 use rouse_model::event::EventKind;
 use rouse_model::money::Money;
-use rouse_model::decision::{Decision, DecisionCode};
 use rouse_model::worker::{CauseCode, Phase, Worker};
 use rouse_model::{BuildResult, RequestId, Timestamp, Trust};
 use rouse_provider_fake::{Cloud, Fault, on};

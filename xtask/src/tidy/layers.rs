@@ -30,6 +30,8 @@ const SERVICES: &[&str] = &[
     "metrics",
     // docs/adr/0037
     "machines",
+    // docs/adr/0039
+    "budgets",
     "objects",
     "placing",
     "revisions",

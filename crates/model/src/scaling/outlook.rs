@@ -30,7 +30,7 @@ pub(super) struct Outlook<'a> {
     free: usize,
     booting: usize,
     /// Free on workers that are up and run something.
-    beside: usize,
+    pub beside: usize,
     /// By each moment.
     announced: Steps,
     unforeseen: Steps,

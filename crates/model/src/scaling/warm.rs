@@ -49,8 +49,10 @@ pub(super) fn lacking<'a>(classes: &Classes<'a>, answer: &Answer) -> Option<(&'a
 fn idle(classes: &Classes<'_>, class: &ReuseClass) -> usize {
     let of_class = classes.capacity.iter().filter(|w| w.class == *class && counts(w, None));
     let idle = of_class.filter(|w| w.idle_since.is_some() || w.up_by.is_some()).count();
-    let waiting = classes.get(class).map_or(0, |outlook| outlook.waiting);
-    idle.saturating_sub(waiting.div_ceil(classes.limits.slots.max(1)))
+    // Free slots of busy workers take some of it.
+    let waiting = classes.get(class).map_or(0, |outlook| outlook.waiting.saturating_sub(outlook.beside));
+    let each = classes.limits.slots.min(classes.limits.builds).max(1);
+    idle.saturating_sub(waiting.div_ceil(each))
 }
 
 /// How many of the idle workers of each class may end, for those that are kept in any case.

@@ -4,16 +4,16 @@ use proptest::prelude::*;
 use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
 use rouse_model::money::Money;
-use rouse_model::scaling::{Answer, Bound, Capacity, Coming, Demand, Limits, Purse, Reason, Running, decide};
+use rouse_model::scaling::{Answer, Bound, Capacity, Coming, Demand, Limits, Reason, Running, decide};
 use rouse_model::{Timestamp, Trust, WorkerId};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-const NOW: Timestamp = Timestamp(10_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(10_000_000_000);
 const BOOT: Duration = Duration::from_secs(80);
 
-fn class(n: usize) -> ReuseClass {
+pub(crate) fn class(n: usize) -> ReuseClass {
     ReuseClass {
         pool: "big".into(),
         spec_digest: format!("{n}"),
@@ -54,7 +54,7 @@ fn doing() -> impl Strategy<Value = Doing> {
     ]
 }
 
-fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
+pub(crate) fn fleet() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
     let demand = prop::collection::vec((0..4usize, 0..9usize), 0..6);
     let workers = prop::collection::vec((0..4usize, doing(), 0..6usize), 0..10);
     (limits(), demand, workers).prop_map(|(limits, demand, workers)| {
@@ -121,12 +121,12 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
     }
 }
 
-fn launched(decision: &Answer) -> usize {
+pub(crate) fn launched(decision: &Answer) -> usize {
     decision.launch.iter().map(|(_, n)| n).sum()
 }
 
 /// The fleet once everything that was decided has been done, and nothing else has happened.
-fn carried_out(limits: &Limits, capacity: &[Capacity], decision: &Answer) -> Vec<Capacity> {
+pub(crate) fn carried_out(limits: &Limits, capacity: &[Capacity], decision: &Answer) -> Vec<Capacity> {
     let ended: HashSet<WorkerId> = decision.end.iter().map(|(w, _)| *w).collect();
     let mut after: Vec<Capacity> = capacity.to_vec();
     for worker in &mut after {
@@ -284,79 +284,6 @@ proptest! {
         };
         other = sorted(other);
         prop_assert_eq!(other, sorted(once));
-    }
-}
-
-/// A fleet whose workers may each spare something, and a purse for it.
-fn paid() -> impl Strategy<Value = (Limits, Vec<Demand>, Vec<Capacity>)> {
-    let spares = prop::collection::vec(0..40i64, 10);
-    (fleet(), spares, -100..200i64, 1..30i64).prop_map(
-        |((mut limits, demand, mut capacity), spares, left, launch)| {
-            limits.purse = Some(Purse { left: Money(left), launch: Money(launch) });
-            for (worker, spares) in capacity.iter_mut().zip(spares) {
-                worker.spares = Money(if worker.leaving { 0 } else { spares });
-            }
-            (limits, demand, capacity)
-        },
-    )
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn it_never_launches_what_it_cannot_pay((limits, demand, capacity) in paid()) {
-        let answer = decide(&limits, &demand, &capacity, NOW);
-        let Purse { left, launch } = limits.purse.expect("it has one");
-        let cost = launch.0 * i64::try_from(launched(&answer)).unwrap();
-        prop_assert!(cost <= left.0.max(0), "{} of {}", cost, left);
-        let room = limits.max.saturating_sub(capacity.len()) - launched(&answer);
-        let affords = left.0 - cost >= launch.0;
-        prop_assert!(answer.held_back.is_empty() || room == 0 || !affords, "held back for no reason");
-        let budget = answer.held_back.iter().any(|(_, _, bound)| *bound == Bound::Budget);
-        prop_assert!(!budget || (room > 0 && !affords));
-    }
-
-    /// Where too much is promised, so many are given no more that it is not, or all are; and none beyond that.
-    #[test]
-    fn what_is_not_paid_for_is_spared((limits, demand, capacity) in paid()) {
-        let answer = decide(&limits, &demand, &capacity, NOW);
-        let of = |id: WorkerId| capacity.iter().find(|w| w.worker == id).expect("it was shown");
-        let told: Vec<&Capacity> =
-            answer.end.iter().filter(|(_, why)| *why == Reason::Budget).map(|(id, _)| of(*id)).collect();
-        let lacks = -limits.purse.expect("it has one").left.0;
-        let spared: i64 = told.iter().map(|worker| worker.spares.0).sum();
-        prop_assert!(told.iter().all(|worker| !worker.leaving && worker.spares.0 > 0));
-        let last = told.last().map_or(0, |worker| worker.spares.0);
-        prop_assert!(told.is_empty() || spared - last < lacks, "{} too many for {}", spared, lacks);
-        let named: HashSet<WorkerId> = answer.end.iter().map(|(id, _)| *id).collect();
-        let more = capacity.iter().any(|w| !w.leaving && w.spares.0 > 0 && !named.contains(&w.worker));
-        prop_assert!(spared >= lacks || !more, "{} of {}", spared, lacks);
-        if told.iter().any(|worker| worker.idle_since.is_none()) {
-            let idle = |w: &&Capacity| !w.leaving && w.idle_since.is_some() && w.spares.0 > 0;
-            prop_assert!(capacity.iter().filter(idle).all(|w| named.contains(&w.worker)), "the idle ones first");
-        }
-    }
-
-    /// `min` and `warm` hold of the class that was asked for last, as far as the maximum lets them, and what is launched for them is not launched again.
-    #[test]
-    fn what_is_kept_is_there((limits, demand, capacity) in fleet(), warm in 0..4usize) {
-        let limits = Limits { warm, usual: Some(class(0)), ..limits };
-        let first = decide(&limits, &demand, &capacity, NOW);
-        let after = carried_out(&limits, &capacity, &first);
-        let second = decide(&limits, &demand, &after, NOW);
-        prop_assert_eq!(&second.launch, &vec![], "after {:?}", first);
-        prop_assert!(second.end.iter().all(|(_, why)| *why != Reason::Idle), "after {:?}", first);
-        if first.held_back.is_empty() {
-            let stays = |w: &&Capacity| !w.leaving && (w.class == class(0) || w.idle_since.is_none());
-            prop_assert!(after.iter().filter(stays).count() >= limits.min);
-            let free = |w: &&Capacity| {
-                !w.leaving && w.class == class(0) && w.uses_left > 0 && (w.idle_since.is_some() || w.up_by.is_some())
-            };
-            let waiting: usize = demand.iter().filter(|d| d.class == class(0)).map(|d| d.waiting).sum();
-            let kept = after.iter().filter(free).count();
-            prop_assert!(kept + waiting >= warm.min(kept + waiting) && kept >= warm.saturating_sub(waiting));
-        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::NOW;
 use rouse_model::approval::{Approval, ApprovalOf, Given};
+use rouse_model::budget::{BudgetGrant, Standing};
 use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{
     Buildset, HeldBack, LaunchFailure, Provision, Request, RequestState, SettledImage,
 };
-use rouse_model::budget::{BudgetGrant, Standing};
 use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
