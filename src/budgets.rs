@@ -10,7 +10,14 @@ use rouse_model::money::Money;
 use rouse_model::worker::Worker;
 use rouse_model::{BudgetGrantId, Timestamp};
 use rouse_store::{Batch, CommitError, ReadError, Store};
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
+
+/// By then no master, whatever its clock says, writes that a worker was gone before.
+const SETTLED: Duration = Duration::from_secs(120);
+/// In microseconds: what is settled is added up once in one.
+const MINUTE: i64 = 60_000_000;
 
 /// One limit of a pool's budget, in the hour, day, week or month that it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +30,51 @@ pub struct Spent {
     pub until: Timestamp,
 }
 
+/// What workers that have been gone for a while have cost, so that not all of a month is added up at each look.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<HashMap<(String, Each), Closed>>);
+
+/// A part of an hour, day, week or month that nothing is added to any more.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    from: Timestamp,
+    until: Timestamp,
+    cost: Money,
+}
+
+impl Ledger {
+    /// What those that are gone have cost since the limit began anew.
+    async fn cost_of_gone(
+        &self,
+        store: &Store,
+        pool: &str,
+        each: Each,
+        from: Timestamp,
+        now: Timestamp,
+    ) -> Result<Money, ReadError> {
+        let until = Timestamp((now - SETTLED).0 / MINUTE * MINUTE).max(from);
+        let key = (pool.to_owned(), each);
+        let known = self.0.lock().expect("nothing panics while it is held").get(&key).copied();
+        let closed = match known.filter(|closed| closed.from == from && closed.until == until) {
+            Some(closed) => closed.cost,
+            None => {
+                let cost = store.cost_of_gone(pool, from, (from, until)).await?;
+                let closed = Closed { from, until, cost };
+                self.0.lock().expect("nothing panics while it is held").insert(key, closed);
+                cost
+            }
+        };
+        Ok(closed + store.cost_of_gone(pool, from, (until, Timestamp(i64::MAX))).await?)
+    }
+}
+
 /// How each limit of a pool's budget stands. `live` are its workers that are not gone.
 ///
 /// # Errors
 /// Where the store cannot be read.
 pub async fn spent(
     store: &Store,
+    ledger: &Ledger,
     name: &str,
     pool: &PoolConfig,
     live: &[&Worker],
@@ -42,7 +88,8 @@ pub async fn spent(
     let mut all = Vec::with_capacity(pool.budget.limits.len());
     for limit in &pool.budget.limits {
         let (from, until) = window(limit.each, now);
-        let spent = store.cost_of_gone(name, from).await? + of_live(live, from, now);
+        let gone = ledger.cost_of_gone(store, name, limit.each, from, now).await?;
+        let spent = gone + of_live(live, from, now);
         all.push(Spent { limit: *limit, amount: limit.amount + granted, spent, until });
     }
     Ok(all)

@@ -25,6 +25,7 @@ mod tests;
 mod trees;
 
 use crate::accounts::Accounts;
+use crate::budgets::Ledger;
 use crate::config::Period;
 use crate::ctx::Ctx;
 use crate::placing::Taken;
@@ -82,6 +83,7 @@ pub struct Fleet {
     mirrors: Mirrors,
     learned: Learned,
     decided: Decided,
+    ledger: Ledger,
     /// As it was announced last.
     expected: Mutex<Vec<Expected>>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
@@ -111,6 +113,7 @@ impl Fleet {
             offerings: Offerings::default(),
             learned: Learned::default(),
             decided: Decided::default(),
+            ledger: Ledger::default(),
             expected: Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),

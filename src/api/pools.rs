@@ -15,7 +15,7 @@ use super::moment::{Moment, secs};
 use super::requests::{CountsView, LaunchFailureView};
 use super::words::{Trust, WorkerPhase};
 use super::workers::{WorkerView, view as worker_view};
-use crate::budgets::{Spent, spent};
+use crate::budgets::{Ledger, Spent, spent};
 use crate::config::{Idle, PoolConfig};
 use crate::explain::{Counts, usual_boot};
 use axum::Json;
@@ -167,7 +167,7 @@ async fn show(
     failures.dedup();
     failures.truncate(FAILURES);
     let all: Vec<&Worker> = now.workers.iter().filter(|worker| worker.pool == name).collect();
-    let spent = spent(&state.ctx.store, &name, config, &all, state.ctx.now()).await?;
+    let spent = spent(&state.ctx.store, &Ledger::default(), &name, config, &all, state.ctx.now()).await?;
     let workers = all.iter().filter(|w| caller.sees(&w.project));
     Ok(Json(PoolDetail {
         pool: view(&state, &now, &name, config).await?,

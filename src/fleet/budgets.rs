@@ -40,7 +40,7 @@ impl Fleet {
             let promised: Money = promised.sum();
             let launch =
                 pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
-            let limits = spent(&self.ctx.store, name, pool, &workers, now).await?;
+            let limits = spent(&self.ctx.store, &self.ledger, name, pool, &workers, now).await?;
             let tightest = limits.into_iter().min_by_key(|limit| limit.amount - limit.spent);
             standings.extend(tightest.map(|tightest| {
                 let (limit, until) = (tightest.limit.to_string(), tightest.until);

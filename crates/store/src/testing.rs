@@ -1,6 +1,7 @@
 //! The suite that every database passes, written against [`Store`] alone. Whoever adds a database implements [`Subject`] and calls
 //! [`conformance!`](crate::conformance); what only one database can be asked (its locks, its plans) stands in that database's own tests.
 
+pub mod budgets;
 pub mod events;
 pub mod folding;
 pub mod ids;
@@ -33,6 +34,8 @@ pub trait Subject: Send + Sync {
 macro_rules! conformance {
     ($make:path) => {
         $crate::conformance! { @each $make;
+            budgets::grants_hold_until_their_time_is_over,
+            budgets::what_is_gone_has_cost_what_it_was_there_for,
             events::a_page_of_unknown_kinds_stops_nobody,
             events::a_reader_by_cursor_sees_each_event_once_and_in_order,
             events::followers_are_woken_once_events_can_be_read,

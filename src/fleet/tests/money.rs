@@ -1,7 +1,7 @@
 //! What is spent, and what is kept, on a whole fleet in simulated time.
 
 use super::stage::{Stage, play};
-use crate::budgets::spent;
+use crate::budgets::{Ledger, spent};
 use crate::explain::{ReasonCode, decision};
 use rouse_model::decision::DecisionCode;
 use rouse_model::event::EventKind;
@@ -43,7 +43,8 @@ async fn watch(stage: &Stage, until: Timestamp, most: Money) {
         let live: Vec<&Worker> = live.iter().filter(|worker| worker.pool == "cloud").collect();
         let active = stage.ctx.config();
         let pool = &active.config.pools["cloud"];
-        let now = spent(&stage.ctx.store, "cloud", pool, &live, stage.ctx.now()).await.unwrap();
+        let now =
+            spent(&stage.ctx.store, &Ledger::default(), "cloud", pool, &live, stage.ctx.now()).await.unwrap();
         assert!(now[0].spent <= most, "{} of {most} are spent", now[0].spent);
         // Whatever they do, they are there for a while.
         let rest: Money = live.iter().map(|worker| worker.price.over(Duration::from_secs(20))).sum();

@@ -8,12 +8,19 @@ use rouse_model::budget::BudgetGrant;
 use rouse_model::money::Money;
 
 impl Store {
-    /// What those workers of a pool that are gone have cost since a moment: each from when it was taken until it was gone. One that never was cost nothing.
-    pub async fn cost_of_gone(&self, pool: &str, from: Timestamp) -> Result<Money, ReadError> {
+    /// What those workers of a pool have cost since `from` that were gone after `after` and not after `until`: each from when it was taken until it was gone. One
+    /// that never was cost nothing.
+    pub async fn cost_of_gone(
+        &self,
+        pool: &str,
+        from: Timestamp,
+        (after, until): (Timestamp, Timestamp),
+    ) -> Result<Money, ReadError> {
         // In milliseconds, so that no sum of a year overflows; an hour has 3,600,000.
         let sql = "SELECT COALESCE(CAST(SUM((gone - CASE WHEN accepted > $2 THEN accepted ELSE $2 END) / 1000 * price / 3600000) AS BIGINT), 0) \
-             FROM workers WHERE pool = $1 AND gone > $2 AND price > 0 AND accepted IS NOT NULL";
-        let rows = self.inner.backend.few(sql, vec![pool.into(), from.0.into()]).await?;
+             FROM workers WHERE pool = $1 AND gone > $3 AND gone <= $4 AND price > 0 AND accepted IS NOT NULL";
+        let params = vec![pool.into(), from.0.into(), after.0.into(), until.0.into()];
+        let rows = self.inner.backend.query(sql, params).await?;
         Ok(taken("workers", "price", rows.into_iter().next().and_then(|mut row| row.pop()))?)
     }
 
