@@ -325,5 +325,10 @@ fn there_are_as_many_workers_as_the_pool_says() {
         (w["phase"] == "gone").then_some(())
     });
     assert_eq!(api.get(&format!("/workers/{id}"))["cause"]["code"], "operator");
+    // Another takes its place, though nothing waits, until the pool says otherwise.
+    let other = |w: &Value| w["id"] != id && w["state"] == "idle";
+    wait::until_true("another in its place", wait::A_BUILD, || live("kept").iter().any(other));
+    master.write_config(&config.replace("min: 1", "min: 0"));
+    master.reload();
     master.leftovers().assert_no_workers(wait::SOON, master.pid());
 }

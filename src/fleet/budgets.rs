@@ -34,7 +34,7 @@ impl Fleet {
             let build = self.build_counts(name, pool).await?;
             let within = self.learned.attach_within(name);
             let promised = workers.iter().map(|worker| {
-                let rest = doing(worker, within, &building).rest(build, now);
+                let rest = doing(worker, within, &building, now).rest(build, now);
                 worker.price.over(rest) + spares(worker, building.contains_key(&worker.id), build, now)
             });
             let promised: Money = promised.sum();
@@ -74,14 +74,20 @@ fn latest_builds(leases: &[Lease]) -> HashMap<WorkerId, Timestamp> {
     latest
 }
 
-fn doing(worker: &Worker, within: Duration, building: &HashMap<WorkerId, Timestamp>) -> Doing {
+fn doing(
+    worker: &Worker,
+    within: Duration,
+    building: &HashMap<WorkerId, Timestamp>,
+    now: Timestamp,
+) -> Doing {
     if let Wanted::Hold { until, .. } = worker.wanted {
         return Doing::Held { until };
     }
     match building.get(&worker.id) {
         Some(since) => Doing::Building { since: *since },
         None if worker.attached.is_none() && worker.is_coming() => {
-            Doing::Coming { since: worker.accepted.unwrap_or(worker.requested), within }
+            // Its time begins when its provider has taken it.
+            Doing::Coming { since: worker.accepted.unwrap_or(now), within }
         }
         None => Doing::Nothing,
     }

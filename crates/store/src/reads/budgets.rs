@@ -16,8 +16,8 @@ impl Store {
         from: Timestamp,
         (after, until): (Timestamp, Timestamp),
     ) -> Result<Money, ReadError> {
-        // In milliseconds, so that no sum of a year overflows; an hour has 3,600,000.
-        let sql = "SELECT COALESCE(CAST(SUM((gone - CASE WHEN accepted > $2 THEN accepted ELSE $2 END) / 1000 * price / 3600000) AS BIGINT), 0) \
+        // By the second, rounded up: in what is smaller a year of a dear machine is out of range.
+        let sql = "SELECT COALESCE(CAST(SUM((gone - CASE WHEN accepted > $2 THEN accepted ELSE $2 END + 999999) / 1000000 * price / 3600) AS BIGINT), 0) \
              FROM workers WHERE pool = $1 AND gone > $3 AND gone <= $4 AND price > 0 AND accepted IS NOT NULL";
         let params = vec![pool.into(), from.0.into(), after.0.into(), until.0.into()];
         let rows = self.inner.backend.query(sql, params).await?;
