@@ -131,6 +131,20 @@ pub fn read_options<T: DeserializeOwned>(options: &Value) -> Result<T, OptionFau
     })
 }
 
+/// What is wrong with names under a pool's `env`.
+pub fn env_faults<'a>(names: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = OptionFault> {
+    names.into_iter().filter_map(|name| {
+        let message = if name.is_empty() || name.contains(['=', '\0']) {
+            "this is not a name of an environment variable"
+        } else if name.starts_with("ROUSE_") {
+            "names that start with `ROUSE_` are Rouse's own"
+        } else {
+            return None;
+        };
+        Some(OptionFault { path: vec!["env".into(), name.clone()], message: message.into(), help: None })
+    })
+}
+
 /// Whether a string holds a template.
 #[must_use]
 pub fn is_template(text: &str) -> bool {

@@ -7,7 +7,7 @@ use crate::docker::DockerProvider;
 use crate::mounts;
 use crate::options::{self, AccountOptions, BuildOptions, LoginOptions, PoolOptions, TlsOptions};
 use crate::{helper, registry, services};
-use rouse_contract::kind::{is_template, read_options};
+use rouse_contract::kind::{env_faults, is_template, read_options};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind, TreeWish};
 use rouse_model::failure::FailureClass;
 use rouse_model::placement::Room;
@@ -172,13 +172,7 @@ fn pool_faults(options: &PoolOptions) -> Vec<OptionFault> {
         }
         None => {}
     }
-    for name in options.env.keys() {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            faults.push(fault(&["env", name], "this is not a name of an environment variable", None));
-        } else if name.starts_with("ROUSE_") {
-            faults.push(fault(&["env", name], "names that start with `ROUSE_` are Rouse's own", None));
-        }
-    }
+    faults.extend(env_faults(options.env.keys()));
     for name in options.labels.keys().filter(|name| name.starts_with("rouse.")) {
         faults.push(fault(&["labels", name], "labels that start with `rouse.` are Rouse's own", None));
     }

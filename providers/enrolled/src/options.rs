@@ -2,7 +2,7 @@
 
 use crate::Hub;
 use crate::provider::Machines;
-use rouse_contract::kind::{read_options, schema_of};
+use rouse_contract::kind::{env_faults, read_options, schema_of};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use schemars::{JsonSchema, Schema};
@@ -60,18 +60,7 @@ impl ProviderKind for EnrolledKind {
             Ok(options) => options,
             Err(fault) => return vec![fault],
         };
-        let named = |name: &String, message: &str| OptionFault {
-            path: vec!["env".into(), name.clone()],
-            message: message.into(),
-            help: None,
-        };
-        let faulty = options.env.keys().filter_map(|name| {
-            if name.is_empty() || name.contains(['=', '\0']) {
-                return Some(named(name, "this is not a name of an environment variable"));
-            }
-            name.starts_with("ROUSE_").then(|| named(name, "names that start with `ROUSE_` are Rouse's own"))
-        });
-        faulty.collect()
+        env_faults(options.env.keys()).collect()
     }
 
     fn leaf(&self, path: &[&str]) -> Leaf {

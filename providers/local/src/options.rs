@@ -1,7 +1,7 @@
 //! What the configuration may say of the local provider.
 
 use crate::Local;
-use rouse_contract::kind::{read_options, schema_of};
+use rouse_contract::kind::{env_faults, read_options, schema_of};
 use rouse_contract::{Installation, Leaf, OptionFault, Provider, ProviderError, ProviderKind};
 use rouse_model::failure::FailureClass;
 use schemars::{JsonSchema, Schema};
@@ -93,16 +93,7 @@ impl ProviderKind for LocalKind {
             Ok(options) => options,
             Err(fault) => return vec![fault],
         };
-        options
-            .env
-            .keys()
-            .filter_map(|name| Some((name, env_name_fault(name)?)))
-            .map(|(name, message)| OptionFault {
-                path: vec!["env".into(), name.clone()],
-                message: message.into(),
-                help: None,
-            })
-            .collect()
+        env_faults(options.env.keys()).collect()
     }
 
     fn leaf(&self, path: &[&str]) -> Leaf {
@@ -135,13 +126,6 @@ impl ProviderKind for LocalKind {
         })?;
         Ok(Arc::new(Local::new(account, options, installation.clone())))
     }
-}
-
-fn env_name_fault(name: &str) -> Option<&'static str> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Some("this is not a name of an environment variable");
-    }
-    name.starts_with("ROUSE_").then_some("names that start with `ROUSE_` are Rouse's own")
 }
 
 #[cfg(test)]
