@@ -182,19 +182,19 @@ impl Fleet {
             queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
         self.end_what_is_not_wanted(&active, &workers, &leases).await?;
         let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
-        let standings = self.standings(&active, &workers, &leases).await?;
+        let budgets = self.budgets(&active, &workers, &leases).await?;
         let mut taken = Taken::by(&active.config, &workers);
         let levels = measured::levels(&workers, &leases);
         let workers = self.within_reach(&active, &workers);
         let waiting_workers = rouse_model::build::waiting_workers(&leases, &waiting_builds);
-        let full = Filled { taken: &taken, standings: &standings, waiting: &waiting_workers };
+        let full = Filled { taken: &taken, budgets: &budgets, waiting: &waiting_workers };
         let mut wishes = self.demand(&active, waiting, &workers, full, gate).await?;
-        ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting(), &standings)));
+        ctx.metrics.fleet_saw(Some(measured::with_demand(levels, wishes.waiting(), &budgets)));
         self.answers.forget_told();
         // What was announced when the queue was read, and is not any more, was counted by neither: nobody is idle for want of work then.
         let whole = arrived == ctx.coming.arrived();
         let in_use = InUse::of(leases, waiting_workers, std::mem::take(&mut wishes.locked));
-        let seen = Seen { workers: &workers, in_use: &in_use, standings: &standings };
+        let seen = Seen { workers: &workers, in_use: &in_use, budgets: &budgets };
         self.scale(&active, wishes, seen, &mut taken, whole).await?;
         Ok(length)
     }

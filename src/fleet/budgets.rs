@@ -7,6 +7,7 @@ use crate::ctx::Active;
 use rouse_model::budget::{Doing, Standing, TEARDOWN};
 use rouse_model::build::Lease;
 use rouse_model::money::Money;
+use rouse_model::scaling::Purse;
 use rouse_model::worker::{Phase, Wanted, Worker};
 use rouse_model::{Timestamp, WorkerId};
 use std::collections::HashMap;
@@ -15,17 +16,32 @@ use std::time::Duration;
 /// A build is counted with so much at least, where nothing is said of it.
 const LEAST: Duration = Duration::from_secs(30 * 60);
 
-/// Of each pool that has a budget, the limit of which least is left.
-pub(super) type Standings = HashMap<String, Standing>;
+/// Of each pool that has a budget.
+pub(super) type Budgets = HashMap<String, Counted>;
+
+/// How a pool's budget stands.
+#[derive(Debug)]
+pub(super) struct Counted {
+    /// The limit of which least is left.
+    pub standing: Standing,
+    /// What a build is counted with.
+    pub build: Duration,
+}
+
+impl Counted {
+    pub(super) fn purse(&self) -> Purse {
+        Purse { left: self.standing.left(), launch: self.standing.launch }
+    }
+}
 
 impl Fleet {
-    pub(super) async fn standings(
+    pub(super) async fn budgets(
         &self,
         active: &Active,
         workers: &[Worker],
         leases: &[Lease],
-    ) -> Result<Standings, FleetError> {
-        let mut standings = Standings::new();
+    ) -> Result<Budgets, FleetError> {
+        let mut budgets = Budgets::new();
         let now = self.ctx.now();
         let building = latest_builds(leases);
         for (name, pool) in active.config.pools.iter().filter(|(_, pool)| !pool.budget.limits.is_empty()) {
@@ -42,17 +58,18 @@ impl Fleet {
                 pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
             let limits = spent(&self.ctx.store, &self.ledger, name, pool, &workers, now).await?;
             let tightest = limits.into_iter().min_by_key(|limit| limit.amount - limit.spent);
-            standings.extend(tightest.map(|tightest| {
+            budgets.extend(tightest.map(|tightest| {
                 let (limit, until) = (tightest.limit.to_string(), tightest.until);
                 let (amount, spent) = (tightest.amount, tightest.spent);
-                (name.to_owned(), Standing { limit, amount, spent, promised, launch, until })
+                let standing = Standing { limit, amount, spent, promised, launch, until };
+                (name.to_owned(), Counted { standing, build })
             }));
         }
-        Ok(standings)
+        Ok(budgets)
     }
 
     /// What a build in a pool is counted with.
-    pub(super) async fn build_counts(&self, name: &str, pool: &PoolConfig) -> Result<Duration, FleetError> {
+    async fn build_counts(&self, name: &str, pool: &PoolConfig) -> Result<Duration, FleetError> {
         if let Some(build) = pool.budget.build {
             return Ok(build.0);
         }

@@ -1,6 +1,6 @@
 //! What a pass has before it, for the metrics.
 
-use super::budgets::Standings;
+use super::budgets::Budgets;
 use crate::metrics::{FleetLevels, PoolLevels};
 use rouse_model::WorkerId;
 use rouse_model::build::Lease;
@@ -39,10 +39,10 @@ pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
 pub(super) fn with_demand<'a>(
     mut levels: FleetLevels,
     waiting: impl Iterator<Item = (&'a str, usize)>,
-    standings: &Standings,
+    budgets: &Budgets,
 ) -> FleetLevels {
-    for (name, standing) in standings {
-        levels.pools.entry(name.clone()).or_default().left = Some(standing.left());
+    for (name, budget) in budgets {
+        levels.pools.entry(name.clone()).or_default().left = Some(budget.standing.left());
     }
     for (name, waiting) in waiting {
         levels.pools.entry(name.to_owned()).or_default().demand = u32::try_from(waiting).unwrap_or(u32::MAX);

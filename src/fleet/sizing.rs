@@ -1,7 +1,7 @@
 //! From requests to demand, from workers to capacity, and what the scaler makes of both.
 
 use super::ahead::Expected;
-use super::budgets::{self, Standings};
+use super::budgets::{Budgets, Counted, spares};
 use super::decided::Now;
 use super::locking::{Gate, Says};
 use super::{Fleet, FleetError, failures};
@@ -9,14 +9,13 @@ use crate::config::{PoolConfig, Warm};
 use crate::ctx::Active;
 use crate::placing::Taken;
 use crate::specs;
-use rouse_model::budget::Standing;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
 use rouse_model::decision::{DecisionCode, Reckoning, Short, Sum};
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
 use rouse_model::money::{Money, Price};
-use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Purse, Reason, Running, Tally};
+use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use rouse_model::{DecisionId, Timestamp, WorkerId, arrivals};
 use rouse_store::Batch;
@@ -37,7 +36,7 @@ type Asked = BTreeMap<String, Tally>;
 #[derive(Clone, Copy)]
 pub(super) struct Filled<'a> {
     pub taken: &'a Taken,
-    pub standings: &'a Standings,
+    pub budgets: &'a Budgets,
     /// Workers whose builds only wait for others.
     pub waiting: &'a HashSet<WorkerId>,
 }
@@ -47,7 +46,7 @@ pub(super) struct Filled<'a> {
 pub(super) struct Seen<'a> {
     pub workers: &'a [Worker],
     pub in_use: &'a InUse,
-    pub standings: &'a Standings,
+    pub budgets: &'a Budgets,
 }
 
 pub(super) struct Wishes {
@@ -73,7 +72,7 @@ impl Fleet {
         active: &Active,
         waiting: Vec<Request>,
         workers: &[Worker],
-        Filled { taken, standings, waiting: waiting_workers }: Filled<'_>,
+        Filled { taken, budgets, waiting: waiting_workers }: Filled<'_>,
         mut gate: Option<Gate<'_>>,
     ) -> Result<Wishes, FleetError> {
         let now = self.ctx.now();
@@ -107,7 +106,7 @@ impl Fleet {
                 let beside = beside.get(*name).copied().unwrap_or(0).min(pool.beside_max());
                 let there = load.get(*name).copied().unwrap_or(0) - beside;
                 there + wished(name) < pool.at(now).max as usize
-                    && standings.get(*name).is_none_or(|standing| purse(standing).affords() > wished(name))
+                    && budgets.get(*name).is_none_or(|budget| budget.purse().affords() > wished(name))
                     && self.has_room(&active.config, pool, taken)
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
@@ -176,33 +175,32 @@ impl Fleet {
         self: &Arc<Self>,
         active: &Active,
         mut wishes: Wishes,
-        Seen { workers, in_use, standings }: Seen<'_>,
+        Seen { workers, in_use, budgets }: Seen<'_>,
         taken: &mut Taken,
         whole: bool,
     ) -> Result<(), FleetError> {
         let now = self.ctx.now();
         let running = self.look_at_builds(active, workers, &in_use.leases).await?;
         let mut of_pools: HashMap<&str, Vec<Capacity>> = HashMap::new();
-        let builds = self.counted(active, standings).await?;
         for worker in workers {
             let mut capacity = self.capacity_of(worker, in_use, &running, now);
-            if let Some(build) = builds.get(worker.pool.as_str()) {
+            if let Some(budget) = budgets.get(&worker.pool) {
                 let busy = in_use.slots.contains_key(&worker.id);
-                capacity.spares = budgets::spares(worker, busy, *build, now);
+                capacity.spares = spares(worker, busy, budget.build, now);
             }
             of_pools.entry(&worker.pool).or_default().push(capacity);
         }
         for (name, pool) in &active.config.pools {
             let capacity = of_pools.remove(name.as_str()).unwrap_or_default();
-            let standing = standings.get(name.as_str());
-            let limits = self.limits(name.as_str(), pool, standing);
+            let budget = budgets.get(name.as_str());
+            let limits = self.limits(name.as_str(), pool, budget);
             let demand = wishes.asked.remove(name.as_str()).unwrap_or_default().into_wishes();
             let mut answer = scaling::decide(&limits, &demand, &capacity, now);
             let whole = whole && !wishes.unsettled.contains(name.as_str());
             answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
             let launched = self.launches(active, name.as_str(), pool, &answer, taken).await?;
             let mut reckoning = reckoning_of(&limits, &capacity, &answer, &launched);
-            reckoning.1.budget = standing.cloned();
+            reckoning.1.budget = budget.map(|budget| budget.standing.clone());
             let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
             for (id, reason) in answer.end {
                 if let Some(worker) = workers.iter().find(|w| w.id == id) {
@@ -291,22 +289,7 @@ impl Fleet {
         self.running(&workers, leases).await
     }
 
-    /// What a build is counted with, in pools that have a budget.
-    async fn counted<'a>(
-        &self,
-        active: &'a Active,
-        standings: &Standings,
-    ) -> Result<HashMap<&'a str, Duration>, FleetError> {
-        let mut counted = HashMap::new();
-        for (name, pool) in
-            active.config.pools.iter().filter(|(name, _)| standings.contains_key(name.as_str()))
-        {
-            counted.insert(name.as_str(), self.build_counts(name.as_str(), pool).await?);
-        }
-        Ok(counted)
-    }
-
-    fn limits(&self, name: &str, pool: &PoolConfig, standing: Option<&Standing>) -> Limits {
+    fn limits(&self, name: &str, pool: &PoolConfig, budget: Option<&Counted>) -> Limits {
         let now = self.ctx.now();
         let bounds = pool.at(now);
         let boot = self.learned.boot(name);
@@ -342,7 +325,7 @@ impl Fleet {
             },
             warm: bounds.free().max(soon.free()) as usize,
             usual: if is_kept { self.learned.latest(name) } else { None },
-            purse: standing.map(purse),
+            purse: budget.map(Counted::purse),
         }
     }
 
@@ -378,10 +361,6 @@ impl Fleet {
             running: if held { Vec::new() } else { running.get(&worker.id).cloned().unwrap_or_default() },
         }
     }
-}
-
-fn purse(standing: &Standing) -> Purse {
-    Purse { left: standing.left(), launch: standing.launch }
 }
 
 /// What is launched for one pool.

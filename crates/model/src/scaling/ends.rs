@@ -79,7 +79,7 @@ pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, answer: &mut Answer) {
         }
     }
     // Of the class that is kept warm.
-    let mut warm = usual.map_or(usize::MAX, |usual| warm::may_end(classes, usual));
+    let mut warm = warm::may_end(classes);
     let enough = limits.idle.mul_f64((1.0 - limits.foretold).clamp(0.0, 1.0));
     for worker in spare {
         let of_class = idle.get_mut(&worker.class);

@@ -55,12 +55,10 @@ fn idle(classes: &Classes<'_>, class: &ReuseClass) -> usize {
     idle.saturating_sub(waiting.div_ceil(each))
 }
 
-/// How many of the idle workers of each class may end, for those that are kept in any case.
-pub(super) fn may_end(classes: &Classes<'_>, class: &ReuseClass) -> usize {
-    match &classes.limits.usual {
-        Some(usual) if usual == class => idle(classes, class).saturating_sub(classes.limits.warm),
-        _ => usize::MAX,
-    }
+/// How many idle workers of the usual class may end.
+pub(super) fn may_end(classes: &Classes<'_>) -> usize {
+    let idle = classes.limits.usual.as_ref().map_or(usize::MAX, |usual| idle(classes, usual));
+    idle.saturating_sub(classes.limits.warm)
 }
 
 #[cfg(test)]
