@@ -20,7 +20,7 @@ use anyhow::Context;
 use futures::future::BoxFuture;
 use rouse_contract::{Installation, ProviderKind};
 use rouse_model::master::Master;
-use rouse_store::{CommitError, Location, Store};
+use rouse_store::{Location, Store};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-/// Between two heartbeats of this master.
-const BEAT: Duration = Duration::from_secs(2);
 /// Between two looks for trouble to tell of.
 const TROUBLES: Duration = Duration::from_secs(1);
-/// A master that has not moved for so long is dead to the others.
-const LEASE: Duration = Duration::from_secs(15);
 /// How many agents' connections may wait to be accepted, as far as the kernel's own limit goes (`net.core.somaxconn`).
 const AGENTS_WAITING: u32 = 4096;
 
@@ -120,7 +116,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> anyhow::Result<
         .map_or_else(|| format!("http://{address}"), ToString::to_string);
     let log_limits = crate::logs::Limits { log_bytes: options.log_bytes, ..crate::logs::Limits::default() };
     let ctx = Arc::new(Ctx {
-        roles: Roles::new(store.clone(), master.id, LEASE),
+        roles: Roles::new(store.clone(), master.id, crate::peers::LEASE),
         sources: crate::sources::Sources::open(
             make_folder(&options.state.join("mirrors"))?,
             configured(active.clone()),
@@ -267,8 +263,8 @@ fn start_loops(
 ) {
     let stop = supervisor.stop_token();
     let secrets = Arc::new(crate::secrets::Secrets::default());
-    supervisor
-        .start("heartbeat", heartbeat(Arc::clone(ctx), master.clone(), Arc::clone(fenced), stop.clone()));
+    let beat = crate::peers::beat(Arc::clone(ctx), master.clone(), Arc::clone(fenced), stop.clone());
+    supervisor.start("heartbeat", beat);
     supervisor.start("peers", crate::peers::run(Arc::clone(ctx), Arc::clone(accounts), stop.clone()));
     let (logs, logs_stop) = (ctx.logs.clone(), stop.clone());
     supervisor.start("logs", async move { logs.run(logs_stop).await });
@@ -369,51 +365,6 @@ impl Leftovers {
             }
         }
         left
-    }
-}
-
-/// Moves this master's counter; a master that was fenced stops at once.
-async fn heartbeat(ctx: Arc<Ctx>, mut master: Master, fenced: Arc<AtomicBool>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(BEAT) => {}
-        }
-        match ctx.store.beat(&mut master).await {
-            Ok(()) => {}
-            Err(CommitError::Conflict { .. }) if is_still_ours(&ctx, &mut master).await => {}
-            Err(error @ (CommitError::Fenced { .. } | CommitError::Conflict { .. })) => {
-                tracing::error!(%error, "another master has taken this one's place; stopping");
-                fenced.store(true, Ordering::Relaxed);
-                stop.cancel();
-                return;
-            }
-            Err(error) => {
-                master.counter -= 1;
-                tracing::debug!(error = crate::supervisor::chain(&error), "no heartbeat could be written");
-                // Whoever cannot write cannot tell whether others could.
-                continue;
-            }
-        }
-        if let Err(error) = ctx.roles.observe().await {
-            tracing::warn!(%error, "the other masters could not be looked at");
-        }
-    }
-}
-
-/// A beat that the database took and never answered has moved the counter under our own term: then we go on from there. Where the row cannot be
-/// read, the next beat tells.
-async fn is_still_ours(ctx: &Ctx, master: &mut Master) -> bool {
-    let Ok(all) = ctx.store.masters().await else {
-        master.counter -= 1;
-        return true;
-    };
-    match all.into_iter().find(|row| row.id == master.id) {
-        Some(row) if row.term == master.term && !row.stopped => {
-            *master = row;
-            true
-        }
-        _ => false,
     }
 }
 

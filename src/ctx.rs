@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use coming::{Announced, Coming};
@@ -217,7 +217,7 @@ impl Roles {
     pub async fn observe(&self) -> Result<(), rouse_store::ReadError> {
         let others: Vec<Master> =
             self.store.masters().await?.into_iter().filter(|m| m.id != self.me).collect();
-        let dead = self.observer.observe(&others, Instant::now());
+        let dead = self.observer.observe(&others, tokio::time::Instant::now().into_std());
         let peer = |master: Master| Peer {
             is_dead: dead.iter().any(|m| m.id == master.id),
             still: self.observer.still(master.id),

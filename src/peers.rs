@@ -4,7 +4,10 @@
 //! dead to this one, once that is fenced. Who is dead is [`crate::ctx::Roles`]' to say. It must not know what a build does or a provider is.
 
 mod adopt;
+mod beat;
 mod follow;
+
+pub(crate) use beat::{LEASE, beat};
 
 use crate::accounts::Accounts;
 use crate::ctx::Ctx;

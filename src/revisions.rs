@@ -102,7 +102,9 @@ impl Revisions {
                 Err(error) => tracing::warn!(%error, "the newest configuration on record is of no use"),
             }
         }
-        match revisions.reload("start").await {
+        // Nothing else goes on in this process that reading it could hold up.
+        let loaded = config::load(file, &revisions.kinds);
+        match revisions.take(loaded, "start").await {
             Ok(_) => Ok(revisions),
             Err(ApplyError::Faults(faults)) if revisions.active.borrow().revision.0 != 0 => {
                 eprintln!("{faults}");
@@ -157,8 +159,13 @@ impl Revisions {
         let (file, kinds) = (self.file.clone(), self.kinds.clone());
         let loaded = tokio::task::spawn_blocking(move || config::load(&file, &kinds))
             .await
-            .expect("reading a configuration does not panic")
-            .map_err(ApplyError::Faults)?;
+            .expect("reading a configuration does not panic");
+        self.take(loaded, by).await
+    }
+
+    /// Applies what was read, unless it is what was last read.
+    async fn take(&self, loaded: Result<Loaded, Faults>, by: &str) -> Result<Applied, ApplyError> {
+        let loaded = loaded.map_err(ApplyError::Faults)?;
         let page = Page { before: None, limit: 200 };
         let last_read =
             self.store.config_revisions(page).await?.into_iter().find(|r| r.author.starts_with(FROM_FILE));

@@ -109,6 +109,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_promised_is_not_left() {
+        let standing = Standing {
+            limit: "100.00 USD/h".into(),
+            amount: Money(100),
+            spent: Money(30),
+            promised: Money(80),
+            launch: Money(7),
+            until: at(3_600),
+        };
+        assert_eq!(standing.left(), Money(-10));
+    }
+
+    #[test]
     fn only_what_falls_into_it_is_counted() {
         let price = Price(3_600);
         assert_eq!(cost_since(price, at(100), at(0), at(150)), Money(50));

@@ -180,6 +180,52 @@ pub struct BuildProperty {
 mod tests {
     use super::*;
 
+    fn build(running: Option<i64>, finishing: Option<i64>, finished: Option<i64>) -> Build {
+        let at = |moment: Option<i64>| moment.map(Timestamp);
+        Build {
+            id: BuildId(1),
+            request: RequestId(1),
+            buildset: BuildsetId(1),
+            builder: "unit".into(),
+            project: "default".into(),
+            attempt: 1,
+            worker: None,
+            slot: 0,
+            master: MasterId(1),
+            config: ConfigRevisionId(1),
+            plan: String::new(),
+            trust: Trust::Trusted,
+            summary: String::new(),
+            cancel: None,
+            result: None,
+            class: None,
+            requested: Timestamp(100),
+            provisioned_from: Timestamp(101),
+            matched: Timestamp(104),
+            running_from: at(running),
+            waiting_from: None,
+            finishing_from: at(finishing),
+            finished: at(finished),
+            generation: 0,
+        }
+    }
+
+    #[test]
+    fn phases_tile_the_time_from_the_request_to_the_end() {
+        let of = |build: Build| {
+            let times = build.phase_times(Timestamp(200));
+            let all = [times.queued, times.provisioning, times.preparing, times.running, times.finishing];
+            (build.visible_phase(), all)
+        };
+        assert_eq!(of(build(None, None, None)), (VisiblePhase::Preparing, [1, 3, 96, 0, 0]));
+        assert_eq!(of(build(Some(110), None, None)), (VisiblePhase::Running, [1, 3, 6, 90, 0]));
+        assert_eq!(of(build(Some(110), Some(150), None)), (VisiblePhase::Finishing, [1, 3, 6, 40, 50]));
+        assert_eq!(of(build(Some(110), Some(150), Some(157))), (VisiblePhase::Finished, [1, 3, 6, 40, 7]));
+        // One that ended before it had begun, and one whose clock was set back.
+        assert_eq!(of(build(None, None, Some(130))), (VisiblePhase::Finished, [1, 3, 26, 0, 0]));
+        assert_eq!(of(build(Some(180), Some(150), Some(140))), (VisiblePhase::Finished, [1, 3, 36, 0, 0]));
+    }
+
     #[test]
     fn a_worker_waits_when_all_its_builds_do() {
         let lease = |worker, slot, build| Lease {

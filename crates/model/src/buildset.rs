@@ -163,3 +163,56 @@ pub struct SchedulerState {
     pub value: String,
     pub generation: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locks::Share;
+
+    fn request(not_before: Option<Timestamp>, locks: Option<Vec<Hold>>) -> Request {
+        Request {
+            id: RequestId(1),
+            buildset: BuildsetId(1),
+            builder: "unit".into(),
+            project: "default".into(),
+            branch: None,
+            state: RequestState::Queued,
+            priority: 0,
+            created: Timestamp(0),
+            not_before,
+            attempts: 0,
+            trust: Trust::Trusted,
+            cancel: None,
+            build: None,
+            claimed_by: None,
+            result: None,
+            done: None,
+            config: ConfigRevisionId(1),
+            provision: Provision::default(),
+            locks,
+            approval: None,
+            lapses: None,
+            generation: 0,
+        }
+    }
+
+    #[test]
+    fn a_pause_is_waited_for_unless_a_clock_was_set_back() {
+        let now = Timestamp::from_secs(1_000);
+        let waits = |seconds| request(Some(Timestamp::from_secs(seconds)), None).waits_until(now);
+        assert_eq!(request(None, None).waits_until(now), None);
+        assert_eq!((waits(999), waits(1_000)), (None, None));
+        assert_eq!(
+            (waits(1_001), waits(1_300)),
+            (Some(Timestamp::from_secs(1_001)), Some(Timestamp::from_secs(1_300)))
+        );
+        assert_eq!(waits(1_301), None, "nobody was told to wait for so long");
+    }
+
+    #[test]
+    fn locks_are_those_that_it_has() {
+        let hold = Hold { lock: "rig".into(), share: Share::Exclusive, worker: None, branch: None };
+        assert_eq!(request(None, Some(vec![hold.clone()])).holds(), [hold]);
+        assert_eq!(request(None, None).holds(), []);
+    }
+}

@@ -164,3 +164,60 @@ impl Reckoning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(waiting: usize, launched: usize, held_back: usize) -> Sum {
+        let terms = Terms { waiting, ..Terms::default() };
+        Sum {
+            project: "default".into(),
+            trust: Trust::Trusted,
+            spec_digest: "d".into(),
+            terms,
+            launched,
+            held_back,
+        }
+    }
+
+    fn reckoning(sums: Vec<Sum>) -> Reckoning {
+        Reckoning {
+            min: 0,
+            max: 9,
+            slots: 1,
+            workers: 0,
+            waiting: 0,
+            boot_s: None,
+            idle_s: 0.0,
+            budget: None,
+            sums,
+            ended: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_said_first_then_what_held_it_back() {
+        use DecisionCode::*;
+        let ended = || vec![(WorkerId(1), Reason::Idle)];
+        let all = [Short::By(Bound::Max), Short::By(Bound::Ramp), Short::By(Bound::Budget), Short::Room];
+        let of = |reckoning: &Reckoning| all.map(|short| reckoning.code(Some(short)));
+        let launches = Reckoning { ended: ended(), ..reckoning(vec![sum(3, 0, 1), sum(3, 2, 1)]) };
+        assert_eq!((launches.launched(), launches.held_back(), launches.code(None)), (2, 2, Launch));
+        assert_eq!(of(&launches), [Launch; 4]);
+        let ends = Reckoning { ended: ended(), ..reckoning(vec![sum(3, 0, 3)]) };
+        assert_eq!((ends.launched(), ends.held_back(), ends.code(None)), (0, 3, End));
+        assert_eq!(of(&ends), [End; 4]);
+        let held = reckoning(vec![sum(3, 0, 3)]);
+        assert_eq!(of(&held), [PoolFull, Ramp, Budget, ProvidersFull]);
+        assert_eq!((held.code(None), reckoning(vec![sum(0, 0, 0)]).code(None)), (Met, Rest));
+    }
+
+    #[test]
+    fn each_code_has_the_name_that_it_is_kept_under() {
+        for code in DecisionCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(code.is_deed(), ["launch", "end"].contains(&code.as_str()));
+        }
+    }
+}

@@ -48,3 +48,19 @@ impl FailureClass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_has_the_name_that_it_is_kept_under() {
+        use FailureClass::*;
+        let all = [User, Image, Boot, Offering, Quota, Throttle, Auth, Preempted, AgentLost, Master];
+        for class in all {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
+        }
+        let lasting: Vec<_> = all.into_iter().filter(|class| !class.is_transient()).collect();
+        assert_eq!(lasting, [User, Image, Auth]);
+    }
+}

@@ -105,3 +105,25 @@ pub fn check_name(text: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_which_rule_it_breaks() {
+        for good in ["a", "7", "linux-x86_64.v3", &"a".repeat(64)] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for (bad, word) in [
+            ("", "empty"),
+            (&*"a".repeat(65), "64"),
+            ("-a", "starts"),
+            ("a b", "only"),
+            ("é", "starts"),
+            ("aé", "only"),
+        ] {
+            assert!(check_name(bad).is_err_and(|why| why.contains(word)), "{bad}");
+        }
+    }
+}

@@ -81,5 +81,7 @@ mod tests {
             Err(Misfit::Untrusted)
         );
         assert_eq!(fits(&wish(&named, Trust::Untrusted), &offer("a", Trust::Untrusted)), Ok(()));
+        assert!(Misfit::NotNamed.sentence().contains("other pools"));
+        assert!(Misfit::Untrusted.sentence().contains("accepts: any"));
     }
 }

@@ -90,6 +90,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_amount_is_none() {
+        assert_eq!(Money::from_f64(0.170_000_4), Some(Money(170_000)));
+        assert_eq!(Money::from_f64(-2.5), Some(Money(-2_500_000)));
+        assert_eq!(Money::from_f64(8.9e9), Some(Money(8_900_000_000_000_000)));
+        for not in [f64::NAN, f64::INFINITY, 9.0e9, -9.0e9, 1e300] {
+            assert_eq!(Money::from_f64(not), None, "{not}");
+        }
+    }
+
+    #[test]
     fn amounts_are_read_by_people() {
         for (micros, text) in [(0, "0.00"), (29_994_999, "29.99"), (4_250, "0.0043"), (-1_500_000, "-1.50")] {
             assert_eq!(Money(micros).to_string(), text);

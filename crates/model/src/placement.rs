@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_counted_adds_nothing() {
+        let mut taken = Room::default();
+        taken += Room::ONE;
+        assert_eq!(taken, Room::ONE);
+        taken += Room { millicpus: Some(500), ..takes(2) };
+        assert_eq!(taken, Room { workers: Some(2), memory: Some(2 * GIB), millicpus: Some(500) });
+        taken += Room { workers: Some(u64::MAX), ..Room::default() };
+        assert_eq!(taken.workers, Some(u64::MAX));
+    }
+
+    #[test]
     fn without_figures_workers_are_spread() {
         let plain =
             |workers| Host { taken: Room { workers: Some(workers), ..Room::default() }, ..Host::default() };

@@ -1,5 +1,7 @@
 //! The model's rules under values that nobody has thought of.
 
+#[path = "rules/arrivals.rs"]
+mod arrivals;
 #[path = "rules/durations.rs"]
 mod durations;
 #[path = "rules/locks.rs"]

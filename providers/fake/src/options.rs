@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A cloud in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -50,7 +51,23 @@ impl PoolOptions {
 
 /// The kind `fake`, on one cloud.
 #[derive(Debug, Clone)]
-pub struct FakeKind(pub Arc<Cloud>);
+pub struct FakeKind {
+    cloud: Arc<Cloud>,
+    dead: Option<watch::Receiver<bool>>,
+}
+
+impl FakeKind {
+    #[must_use]
+    pub fn new(cloud: Arc<Cloud>) -> Self {
+        Self { cloud, dead: None }
+    }
+
+    /// As a master has it that may die: from then on it asks nothing, and nobody answers it.
+    #[must_use]
+    pub fn of_mortal(cloud: Arc<Cloud>, dead: watch::Receiver<bool>) -> Self {
+        Self { cloud, dead: Some(dead) }
+    }
+}
 
 impl ProviderKind for FakeKind {
     fn name(&self) -> &'static str {
@@ -113,7 +130,8 @@ impl ProviderKind for FakeKind {
         let options = read_options(options).map_err(|fault| {
             ProviderError::new(FailureClass::Master, "read the fake provider's options", fault.message)
         })?;
-        Ok(Arc::new(Fake::new(Arc::clone(&self.0), options, installation.id.clone())))
+        let cloud = Arc::clone(&self.cloud);
+        Ok(Arc::new(Fake::new(cloud, options, installation.id.clone(), self.dead.clone())))
     }
 }
 
@@ -126,7 +144,7 @@ mod tests {
 
     #[test]
     fn faults_name_their_place() {
-        let kind = FakeKind(Cloud::new(Arc::new(SimClock::at(Timestamp(0))), 1, &[]));
+        let kind = FakeKind::new(Cloud::new(Arc::new(SimClock::at(Timestamp(0))), 1, &[]));
         assert_eq!(kind.check_account(&json!({"latency": "5ms", "capacity": 1})), vec![]);
         assert_eq!(kind.check_account(&json!({"capacity": 0}))[0].path, ["capacity"]);
         assert_eq!(kind.check_pool(&json!({"image": "a:1", "boot": "2m"})), vec![]);

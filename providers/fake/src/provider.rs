@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -25,11 +26,25 @@ pub(crate) struct Fake {
     options: AccountOptions,
     installation: String,
     told: Mutex<HashSet<ProviderRef>>,
+    /// Whether who asks has died.
+    dead: Option<watch::Receiver<bool>>,
 }
 
 impl Fake {
-    pub(crate) fn new(cloud: Arc<Cloud>, options: AccountOptions, installation: String) -> Self {
-        Self { cloud, options, installation, told: Mutex::default() }
+    pub(crate) fn new(
+        cloud: Arc<Cloud>,
+        options: AccountOptions,
+        installation: String,
+        dead: Option<watch::Receiver<bool>>,
+    ) -> Self {
+        Self { cloud, options, installation, told: Mutex::default(), dead }
+    }
+
+    /// What a master has asked for that has died meanwhile does not come to the cloud, but for a launch that is late.
+    async fn while_alive(&self) {
+        if self.dead.as_ref().is_some_and(|dead| *dead.borrow()) {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn travel(&self) {
@@ -66,6 +81,7 @@ impl Fake {
             _ => {}
         }
         self.travel().await;
+        self.while_alive().await;
         let answer = deed(&self.cloud);
         match fault {
             Some(Fault::Unanswered) => std::future::pending().await,
@@ -157,6 +173,7 @@ impl Provider for Fake {
     }
 
     async fn launch(&self, spec: &LaunchSpec, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
+        self.while_alive().await;
         match read_options::<PoolOptions>(&spec.options) {
             Ok(options) => {
                 let calls = items.chunks(self.options.batch()).map(|items| self.launch_some(&options, items));

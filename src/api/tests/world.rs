@@ -17,7 +17,6 @@ use rouse_store::{Batch, Location, Store};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -235,7 +234,7 @@ pub(crate) fn context(
         accounts: Arc::new(crate::accounts::Accounts::new(Vec::new(), installation)),
         machines: Arc::default(),
         metrics: Arc::default(),
-        roles: Roles::new(store.clone(), me, Duration::from_secs(15)),
+        roles: Roles::new(store.clone(), me, crate::peers::LEASE),
         sources,
         logs,
         artifacts: crate::artifacts::Artifacts::new(store.clone(), objects.clone(), Arc::clone(&clock)),

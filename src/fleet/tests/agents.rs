@@ -1,17 +1,19 @@
 //! What speaks for the agents in the cloud: it attaches those that have booted, runs what they are told, and loses its connection now and then. It
-//! stands where a session of the agent link does; what an agent has run stays with its instance, whichever master asks.
+//! stands where a session of the agent link does; what an agent has run stays with its instance, whichever master asks, and clones share it.
 
 use crate::ctx::Ctx;
 use crate::switchboard::{Mailbox, ToDriver, ToSession};
 use crate::workers;
 use futures::FutureExt;
 use rouse_agent_protocol::{CommandId, Outcome, OutcomeKind, StreamEnd, StreamId};
-use rouse_model::worker::{LaunchToken, Link, WorkerEvent};
+use rouse_model::worker::{LaunchToken, Link, Worker, WorkerEvent};
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_provider_fake::Cloud;
 use rouse_testkit::chance::Dice;
 use rouse_testkit::clock::SimClock;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const LOOK: Duration = Duration::from_secs(2);
@@ -19,11 +21,13 @@ const LOOK: Duration = Duration::from_secs(2);
 const LONGEST: u64 = 40;
 
 /// Commands by the token of the instance that runs them.
-#[derive(Debug, Default)]
+type Machines = BTreeMap<String, BTreeMap<i64, Run>>;
+
+#[derive(Debug, Default, Clone)]
 pub(super) struct Agents {
-    machines: BTreeMap<String, BTreeMap<i64, Run>>,
-    sessions: u64,
-    pub cuts: usize,
+    machines: Arc<Mutex<Machines>>,
+    sessions: Arc<AtomicU64>,
+    cuts: Arc<AtomicUsize>,
     /// How long each command runs; at random where nothing is said.
     pub lasts: Option<Duration>,
     /// They speak on where their cloud says that their instance has ended.
@@ -46,9 +50,14 @@ struct Session {
 }
 
 impl Agents {
-    /// Serves one master, for as long as it lives.
+    /// How often a connection was lost.
+    pub(super) fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
+    }
+
+    /// Serves one master, for as long as it lives: those of the workers that it drives.
     pub(super) async fn serve(
-        &mut self,
+        &self,
         ctx: &Ctx,
         (clock, cloud): (&SimClock, &Cloud),
         dice: &mut Dice,
@@ -70,17 +79,23 @@ impl Agents {
                 let cut = now < calm && dice.below(100) == 0;
                 if cut {
                     away.insert(worker, now + Duration::from_secs(dice.below(LONGEST)));
-                    self.cuts += 1;
+                    self.cuts.fetch_add(1, Ordering::Relaxed);
                 }
                 if cut || !up.contains_key(&worker) {
                     self.detach(ctx, worker, &mut sessions).await;
                 }
             }
-            for (worker, token) in &up {
-                let is_away = away.get(worker).is_some_and(|until| *until > now);
-                if !sessions.contains_key(worker) && !is_away {
-                    self.attach(ctx, *worker, token, &mut sessions).await;
-                }
+            let is_away = |worker: &WorkerId| away.get(worker).is_some_and(|until| *until > now);
+            let is_here = |worker: &WorkerId| sessions.contains_key(worker);
+            let mut comes: Vec<_> =
+                up.iter().filter(|(worker, _)| !is_here(worker) && !is_away(worker)).collect();
+            // Alone, a master drives all of them.
+            if !comes.is_empty() && ctx.roles.has_company() {
+                let ours = of_master(ctx).await;
+                comes.retain(|(worker, _)| ours.contains_key(worker));
+            }
+            for (worker, token) in comes {
+                self.attach(ctx, *worker, token, &mut sessions).await;
             }
             for session in sessions.values_mut() {
                 while let Some(Some(message)) = session.mailbox.recv().now_or_never() {
@@ -94,14 +109,13 @@ impl Agents {
     }
 
     async fn attach(
-        &mut self,
+        &self,
         ctx: &Ctx,
         worker: WorkerId,
         token: &LaunchToken,
         sessions: &mut BTreeMap<WorkerId, Session>,
     ) {
-        self.sessions += 1;
-        let (number, incarnation) = (self.sessions, token.0.clone());
+        let (number, incarnation) = (1 + self.sessions.fetch_add(1, Ordering::Relaxed), token.0.clone());
         let event = WorkerEvent::Attached { session: number.to_string(), incarnation };
         // One that is not wanted any more tries again until it is taken away.
         if workers::apply(ctx, worker, "worker.attach", &event, |_, _| {}).await.is_ok() {
@@ -112,7 +126,7 @@ impl Agents {
         }
     }
 
-    async fn detach(&mut self, ctx: &Ctx, worker: WorkerId, sessions: &mut BTreeMap<WorkerId, Session>) {
+    async fn detach(&self, ctx: &Ctx, worker: WorkerId, sessions: &mut BTreeMap<WorkerId, Session>) {
         let Some(session) = sessions.remove(&worker) else { return };
         ctx.switchboard.detach(worker, session.number);
         let event = WorkerEvent::Detached { session: session.number.to_string() };
@@ -121,8 +135,9 @@ impl Agents {
     }
 
     /// Whether it is to end.
-    fn obey(&mut self, token: &LaunchToken, message: ToSession, now: Timestamp, dice: &mut Dice) -> bool {
-        let machine = self.machines.entry(token.0.clone()).or_default();
+    fn obey(&self, token: &LaunchToken, message: ToSession, now: Timestamp, dice: &mut Dice) -> bool {
+        let mut machines = self.machines.lock().unwrap();
+        let machine = machines.entry(token.0.clone()).or_default();
         match message {
             ToSession::Run(command) => {
                 machine.entry(command.id.0).or_insert_with(|| Run {
@@ -149,7 +164,8 @@ impl Agents {
 
     /// Says what has finished, until the build has heard of it.
     fn report(&self, ctx: &Ctx, token: &LaunchToken, now: Timestamp) {
-        let Some(machine) = self.machines.get(&token.0) else { return };
+        let machines = self.machines.lock().unwrap();
+        let Some(machine) = machines.get(&token.0) else { return };
         for (id, run) in machine.iter().filter(|(_, run)| run.ends <= now) {
             let kind = match &run.stopped {
                 Some(reason) => OutcomeKind::Stopped { reason: reason.clone() },
@@ -180,10 +196,15 @@ impl Agents {
 
 /// What the agent link does when a master begins: the sessions of the one before it are over.
 async fn forget_sessions(ctx: &Ctx) {
-    for worker in ctx.store.live_workers().await.unwrap() {
+    for worker in of_master(ctx).await.into_values() {
         if let Link::Attached { session, .. } = &worker.link {
             let event = WorkerEvent::Detached { session: session.clone() };
             let _ = workers::apply(ctx, worker.id, "worker.silent", &event, |_, _| {}).await;
         }
     }
+}
+
+async fn of_master(ctx: &Ctx) -> BTreeMap<WorkerId, Worker> {
+    let live = ctx.store.live_workers().await.unwrap();
+    live.into_iter().filter(|worker| worker.master == ctx.me).map(|worker| (worker.id, worker)).collect()
 }

@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::source::ChangeSet;
 use rouse_model::{ChangeSetId, Timestamp, Trust};
-use rouse_provider_fake::Cloud;
+use rouse_provider_fake::{Cloud, FakeKind};
 use rouse_store::reads::BuildFilter;
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page};
@@ -81,7 +81,7 @@ fn run(seed: u64) -> Account {
         clock.enter();
         let (store, _dead) = memory.open_for(Death::Never).await.unwrap();
         let stop = CancellationToken::new();
-        let (ctx, _logs) = master(store, &clock, &cloud, folder.path(), &stop).await;
+        let (ctx, _logs) = master(("one", store), &clock, FakeKind::new(Arc::clone(&cloud)), folder.path(), &stop).await;
         tokio::spawn(crate::schedulers::run(Arc::clone(&ctx), stop.clone()));
         let mut dice = Dice::of(seed);
         let mut agents = Agents::default();

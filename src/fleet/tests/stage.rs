@@ -14,7 +14,7 @@ use rouse_model::event::EventKind;
 use rouse_model::money::Money;
 use rouse_model::worker::{CauseCode, Phase, Worker};
 use rouse_model::{BuildResult, RequestId, Timestamp, Trust};
-use rouse_provider_fake::{Cloud, Fault, on};
+use rouse_provider_fake::{Cloud, FakeKind, Fault, on};
 use rouse_store::reads::{RequestFilter, WorkerFilter};
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page};
@@ -59,7 +59,7 @@ pub(super) fn play<T>(
         clock.enter();
         let (store, _dead) = memory.open_for(Death::Never).await.unwrap();
         let stop = CancellationToken::new();
-        let (ctx, _logs) = master(store, &clock, &cloud, folder.path(), &stop).await;
+        let (ctx, _logs) = master(("one", store), &clock, FakeKind::new(Arc::clone(&cloud)), folder.path(), &stop).await;
         let stage = Stage { ctx: Arc::clone(&ctx), cloud: Arc::clone(&cloud), file, wishes: AtomicUsize::new(0) };
         let mut dice = Dice::of(seed);
         let mut agents = Agents::default();

@@ -1,25 +1,30 @@
-//! One seed: what is wished for, what goes wrong and when, the masters that live and die one after the other, and what must hold in the end.
+//! One seed: what is wished for, what goes wrong and when, the masters that live and die, one after the other or two beside each other, and what must
+//! hold in the end.
+
+mod checks;
+mod faults;
 
 use super::agents::Agents;
 use crate::accounts::Accounts;
 use crate::api::tests::world;
 use crate::ctx::{Clock, Ctx};
 use crate::fleet::Fleet;
+use crate::peers;
 use crate::requests::{self, Wish};
 use crate::revisions::Revisions;
 use rouse_contract::{Installation, ProviderKind};
-use rouse_model::buildset::{Request, RequestState};
+use rouse_model::buildset::RequestState;
 use rouse_model::property::Properties;
-use rouse_model::worker::{CauseCode, LaunchToken, Phase, Worker};
-use rouse_model::{BuildResult, Timestamp, Trust};
+use rouse_model::{Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind, Fault, on};
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page, Store};
 use rouse_testkit::chance::Dice;
 use rouse_testkit::clock::SimClock;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -33,23 +38,37 @@ const LATEST: Duration = Duration::from_secs(7200);
 /// Between looks at what must hold at any time.
 const LOOK: Duration = Duration::from_secs(10);
 const WISHES: u64 = 50;
+const ALL: Page = Page { before: None, limit: 10_000 };
 /// So many things go wrong in each seed at least.
 const FAULTS: usize = 5;
 /// The wall clock is set to so many seconds ahead or behind at most.
 const JUMP: u64 = 30;
-const MOST: [(&str, usize); 2] = [("small", 12), ("big", 6)];
+/// A master that died beside another one is started again within so many seconds: before that one has taken over what it left, or after.
+const AWAY: u64 = 40;
+/// One seed of so many has two masters.
+pub(super) const ALONE: u64 = 4;
+const MOST: [(&str, usize); 3] = [("small", 12), ("big", 6), ("spare", 6)];
+/// Of `big`, in USD/h: what a worker costs, and what all of them may.
+const PRICE: i64 = 6_000_000;
+const BUDGET: i64 = 2_000_000;
 
 const CONFIG: &str = r#"version: 1
-server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
+server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", spare: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
 providers:
   cloud: {fake: {latency: 200ms, capacity: 15, batch: 4}}
 pools:
   small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 12, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
-  big: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}
+  big:
+    fake: {on: cloud, image: "debian:13", boot: 40s}
+    max: 6
+    deadlines: {launch: 3m, attach: 90s}
+    price: 6 USD/h
+    budget: {limits: 2 USD/h, build: 5m}
+  spare: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}
   bad: {fake: {on: cloud, image: "debian:0"}}
 builders:
   unit: {pool: small, steps: [{run: make test}]}
-  package: {pool: big, steps: [{run: make}, {run: make package}]}
+  package: {pool: [big, spare], steps: [{run: make}, {run: make package}]}
   broken: {pool: bad, steps: [{run: make}]}
 "#;
 
@@ -71,6 +90,11 @@ pub(super) struct Story {
     kills: usize,
     jumps: usize,
     preempted: usize,
+    /// Workers that were launched where the budget of another pool was out.
+    spared: usize,
+    /// Seeds with two masters, and workers that went from one of them to the other.
+    pairs: usize,
+    moved: usize,
     /// Simulated.
     seconds: u64,
 }
@@ -86,27 +110,32 @@ impl Story {
         self.kills += other.kills;
         self.jumps += other.jumps;
         self.preempted += other.preempted;
+        self.spared += other.spared;
+        self.pairs += other.pairs;
+        self.moved += other.moved;
         self.seconds += other.seconds;
     }
 
     /// Whether all that the simulation is for has been met.
     pub(super) fn is_eventful(&self) -> bool {
-        let ends = [self.succeeded, self.gave_up, self.failed_launches];
+        let ends = [self.succeeded, self.gave_up, self.failed_launches, self.spared, self.moved];
         let troubles = [self.faults, self.cuts, self.kills, self.jumps, self.preempted];
         ends.iter().chain(&troubles).all(|n| *n > 0)
     }
 }
 
 pub(super) struct Town {
-    dice: Dice,
+    seed: u64,
     clock: Arc<SimClock>,
     cloud: Arc<Cloud>,
     memory: Memory,
     agents: Agents,
+    /// By time.
     wishes: Vec<(Timestamp, &'static str)>,
     folder: tempfile::TempDir,
-    kills: usize,
-    jumps: Jumps,
+    kills: AtomicUsize,
+    jumps: AtomicUsize,
+    moved: AtomicUsize,
 }
 
 impl Town {
@@ -117,19 +146,19 @@ impl Town {
         cloud.script(|script| {
             let often = 2 + dice.below(23);
             for _ in 0..FAULTS {
-                script.plan(on::LAUNCH, launch_fault(&mut dice));
+                script.plan(on::LAUNCH, faults::of_launch(&mut dice));
             }
             // Where launches are held back after the first of them, fewer than that may be asked for.
             for _ in 0..FAULTS / 2 {
-                script.plan(on::INSTANCE, instance_fault(&mut dice));
-                script.plan(on::LIST, list_fault(&mut dice));
+                script.plan(on::INSTANCE, faults::of_instance(&mut dice));
+                script.plan(on::LIST, faults::of_list(&mut dice));
             }
-            script.draw(on::LAUNCH, often, launch_fault);
-            script.draw(on::INSTANCE, often, instance_fault);
-            script.draw(on::TERMINATE, often, call_fault);
-            script.draw(on::INSPECT, often, call_fault);
-            script.draw(on::LIST, often, list_fault);
-            script.draw(on::RESOLVE, often, resolve_fault);
+            script.draw(on::LAUNCH, often, faults::of_launch);
+            script.draw(on::INSTANCE, often, faults::of_instance);
+            script.draw(on::TERMINATE, often, faults::of_call);
+            script.draw(on::INSPECT, often, faults::of_call);
+            script.draw(on::LIST, often, faults::of_list);
+            script.draw(on::RESOLVE, often, faults::of_resolve);
             script.draw(on::HINT, 2 * often, |_| Fault::Broken);
         });
         let builders = ["unit", "unit", "unit", "package", "package", "broken"];
@@ -137,104 +166,150 @@ impl Town {
             let at = START + Duration::from_secs(dice.below(90));
             (at, builders[usize::try_from(dice.below(6)).unwrap()])
         };
-        let wishes = (0..WISHES).map(|_| wish(&mut dice)).collect();
-        let jumps = Jumps { dice: Dice::of(seed.wrapping_add(1)), count: 0 };
+        let mut wishes: Vec<_> = (0..WISHES).map(|_| wish(&mut dice)).collect();
+        wishes.sort_by_key(|(at, _)| *at);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rouse.yaml"), CONFIG).unwrap();
         let memory = Memory::new().unwrap();
-        Self { dice, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills: 0, jumps }
+        let (kills, jumps, moved) = Default::default();
+        Self { seed, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills, jumps, moved }
     }
 
     /// Masters live and die until all is over.
-    pub(super) fn live(mut self) -> Story {
-        loop {
-            let death = match self.clock.steady().since(START) < TROUBLED {
-                true if self.dice.below(2) == 0 => Death::Before(self.dice.below(COMMITS)),
-                true => Death::After(self.dice.below(COMMITS)),
-                false => Death::Never,
-            };
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
-            let story = runtime.block_on(async {
-                self.clock.enter();
-                let story = Box::pin(self.reign(death)).await;
-                self.clock.leave();
-                story
-            });
-            // What it had under way ends here, wherever it stood.
-            drop(runtime);
-            match story {
-                Some(story) => return story,
-                None => self.kills += 1,
+    pub(super) fn live(self) -> Story {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let dice = |number: u64| Dice::of(self.seed.wrapping_add(number));
+        runtime.block_on(async {
+            self.clock.enter();
+            let store = self.memory.open().await.unwrap();
+            tokio::select! {
+                // In this order, so that a seed is the same one again.
+                biased;
+                () = self.seat("one", dice(2)) => unreachable!("there is always another one"),
+                () = self.seat("two", dice(3)), if self.has_two() => unreachable!("there is always another one"),
+                () = self.jump(dice(1)) => unreachable!("it goes on for ever"),
+                () = self.watch(&store) => {}
             }
+            let mut story = checks::all(&store, &self.cloud, &self.wishes).await;
+            story.faults = self.cloud.struck();
+            story.cuts = self.agents.cuts();
+            story.kills = self.kills.load(Ordering::Relaxed);
+            story.jumps = self.jumps.load(Ordering::Relaxed);
+            story.preempted = self.cloud.preempted();
+            story.pairs = usize::from(self.has_two());
+            story.moved = self.moved.load(Ordering::Relaxed);
+            assert!(story.faults >= FAULTS, "a seed in which little happens: {story:?}");
+            story.seconds = self.clock.steady().since(START).as_secs();
+            story
+        })
+    }
+
+    fn has_two(&self) -> bool {
+        self.seed.is_multiple_of(ALONE)
+    }
+
+    fn is_calm(&self) -> bool {
+        self.clock.steady().since(START) >= TROUBLED
+    }
+
+    /// The masters of one name, one after the other.
+    async fn seat(&self, name: &str, mut dice: Dice) {
+        loop {
+            let death = match dice.below(2) {
+                _ if self.is_calm() => Death::Never,
+                0 => Death::Before(dice.below(COMMITS)),
+                _ => Death::After(dice.below(COMMITS)),
+            };
+            let (store, mut dead) = self.memory.open_for(death).await.unwrap();
+            let stop = CancellationToken::new();
+            let kind = FakeKind::of_mortal(Arc::clone(&self.cloud), dead.clone());
+            let life = async {
+                let (ctx, _logs) = master((name, store), &self.clock, kind, self.folder.path(), &stop).await;
+                let calm = START + TROUBLED;
+                tokio::select! {
+                    biased;
+                    () = self.agents.serve(&ctx, (&self.clock, &self.cloud), &mut dice, calm) => unreachable!("they serve for ever"),
+                    () = self.wish(&ctx) => unreachable!("it goes on for ever"),
+                    // Another one has taken its place.
+                    () = stop.cancelled() => {}
+                }
+            };
+            tokio::select! {
+                biased;
+                died = dead.wait_for(|dead| *dead) => drop(died.unwrap()),
+                () = life => {}
+            }
+            // What it had under way is never answered; its loops end.
+            stop.cancel();
+            self.kills.fetch_add(1, Ordering::Relaxed);
+            let away = if self.has_two() { dice.below(AWAY) } else { 0 };
+            tokio::time::sleep(Duration::from_secs(away)).await;
         }
     }
 
-    /// One master's life; the story, where it lives to see the end.
-    async fn reign(&mut self, death: Death) -> Option<Story> {
-        let (store, mut dead) = self.memory.open_for(death).await.unwrap();
-        let dies = async move {
-            dead.wait_for(|dead| *dead).await.unwrap();
-        };
-        let stop = CancellationToken::new();
-        let alive = async {
-            let (ctx, _logs) = master(store, &self.clock, &self.cloud, self.folder.path(), &stop).await;
-            let calm = START + TROUBLED;
-            tokio::select! {
-                () = self.agents.serve(&ctx, (&self.clock, &self.cloud), &mut self.dice, calm) => unreachable!("they serve for ever"),
-                () = self.jumps.make(&self.clock) => unreachable!("they go on for ever"),
-                () = watch(&ctx, &self.clock, &self.cloud, &self.wishes) => {}
-            }
-            check(&ctx, &self.cloud, &self.wishes).await
-        };
-        let mut story = tokio::select! {
-            () = dies => return None,
-            story = alive => story,
-        };
-        story.faults = self.cloud.struck();
-        story.cuts = self.agents.cuts;
-        story.kills = self.kills;
-        story.jumps = self.jumps.count;
-        story.preempted = self.cloud.preempted();
-        assert!(story.faults >= FAULTS, "a seed in which little happens: {story:?}");
-        story.seconds = self.clock.steady().since(START).as_secs();
-        Some(story)
+    /// Wishes what is due, as a scheduler does, and all of it again after each restart.
+    async fn wish(&self, ctx: &Ctx) {
+        for (number, (at, builder)) in self.wishes.iter().enumerate() {
+            tokio::time::sleep(at.since(self.clock.steady())).await;
+            requests::make(ctx, &ctx.config(), wish(number, builder), Batch::new("test.wish")).await.unwrap();
+        }
+        std::future::pending().await
     }
-}
 
-/// Somebody who sets the masters' wall clock, while things go wrong.
-struct Jumps {
-    dice: Dice,
-    count: usize,
-}
-
-impl Jumps {
-    async fn make(&mut self, clock: &SimClock) {
+    /// Somebody sets the masters' wall clock, while things go wrong.
+    async fn jump(&self, mut dice: Dice) {
         loop {
-            tokio::time::sleep(Duration::from_secs(1 + self.dice.below(60))).await;
-            if clock.steady().since(START) >= TROUBLED {
+            tokio::time::sleep(Duration::from_secs(1 + dice.below(60))).await;
+            if self.is_calm() {
                 return std::future::pending().await;
             }
-            clock.set_ahead(i64::try_from(self.dice.below(2 * JUMP)).unwrap() - i64::try_from(JUMP).unwrap());
-            self.count += 1;
+            let ahead = i64::try_from(dice.below(2 * JUMP)).unwrap() - i64::try_from(JUMP).unwrap();
+            self.clock.set_ahead(ahead);
+            self.jumps.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Holds against the record what must be true at any time, until all is over.
+    async fn watch(&self, store: &Store) {
+        let mut drivers = HashMap::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.is_calm() {
+                self.cloud.script(rouse_testkit::faults::Script::calm);
+            }
+            let made = store.requests(&Default::default(), ALL).await.unwrap();
+            let done = made.iter().filter(|request| request.state == RequestState::Done).count();
+            let live = store.live_workers().await.unwrap();
+            let moves = live.iter().filter(|worker| {
+                drivers.insert(worker.id, worker.master).is_some_and(|before| before != worker.master)
+            });
+            self.moved.fetch_add(moves.count(), Ordering::Relaxed);
+            for (pool, most) in MOST {
+                let of_pool = live.iter().filter(|worker| worker.pool == pool).count();
+                assert!(of_pool <= most, "{of_pool} workers of pool {pool}, which has {most} at most");
+            }
+            let (open, left) = (self.wishes.len() - done, self.cloud.leftovers());
+            if open == 0 && live.is_empty() && left.is_empty() && self.is_calm() {
+                return;
+            }
+            let late = self.clock.steady().since(START) > LATEST;
+            assert!(!late, "{open} wishes are open; live: {live:#?}; there: {left:#?}");
         }
     }
 }
 
 /// A master's loops, but for those that bring it work, until told to stop.
 pub(super) async fn master(
-    store: Store,
+    (name, store): (&str, Store),
     clock: &Arc<SimClock>,
-    cloud: &Arc<Cloud>,
+    kind: FakeKind,
     folder: &Path,
     stop: &CancellationToken,
 ) -> (Arc<Ctx>, DropGuard) {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    let kinds: Vec<Arc<dyn ProviderKind>> = vec![Arc::new(FakeKind(Arc::clone(cloud)))];
-    let entered = store.enter("one", "machine", clock.now()).await.unwrap();
+    let kinds: Vec<Arc<dyn ProviderKind>> = vec![Arc::new(kind)];
+    let entered = store.enter(name, "machine", clock.now()).await.unwrap();
     let config = folder.join("rouse.yaml");
     let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &config).await.unwrap();
     let installation = Installation {
@@ -245,91 +320,14 @@ pub(super) async fn master(
         many_masters: false,
     };
     let (ctx, logs) = world::context(store, clock, entered.id, revisions, folder.to_owned(), Some(7));
+    ctx.roles.observe().await.unwrap();
     let accounts = Arc::new(Accounts::new(kinds, installation));
+    tokio::spawn(peers::beat(Arc::clone(&ctx), entered, Arc::default(), stop.clone()));
+    tokio::spawn(peers::run(Arc::clone(&ctx), Arc::clone(&accounts), stop.clone()));
     tokio::spawn(crate::matching::run(Arc::clone(&ctx), stop.clone()));
     tokio::spawn(crate::builds::run(Arc::clone(&ctx), Arc::default(), stop.clone()));
     tokio::spawn(Arc::new(Fleet::new(Arc::clone(&ctx), accounts)).run(stop.clone()));
     (ctx, logs)
-}
-
-fn launch_fault(dice: &mut Dice) -> Fault {
-    match dice.below(8) {
-        0 => Fault::NoCapacity,
-        1 => Fault::Quota,
-        2 => Fault::Throttled,
-        3 => Fault::Unheard,
-        4 => Fault::Unanswered,
-        5 => Fault::Broken,
-        _ => Fault::Late(Duration::from_secs(dice.below(300))),
-    }
-}
-
-fn instance_fault(dice: &mut Dice) -> Fault {
-    match dice.below(5) {
-        0 => Fault::Dies,
-        1 => Fault::Mute,
-        2 => Fault::Slow(Duration::from_secs(dice.below(120))),
-        3 => Fault::Preempted(Duration::from_secs(dice.below(60))),
-        _ => Fault::Vanishes(Duration::from_secs(dice.below(60))),
-    }
-}
-
-fn call_fault(dice: &mut Dice) -> Fault {
-    match dice.below(5) {
-        0 => Fault::Throttled,
-        1 => Fault::Unheard,
-        2 => Fault::Unanswered,
-        3 => Fault::Late(Duration::from_secs(dice.below(60))),
-        _ => Fault::Broken,
-    }
-}
-
-/// None that is waited out: an image may take half an hour.
-fn resolve_fault(dice: &mut Dice) -> Fault {
-    match dice.below(3) {
-        0 => Fault::Throttled,
-        1 => Fault::Late(Duration::from_secs(dice.below(30))),
-        _ => Fault::Broken,
-    }
-}
-
-fn list_fault(dice: &mut Dice) -> Fault {
-    match dice.below(2) {
-        0 => Fault::Lags(Duration::from_secs(dice.below(60))),
-        _ => call_fault(dice),
-    }
-}
-
-/// Wishes what is due, as a scheduler would after each restart, and holds against the record what must be true at any time, until all is over.
-async fn watch(ctx: &Ctx, clock: &SimClock, cloud: &Cloud, wishes: &[(Timestamp, &'static str)]) {
-    loop {
-        let now = clock.steady();
-        if now.since(START) >= TROUBLED {
-            cloud.script(rouse_testkit::faults::Script::calm);
-        }
-        let mut open = 0;
-        for (number, (at, builder)) in wishes.iter().enumerate() {
-            if *at > now {
-                open += 1;
-                continue;
-            }
-            let made =
-                requests::make(ctx, &ctx.config(), wish(number, builder), Batch::new("test.wish")).await;
-            let (requests::Made::New { buildset, .. } | requests::Made::Before { buildset }) = made.unwrap();
-            open += usize::from(ctx.store.buildset(buildset).await.unwrap().unwrap().done.is_none());
-        }
-        let live = ctx.store.live_workers().await.unwrap();
-        for (pool, most) in MOST {
-            let of_pool = live.iter().filter(|worker| worker.pool == pool).count();
-            assert!(of_pool <= most, "{of_pool} workers of pool {pool}, which has {most} at most");
-        }
-        if open == 0 && live.is_empty() && now.since(START) > TROUBLED && cloud.leftovers().is_empty() {
-            return;
-        }
-        let late = now.since(START) > LATEST;
-        assert!(!late, "{open} wishes are open; live: {live:#?}; there: {:#?}", cloud.leftovers());
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 pub(super) fn wish(number: usize, builder: &str) -> Wish {
@@ -347,67 +345,5 @@ pub(super) fn wish(number: usize, builder: &str) -> Wish {
         images: [].into(),
         merges: [].into(),
         approved: None,
-    }
-}
-
-/// What must hold in the end, whatever went wrong.
-async fn check(ctx: &Ctx, cloud: &Cloud, wishes: &[(Timestamp, &'static str)]) -> Story {
-    let mut story = Story::default();
-    let all = Page { before: None, limit: 10_000 };
-    let requests = ctx.store.requests(&Default::default(), all).await.unwrap();
-    assert_eq!(requests.len(), wishes.len(), "each wish was made once");
-    for request in requests {
-        check_request(ctx, &request, &mut story).await;
-    }
-    assert_eq!(ctx.store.leases().await.unwrap(), vec![]);
-    assert_eq!(ctx.store.open_builds().await.unwrap().len(), 0);
-    let launched = cloud.launched();
-    let workers = ctx.store.workers(&Default::default(), all).await.unwrap();
-    for worker in &workers {
-        check_worker(ctx, worker, &launched, &mut story);
-    }
-    let known: HashSet<LaunchToken> =
-        workers.iter().map(|w| crate::keys::tag(ctx.store.facts(), w).token).collect();
-    for (token, times) in launched {
-        assert_eq!(
-            times, 1,
-            "{token:?} was launched {times} times, though it was still there or had been ended"
-        );
-        assert!(known.contains(&token), "{token:?} was launched without a record");
-    }
-    story
-}
-
-/// It ended: with one good build, or with one that says why there is none.
-async fn check_request(ctx: &Ctx, request: &Request, story: &mut Story) {
-    assert_eq!(request.state, RequestState::Done, "{request:#?}");
-    let build = ctx.store.build(request.build.expect("its build")).await.unwrap().expect("on record");
-    assert_eq!(build.result, request.result);
-    match build.result.expect("it ended") {
-        BuildResult::Success => {
-            story.succeeded += 1;
-            assert_ne!(request.builder, "broken");
-        }
-        BuildResult::Exception => {
-            story.gave_up += 1;
-            assert!(build.class.is_some() && build.summary.len() > 10, "{build:#?}");
-            assert!(request.builder != "broken" || build.summary.contains("debian:0"), "{build:#?}");
-        }
-        other => panic!("an infrastructure failure is never {other:?}: {build:#?}"),
-    }
-}
-
-/// It is gone for a reason that is on record, and was launched or says why it was not.
-fn check_worker(ctx: &Ctx, worker: &Worker, launched: &HashMap<LaunchToken, usize>, story: &mut Story) {
-    let Phase::Gone { cause } = &worker.phase else { panic!("still there: {worker:#?}") };
-    assert!(cause.message.len() > 5, "{worker:#?}");
-    story.workers += 1;
-    let token = crate::keys::tag(ctx.store.facts(), worker).token;
-    if worker.accepted.is_some() {
-        assert!(launched.contains_key(&token), "accepted, and never there: {worker:#?}");
-    } else {
-        story.failed_launches += 1;
-        let known = cause.class.is_some() || !matches!(cause.code, CauseCode::LaunchRefused);
-        assert!(known, "{worker:#?}");
     }
 }

@@ -34,6 +34,24 @@ fn the_longer_it_runs_the_sooner_it_ends_where_all_take_alike() {
 }
 
 #[test]
+fn the_longest_is_known() {
+    let of = |seconds: std::ops::Range<u64>| Durations::of(seconds.map(secs)).longest().as_millis();
+    assert_eq!((of(1..10), of(1..11), of(1..1_000)), (0, 10_000, 999_000));
+}
+
+/// As if one more had taken longer than any known: of ten that took alike, one of eleven still goes on.
+#[test]
+fn what_is_known_is_not_all_there_is() {
+    let ten = Durations::of((0..10).map(|_| secs(100)));
+    let within = |seconds| ten.ends_within(secs(0), secs(seconds));
+    assert!((within(100) - 10.0 / 11.0).abs() < 1e-9, "{}", within(100));
+    assert_eq!(within(99), 0.0);
+    // Within the last of 256 parts it rises evenly.
+    let last = Durations::of((0..10).map(|_| secs(256))).ends_within(secs(0), Duration::from_millis(255_500));
+    assert!((last - 5.0 / 11.0).abs() < 1e-9, "{last}");
+}
+
+#[test]
 fn one_of_ten_may_take_longer() {
     let of =
         |seconds: &[u64]| nine_of_ten(seconds.iter().copied().map(secs).collect()).map(|boot| boot.as_secs());

@@ -1,7 +1,9 @@
 //! Who gets a lock, for any order in which requests come and go.
 
 use proptest::prelude::*;
-use rouse_model::locks::{Blocked, Hold, Ledger, Lock, Need, Scope, Share, at_once_on_a_worker, has_all};
+use rouse_model::locks::{
+    Blocked, Hold, Ledger, Lock, Need, Scope, Share, at_once_on_a_worker, has_all, of_workers,
+};
 use rouse_model::{RequestId, Trust, WorkerId};
 
 const fn lock(count: u32, per: Scope) -> Lock {
@@ -102,8 +104,14 @@ fn what_is_counted_on_workers_matters_once_there_is_one() {
     assert_eq!(ledger.try_all(&rig, Trust::Trusted, None), Ok(()));
     assert_eq!(ledger.try_all(&rig, Trust::Trusted, Some(WorkerId(8))), Ok(()));
     assert!(ledger.try_all(&rig, Trust::Trusted, Some(WorkerId(7))).is_err());
+    let elsewhere = need("a", 3, Share::Exclusive);
+    assert_eq!(of_workers(&[elsewhere.clone(), rig[0].clone()]), rig);
     assert_eq!(at_once_on_a_worker(&rig), Some(1));
-    assert_eq!(at_once_on_a_worker(&[need("a", 3, Share::Exclusive)]), None);
+    assert_eq!(at_once_on_a_worker(std::slice::from_ref(&elsewhere)), None);
+    let of = |count, share| Need { name: "port", lock: lock(count, Scope::Worker), share, branch: None };
+    let at_once = |count, share| at_once_on_a_worker(&[elsewhere.clone(), of(count, share)]);
+    assert_eq!((at_once(7, Share::Count(2)), at_once(7, Share::Exclusive)), (Some(3), Some(1)));
+    assert_eq!((at_once(2, Share::Count(3)), at_once(2, Share::Count(0))), (Some(1), Some(2)));
 }
 
 #[test]

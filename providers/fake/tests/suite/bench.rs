@@ -39,7 +39,7 @@ impl Bench for Air {
             state: "/nowhere".into(),
             many_masters: false,
         };
-        FakeKind(Arc::clone(&self.0)).connect("cloud", &self.1, &installation).expect("connected")
+        FakeKind::new(Arc::clone(&self.0)).connect("cloud", &self.1, &installation).expect("connected")
     }
 
     fn installation(&self, of: Of) -> String {

@@ -1,0 +1,53 @@
+//! What goes wrong at a cloud, by what it is asked.
+
+use rouse_provider_fake::Fault;
+use rouse_testkit::chance::Dice;
+use std::time::Duration;
+
+pub(super) fn of_launch(dice: &mut Dice) -> Fault {
+    match dice.below(8) {
+        0 => Fault::NoCapacity,
+        1 => Fault::Quota,
+        2 => Fault::Throttled,
+        3 => Fault::Unheard,
+        4 => Fault::Unanswered,
+        5 => Fault::Broken,
+        _ => Fault::Late(Duration::from_secs(dice.below(300))),
+    }
+}
+
+pub(super) fn of_instance(dice: &mut Dice) -> Fault {
+    match dice.below(5) {
+        0 => Fault::Dies,
+        1 => Fault::Mute,
+        2 => Fault::Slow(Duration::from_secs(dice.below(120))),
+        3 => Fault::Preempted(Duration::from_secs(dice.below(60))),
+        _ => Fault::Vanishes(Duration::from_secs(dice.below(60))),
+    }
+}
+
+pub(super) fn of_call(dice: &mut Dice) -> Fault {
+    match dice.below(5) {
+        0 => Fault::Throttled,
+        1 => Fault::Unheard,
+        2 => Fault::Unanswered,
+        3 => Fault::Late(Duration::from_secs(dice.below(60))),
+        _ => Fault::Broken,
+    }
+}
+
+/// None that is waited out: an image may take half an hour.
+pub(super) fn of_resolve(dice: &mut Dice) -> Fault {
+    match dice.below(3) {
+        0 => Fault::Throttled,
+        1 => Fault::Late(Duration::from_secs(dice.below(30))),
+        _ => Fault::Broken,
+    }
+}
+
+pub(super) fn of_list(dice: &mut Dice) -> Fault {
+    match dice.below(2) {
+        0 => Fault::Lags(Duration::from_secs(dice.below(60))),
+        _ => of_call(dice),
+    }
+}
