@@ -192,6 +192,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_a_share_of_one() {
+        let left = |host: &Host| share_left(host, takes(2));
+        assert_eq!((left(&host("a", 8, 4)), left(&host("a", 16, 14))), (Ok(WHOLE / 4), Ok(0)));
+        // The scarcest part counts; of nothing that is counted, the fewer workers the more.
+        let mut busy = host("a", 8, 4);
+        (busy.has.workers, busy.taken.workers) = (Some(10), Some(8));
+        assert_eq!(left(&busy), Ok(WHOLE / 10));
+        let plain = |workers| Host { taken: Room { workers, ..Room::default() }, ..Host::default() };
+        assert_eq!((left(&plain(None)), left(&plain(Some(3)))), (Ok(WHOLE / 2), Ok(WHOLE / 5)));
+    }
+
+    #[test]
     fn one_that_does_not_answer_is_the_last_resort() {
         let away = |host: Host| Host { away: true, ..host };
         assert_eq!(place(&[away(host("a", 8, 0)), host("b", 8, 6)], takes(2)), Ok(1));

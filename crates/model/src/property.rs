@@ -42,3 +42,21 @@ impl Properties {
         self.0.extend(later.0.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_one_wins() {
+        let mut properties = Properties::default();
+        properties.set("branch", "main", "change", true);
+        let mut later = Properties::default();
+        later.set("branch", "next", "force", false);
+        later.set("count", 3, "force", false);
+        properties.extend(&later);
+        let branch = Property { value: "next".into(), source: "force".into(), tainted: false };
+        assert_eq!((properties.get("branch"), properties.get("other")), (Some(&branch), None));
+        assert_eq!(properties.0.keys().collect::<Vec<_>>(), ["branch", "count"]);
+    }
+}

@@ -104,6 +104,16 @@ mod tests {
     }
 
     #[test]
+    fn some_are_good_and_some_are_the_builds_own() {
+        use BuildResult::*;
+        let of =
+            |is: fn(BuildResult) -> bool| BuildResult::ALL.into_iter().filter(|r| is(*r)).collect::<Vec<_>>();
+        assert_eq!(of(BuildResult::is_good), [Success, Warnings]);
+        assert_eq!(of(BuildResult::is_builds_own), [Success, Warnings, Failure]);
+        assert_eq!(format!("{Retry:>7}"), "  retry");
+    }
+
+    #[test]
     fn worse_is_commutative_and_keeps_one_of_both() {
         for a in BuildResult::ALL {
             for b in BuildResult::ALL {

@@ -272,3 +272,17 @@ impl Purse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_slot_is_wanted_and_less_is_not() {
+        let of = |waiting, announced, unforeseen, reserve| {
+            Terms { waiting, announced, unforeseen, reserve, free: 7, ..Terms::default() }.is_anything()
+        };
+        assert!(of(1, 0.0, 0.0, 0.0) && of(0, 0.5, 0.0, 0.0) && of(0, 0.0, 0.5, 0.0) && of(0, 0.0, 0.0, 0.5));
+        assert!(of(0, 0.2, 0.2, 0.1) && !of(0, 0.2, 0.2, 0.0) && !of(0, 0.0, 0.0, 0.0));
+    }
+}

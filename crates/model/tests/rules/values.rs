@@ -215,3 +215,25 @@ fn a_property_without_taint_is_clean() {
     let property: Property = serde_json::from_str(r#"{"value":1,"source":"x"}"#).unwrap();
     assert!(!property.tainted);
 }
+
+#[test]
+fn some_steps_are_about_a_command() {
+    let run =
+        Run { program: Program::Argv(vec!["make".into()]), tty: false, warning_pattern: None, logs: vec![] };
+    let about = [
+        Action::Run(run.clone()),
+        Action::StepsFrom { run: run.clone() },
+        Action::PropertiesFromOutput { run: run.clone(), property: None },
+    ];
+    assert!(about.iter().all(|action| action.run() == Some(&run)));
+    assert_eq!(Action::PropertiesFromFile { path: "a".into() }.run(), None);
+}
+
+#[test]
+fn what_is_usual_is_not_written() {
+    let text = |submodules| {
+        let plain: Checkout = serde_json::from_str(r#"{"codebase": "app"}"#).unwrap();
+        serde_json::to_value(Checkout { submodules, ..plain }).unwrap()["submodules"].clone()
+    };
+    assert_eq!((text(Submodules::None), text(Submodules::Own)), (serde_json::Value::Null, "own".into()));
+}
