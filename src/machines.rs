@@ -1,8 +1,9 @@
 //! Enrolled machines on record: what happened to one, and what is left of its workers. A service for whoever lets them come and go.
 
 use crate::ctx::Ctx;
+use rouse_model::Timestamp;
 use rouse_model::event::{EventKind, NewEvent};
-use rouse_model::worker::{Cause, CauseCode, Wanted, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, Phase, Wanted, Worker, WorkerEvent};
 use rouse_store::{Batch, CommitError, ReadError};
 
 /// The event of a machine, for its timeline: `enrolled`, `revoked`, `connected`, `away`, `refused`.
@@ -34,16 +35,27 @@ pub async fn tell(
     ctx.store.commit(batch).await
 }
 
-/// Ends the workers of one that was revoked; how many are not gone.
+/// Ends the workers of a machine that was revoked then; how many are not gone, or may be there without anybody knowing it yet.
 ///
 /// # Errors
 /// Where the store cannot be reached.
-pub async fn end_workers(ctx: &Ctx, account: &str, name: &str) -> Result<usize, ReadError> {
+pub async fn end_workers(
+    ctx: &Ctx,
+    account: &str,
+    name: &str,
+    revoked: Timestamp,
+) -> Result<usize, ReadError> {
     let prefix = format!("{name}/");
-    let is_there = |worker: &Worker| {
-        worker.provider == account && worker.provider_ref().is_some_and(|at| at.0.starts_with(&prefix))
+    let mut there: Vec<Worker> = ctx.store.live_workers().await?;
+    there.retain(|worker| worker.provider == account);
+    // Which machine one was asked of is known once it has answered.
+    let asked = |worker: &&Worker| {
+        let unanswered =
+            matches!(worker.phase, Phase::Launching { .. } | Phase::Terminating { at: None, .. });
+        unanswered && worker.requested <= revoked
     };
-    let there: Vec<Worker> = ctx.store.live_workers().await?.into_iter().filter(is_there).collect();
+    let asked = there.iter().filter(asked).count();
+    there.retain(|worker| worker.provider_ref().is_some_and(|at| at.0.starts_with(&prefix)));
     for worker in there.iter().filter(|worker| !matches!(worker.wanted, Wanted::End { .. })) {
         let message = format!("its machine `{name}` of `{account}` was revoked");
         let end = WorkerEvent::End { cause: Cause::new(CauseCode::Operator, None, message) };
@@ -56,5 +68,5 @@ pub async fn end_workers(ctx: &Ctx, account: &str, name: &str) -> Result<usize, 
             );
         }
     }
-    Ok(there.len())
+    Ok(there.len() + asked)
 }

@@ -241,10 +241,12 @@ fn hear(ctx: &Ctx, hello: &Hello, session: u64, said: &str) -> Result<(), Ended>
 async fn may_stay(ctx: &Ctx, met: &Met) -> Result<bool, Ended> {
     let (account, name) = (&met.hello.account, &met.hello.name);
     let enrolment = ctx.store.enrolment(account, name).await?;
-    if enrolment.is_some_and(|row| row.revoked.is_none() && row.public_key == met.key) {
+    if enrolment.as_ref().is_some_and(|row| row.revoked.is_none() && row.public_key == met.key) {
         return Ok(true);
     }
-    match end_workers(ctx, account, name).await? {
+    // It may have been enrolled anew.
+    let revoked = enrolment.and_then(|row| row.revoked).unwrap_or_else(|| ctx.now());
+    match end_workers(ctx, account, name, revoked).await? {
         0 => Err(refuse("this machine was revoked", false)),
         _ => Ok(false),
     }

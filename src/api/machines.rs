@@ -188,8 +188,9 @@ async fn revoke(
     let ctx = &state.ctx;
     let unknown = || ApiError::not_found(format_args!("machine `{name}` of `{account}`"));
     let mut row = ctx.store.enrolment(&account, &name).await?.ok_or_else(unknown)?;
+    let revoked = row.revoked.unwrap_or_else(|| ctx.now());
     if row.revoked.is_none() {
-        row.revoked = Some(ctx.now());
+        row.revoked = Some(revoked);
         let mut batch = Batch::new("machine.revoke");
         batch.update(&mut row);
         batch.event(event(ctx, &account, &name, "revoked", &caller.signature()));
@@ -204,6 +205,6 @@ async fn revoke(
         }
     }
     ctx.machines.revoke(&account, &name);
-    end_workers(ctx, &account, &name).await?;
+    end_workers(ctx, &account, &name, revoked).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&state, &row))))
 }

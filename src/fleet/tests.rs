@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use town::{Story, Town};
 
 /// Of a usual run; `cargo xtask sim --seeds N` goes through more.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 60;
 const SOAKED: u64 = 10_000;
 
 #[test]

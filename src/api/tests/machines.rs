@@ -1,7 +1,12 @@
 //! Enrolled machines: who may let them come, and what is shown of their keys.
 
-use super::world::{ADMIN, CONFIG, OPERATE, World};
+use super::seed;
+use super::world::{ADMIN, CONFIG, NOW, OPERATE, World};
+use crate::machines::end_workers;
 use axum::http::{Method, StatusCode};
+use rouse_model::worker::{LaunchToken, Link, Phase, ProviderRef, Wanted, Worker};
+use rouse_model::{Timestamp, WorkerId};
+use rouse_store::Batch;
 use serde_json::{Value, json};
 
 async fn world() -> World {
@@ -58,6 +63,32 @@ async fn a_machine_is_enrolled_once_until_it_is_revoked_and_its_key_is_shown_onc
     let told: Vec<&str> =
         events["items"].as_array().unwrap().iter().filter_map(|e| e["payload"]["machine"].as_str()).collect();
     assert_eq!(told, ["enrolled", "revoked", "enrolled"], "{events:#}");
+}
+
+#[tokio::test]
+async fn a_machine_that_was_revoked_stays_until_all_that_it_may_have_been_asked_for_is_known() {
+    let world = world().await;
+    let at = |seconds: i64| Timestamp(NOW.0 + seconds * 1_000_000);
+    let asked = |id, requested| {
+        let token = LaunchToken(format!("token {id}"));
+        let phase = Phase::Launching { token, since: requested, deadline: at(60) };
+        Worker { provider: "rack".into(), requested, ..seed::worker(id, phase, Link::Never) }
+    };
+    let mut batch = Batch::new("test.workers");
+    batch.insert(&asked(7_001, at(0))).insert(&asked(7_002, at(2)));
+    let elsewhere = Worker { provider: "shed".into(), ..asked(7_003, at(0)) };
+    let there = Phase::Up { at: ProviderRef("a/1".into()) };
+    batch.insert(&elsewhere).insert(&Worker { phase: there, ..asked(7_004, at(2)) });
+    world.ctx.store.commit(batch).await.unwrap();
+    let left = async |name, revoked| end_workers(&world.ctx, "rack", name, at(revoked)).await.unwrap();
+    assert_eq!(
+        (left("a", 1).await, left("b", 1).await),
+        (2, 1),
+        "one that was asked for before, of nobody knows whom"
+    );
+    assert_eq!((left("b", -1).await, left("b", 3).await), (0, 2));
+    let ended = world.ctx.store.worker(WorkerId(7_004)).await.unwrap().unwrap();
+    assert!(matches!(ended.wanted, Wanted::End { .. }), "{ended:?}");
 }
 
 #[tokio::test]
