@@ -56,3 +56,15 @@ impl TestOutcome {
         self >= Self::Failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_or_broke_is_a_failure() {
+        use TestOutcome::*;
+        let of = [Passed, Skipped, Failed, Error].map(TestOutcome::is_failure);
+        assert_eq!(of, [false, false, true, true]);
+    }
+}

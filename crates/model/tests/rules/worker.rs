@@ -345,3 +345,31 @@ fn a_late_acceptance_is_destroyed_by_its_reference() {
     assert_eq!(next.provider_ref(), Some(&ProviderRef("a".into())));
     assert_eq!(effects, [Effect::CallTerminate]);
 }
+
+#[test]
+fn who_takes_a_worker_over_waits_for_its_agent() {
+    let attached = Link::Attached { session: "one".into(), since: Timestamp(5) };
+    let up = Worker { phase: Phase::Up { at: ProviderRef("a".into()) }, link: attached, term: 3, ..fresh() };
+    let silent = Link::Silent { since: Timestamp(9) };
+    let adopted = Worker { master: MasterId(2), term: 4, link: silent, ..up.clone() };
+    assert_eq!(up.adopted(MasterId(2), Timestamp(9)), adopted);
+    let new = Worker { master: MasterId(2), term: 2, ..fresh() };
+    assert_eq!(fresh().adopted(MasterId(2), Timestamp(9)), new, "one that never came is not silent");
+}
+
+#[test]
+fn one_that_is_wanted_and_not_there_yet_is_coming() {
+    let at = || ProviderRef("a".into());
+    let phases = [
+        (true, Phase::Requested { token: LaunchToken("token".into()) }),
+        (true, Phase::Booting { at: at(), deadline: Timestamp(9) }),
+        (false, Phase::Up { at: at() }),
+        (false, Phase::Parked { at: at() }),
+    ];
+    for (is_coming, phase) in phases {
+        let worker = Worker { phase, ..fresh() };
+        assert_eq!(worker.is_coming(), is_coming, "{worker:?}");
+        let ended = Worker { wanted: Wanted::End { cause: cause(CauseCode::Idle) }, ..worker };
+        assert!(!ended.is_coming(), "{ended:?}");
+    }
+}
