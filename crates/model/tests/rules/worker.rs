@@ -373,3 +373,45 @@ fn one_that_is_wanted_and_not_there_yet_is_coming() {
         assert!(!ended.is_coming(), "{ended:?}");
     }
 }
+
+#[test]
+fn what_is_to_end_is_not_launched_and_a_refusal_ends_what_was() {
+    let launch = || WorkerEvent::LaunchIssued { deadline: Timestamp(100) };
+    let end = || WorkerEvent::End { cause: cause(CauseCode::Idle) };
+    let refused = || WorkerEvent::LaunchRefused { cause: cause(CauseCode::LaunchRefused) };
+    assert!(matches!(after(&[end()]).on(launch(), Timestamp(6)), Transition::Conflict(_)));
+    for before in [vec![], vec![launch()]] {
+        let gone = after(&[before, vec![refused()]].concat());
+        assert_eq!(gone.phase, Phase::Gone { cause: cause(CauseCode::LaunchRefused) });
+        assert_eq!(gone.on(refused(), Timestamp(6)), Transition::AlreadySatisfied);
+    }
+    assert!(matches!(after(&up()).on(refused(), Timestamp(6)), Transition::Conflict(_)));
+    // One that was never launched has nothing to be destroyed.
+    let gone = after(&[end(), WorkerEvent::TerminateIssued]);
+    assert_eq!(gone.phase, Phase::Gone { cause: cause(CauseCode::Idle) });
+}
+
+#[test]
+fn a_death_is_news_as_long_as_somebody_could_speak() {
+    let died = || WorkerEvent::InstanceDied { cause: cause(CauseCode::Died) };
+    let end = || WorkerEvent::End { cause: cause(CauseCode::Idle) };
+    let lost = |events: &[WorkerEvent]| match after(events).on(died(), Timestamp(6)) {
+        Transition::Applied { next, effects } => {
+            assert_eq!(effects, [Effect::BuildsLost(cause(CauseCode::Died))]);
+            Some(next.wanted)
+        }
+        Transition::AlreadySatisfied => None,
+        Transition::Conflict(why) => panic!("{why}"),
+    };
+    let (idle, dead) = (cause(CauseCode::Idle), cause(CauseCode::Died));
+    assert_eq!(lost(&up()), Some(Wanted::End { cause: dead.clone() }));
+    assert_eq!(lost(&up()[..2]), Some(Wanted::End { cause: dead }), "though its agent never came");
+    assert_eq!(
+        lost(&[up(), vec![end()]].concat()),
+        Some(Wanted::End { cause: idle }),
+        "its end was decided before"
+    );
+    assert_eq!(lost(&[up()[..2].to_vec(), vec![end()]].concat()), None, "and nobody was there");
+    assert_eq!(lost(&[up(), vec![end(), WorkerEvent::TerminateIssued]].concat()), None);
+    assert_eq!(lost(&[up(), vec![died()]].concat()), None);
+}
