@@ -278,6 +278,7 @@ fn start_loops(
     supervisor.start("fleet", fleet.run(stop.clone()));
     supervisor.start("upkeep", crate::upkeep::retention::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("objects", objects::watch(Arc::clone(ctx), stop.clone()));
+    supervisor.start("telemetry", crate::telemetry::run(Arc::clone(ctx), stop.clone()));
     supervisor.start("troubles", tell_troubles(Arc::clone(ctx), stop.clone()));
     supervisor.start("reload", reload_on_signal(Arc::clone(ctx), stop));
 }

@@ -34,6 +34,7 @@ mod source;
 mod step;
 mod structure;
 mod suggest;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -61,6 +62,7 @@ pub use secret::{Reach, SecretConfig, SecretSource, VaultPlace};
 pub use server::{Agents, Keep, KeyPair, ObjectsConfig, ServerConfig, Transfers, VaultConfig};
 pub use source::{SourceFile, hash};
 pub use step::{MAX_FILE_LOGS, MAX_STEPS, printed as printed_steps};
+pub use telemetry::TelemetryConfig;
 pub use tree::Span;
 
 use context::Context;

@@ -34,6 +34,7 @@ pub mod sources;
 pub mod specs;
 pub mod supervisor;
 pub mod switchboard;
+pub mod telemetry;
 pub mod tls_client;
 pub mod transfers;
 pub mod upkeep;

@@ -49,6 +49,7 @@ pub struct Metrics {
     calls: Family<Counter, 3>,
     call_seconds: Family<Histogram, 2>,
     commits: Histogram,
+    exports: Family<Counter, 2>,
     seen: Mutex<Seen>,
 }
 
@@ -108,6 +109,13 @@ impl Default for Metrics {
                 of_waits,
             ),
             commits: book.enter("rouse_commit_seconds", &[], "How long writes to the database took", of_commits).of([]),
+            exports: book.enter(
+                "rouse_telemetry_exports_total",
+                &["signal", "outcome"],
+                "Requests to the collector of `server.telemetry`, with `traces` or `metrics`: `accepted`, `rejected` where it left something out, \
+                 `refused`, `away`, or `unsent` where they could not be made",
+                Counter::default,
+            ),
             seen: Mutex::default(),
             book,
         }
@@ -172,6 +180,11 @@ impl Metrics {
         self.call_seconds.of([provider, call.kind.as_str()]).observe(call.took.as_secs_f64());
     }
 
+    /// Something was sent to the collector of telemetry, or was not.
+    pub fn exported(&self, signal: &str, outcome: &str) {
+        self.exports.of([signal, outcome]).inc();
+    }
+
     /// What the fleet's pass has before it; `None` where another master decides. Slots are taken to have been what they were last until now.
     pub fn fleet_saw(&self, levels: Option<FleetLevels>) {
         let mut seen = self.seen.lock().expect("nothing panics while it is held");
@@ -211,6 +224,9 @@ impl Metrics {
             let _ = self.launches.of([pool.as_str(), ACCEPTED]);
             let _ = self.launches.of([pool.as_str(), FailureClass::Boot.as_str()]);
             let _ = (self.busy.of([pool.as_str()]), self.idle.of([pool.as_str()]));
+        }
+        for signal in ["traces", "metrics"] {
+            let _ = (self.exports.of([signal, ACCEPTED]), self.exports.of([signal, "away"]));
         }
         for provider in config.providers.keys() {
             let _ = self.reaped.of([provider.as_str()]);

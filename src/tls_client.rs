@@ -1,10 +1,24 @@
-//! TLS to servers that are not ours: a Vault, an object store. Version 1.3 by the one provider of cryptography that there is, and trust in those
+//! TLS to servers that are not ours: a Vault, an object store, a collector. Version 1.3 by the one provider of cryptography that there is, and trust in those
 //! whom the host trusts, or whom a file names.
 
-use rustls::pki_types::CertificateDer;
+use futures::future::BoxFuture;
+use hyper::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// For a connection, with TLS.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Where the authorities stand that the host trusts.
 const BUNDLES: [&str; 4] = [
@@ -70,4 +84,62 @@ fn trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
         .expect("the provider has what TLS 1.3 needs")
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+/// Makes connections for a client of HTTP, in the clear or by TLS, as the address says.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Dial {
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { tls }
+    }
+}
+
+/// A connection, in the clear or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Connection for Box<dyn Stream> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl tower::Service<Uri> for Dial {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let tls = Arc::clone(&self.tls);
+        Box::pin(async move {
+            let late = |_| {
+                io::Error::new(ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs()))
+            };
+            timeout(CONNECT, dial(to, tls)).await.map_err(late)?.map(TokioIo::new)
+        })
+    }
+}
+
+async fn dial(to: Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Stream>> {
+    let is_tls = to.scheme_str() == Some("https");
+    let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = to.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    // Requests are written whole.
+    let _ = stream.set_nodelay(true);
+    if !is_tls {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(host).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+    Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
 }

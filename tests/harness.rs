@@ -9,6 +9,7 @@
 pub mod api;
 pub mod bench;
 pub mod builds;
+pub mod collector;
 pub mod database;
 pub mod docker;
 pub mod dockerd;
@@ -32,6 +33,7 @@ pub mod wire;
 
 pub use api::Api;
 pub use bench::{Bench, Build};
+pub use collector::Collector;
 pub use database::Database;
 pub use docker::Docker;
 pub use dockerd::Dockerd;

@@ -49,6 +49,7 @@ mod services;
 mod steps;
 mod stores;
 mod superseded;
+mod telemetry;
 mod test_reports;
 mod triggers;
 mod tutorials;

@@ -292,6 +292,9 @@ pub(super) fn base_env(state: &State) -> BTreeMap<String, Option<String>> {
     if let Some(revision) = &state.scope.revision {
         set("ROUSE_REVISION", revision.clone());
     }
+    if let Some(parent) = state.traceparent() {
+        set("TRACEPARENT", parent);
+    }
     env
 }
 

@@ -12,6 +12,7 @@ use rouse_model::buildset::Request;
 use rouse_model::failure::FailureClass;
 use rouse_model::plan::{OnLost, Plan, PlannedStep, Recorded};
 use rouse_model::source::SourceStamp;
+use rouse_model::trace::Origin;
 use rouse_model::worker::Worker;
 use rouse_model::{BuildId, BuildResult};
 use serde_json::Value;
@@ -59,6 +60,8 @@ pub(super) struct State {
     pub foretold: Vec<Foretold>,
     /// When its time is up, on this process's own clock.
     pub ends: Option<Instant>,
+    /// The installation and its epoch, where the build will be told as a trace.
+    pub traced: Option<(String, i64)>,
 }
 
 impl State {
@@ -93,9 +96,12 @@ impl State {
             let left = (build.matched + limit).since(ctx.now()).min(limit);
             Instant::now() + left
         });
+        let facts = ctx.store.facts();
+        let is_traced = config.config.server.telemetry.as_ref().is_some_and(|to| to.traces);
         Ok(Self {
             build,
             plan,
+            traced: is_traced.then(|| (facts.installation.clone(), facts.store_epoch)),
             config: Arc::clone(&config),
             worker,
             request: wish.request,
@@ -114,6 +120,14 @@ impl State {
     pub(super) fn open_step(&self) -> Option<(usize, &PlannedStep)> {
         let index = self.steps.iter().position(|s| s.finished.is_none())?;
         self.plan.steps.get(index).map(|planned| (index, planned))
+    }
+
+    /// Where spans of what runs in the open step belong.
+    pub(super) fn traceparent(&self) -> Option<String> {
+        let (installation, epoch) = self.traced.as_ref()?;
+        let (index, _) = self.open_step()?;
+        let origin = Origin { installation, epoch: *epoch };
+        Some(origin.traceparent(self.build.request, self.steps[index].id))
     }
 
     /// Whether a stop as `result` concerns the open step. One that was begun after it, as it is marked `always`, runs to its own end.

@@ -189,6 +189,7 @@ const FORMATS: &[(&str, LeafCheck)] = &[
     (Script::FORMAT, parses::<Script>),
     (Condition::FORMAT, parses::<Condition>),
     (EnvValue::FORMAT, parses::<EnvValue>),
+    (HeaderValue::FORMAT, parses::<HeaderValue>),
     (SecretRef::FORMAT, parses::<SecretRef>),
     (RelativePath::FORMAT, parses::<RelativePath>),
     (CachePath::FORMAT, parses::<CachePath>),
@@ -216,6 +217,7 @@ pub(crate) fn check_key(pattern: &str, key: &str) -> Result<(), LeafFault> {
         names::NAME => parses::<BuilderName>(key),
         names::PROPERTY => parses::<PropertyName>(key),
         names::ENV => parses::<EnvName>(key),
+        names::HEADER => parses::<HeaderName>(key),
         names::EXIT_CODE => parses::<ExitCode>(key),
         _ => Ok(()),
     }

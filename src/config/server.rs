@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::fault::{Code, Fault};
 use super::leaf::{BucketUrl, HostPort, Limit, Period, PoolName, SecretName, SecretRef, WebUrl, seconds};
+use super::telemetry::{RawTelemetry, TelemetryConfig};
 use super::tree::Path;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -25,6 +26,8 @@ pub(crate) struct RawServer {
     objects: Option<RawObjects>,
     /// Where secrets with the key `vault` are: HashiCorp's Vault or OpenBao.
     vault: Option<RawVault>,
+    /// Where traces of builds and the master's metrics are sent, by OpenTelemetry's protocol. Default: nowhere.
+    telemetry: Option<RawTelemetry>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -120,6 +123,8 @@ pub struct ServerConfig {
     pub objects: Option<ObjectsConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 /// A bucket for logs and artifacts, and how the master comes in.
@@ -213,12 +218,14 @@ impl RawServer {
         }
         let objects = self.objects.map(|objects| objects.check(cx));
         let vault = self.vault.map(|vault| vault.check(cx));
+        let telemetry = self.telemetry.map(|telemetry| telemetry.check(cx));
         ServerConfig {
             url: self.url,
             agents: Agents { advertise: self.agents.advertise },
             keep,
             objects,
             vault,
+            telemetry,
         }
     }
 }

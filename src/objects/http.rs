@@ -1,34 +1,27 @@
 //! HTTP to an object store: the master's own client and its one provider of cryptography, in place of the one that the library would bring.
 //! Nothing waits for ever: to connect, to answer and to go on each have their time.
 
+use crate::tls_client::Dial;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Request, Uri};
+use hyper::Request;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
     HttpResponseBody, HttpService,
 };
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_rustls::TlsConnector;
 
-/// For a connection, with TLS.
-const CONNECT: Duration = Duration::from_secs(10);
 /// For the beginning of an answer, beside the time that what is sent may take.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Bytes of a second, at the least, that are sent.
@@ -55,7 +48,7 @@ impl Connector {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
-            .build(Dial { tls: Arc::clone(&self.tls) });
+            .build(Dial::new(Arc::clone(&self.tls)));
         HttpClient::new(Service { client })
     }
 }
@@ -121,57 +114,6 @@ impl Body for Patient {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
-}
-
-/// Makes connections.
-#[derive(Debug, Clone)]
-struct Dial {
-    tls: Arc<ClientConfig>,
-}
-
-/// A connection, in the clear or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-impl Connection for Box<dyn Stream> {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl tower::Service<Uri> for Dial {
-    type Response = TokioIo<Box<dyn Stream>>;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Self::Response>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let tls = Arc::clone(&self.tls);
-        Box::pin(async move {
-            let late = |_| {
-                io::Error::new(ErrorKind::TimedOut, format!("no connection within {} s", CONNECT.as_secs()))
-            };
-            timeout(CONNECT, dial(to, tls)).await.map_err(late)?.map(TokioIo::new)
-        })
-    }
-}
-
-async fn dial(to: Uri, tls: Arc<ClientConfig>) -> io::Result<Box<dyn Stream>> {
-    let is_tls = to.scheme_str() == Some("https");
-    let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = to.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
-    // Requests are written whole.
-    let _ = stream.set_nodelay(true);
-    if !is_tls {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(host).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
-    Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod build;
 pub mod buildset;
 pub mod cache;
 pub mod config_revision;
+pub mod cursor;
 pub mod decision;
 pub mod durations;
 pub mod enrolment;
@@ -36,6 +37,7 @@ pub mod sequence;
 pub mod source;
 pub mod test_report;
 pub mod time;
+pub mod trace;
 pub mod trust;
 pub mod worker;
 

@@ -165,6 +165,7 @@ use rouse_model::build::{Build, BuildProperty, Command, Lease, Step};
 use rouse_model::buildset::{Buildset, Request, SchedulerState};
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
+use rouse_model::cursor::Cursor;
 use rouse_model::decision::Decision;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::{Artifact, Log, LogSegment};
@@ -187,6 +188,7 @@ record!(ChangeSet => "change_sets" key(id) {
 });
 record!(Change => "changes" key(id) { id, change_set, codebase, branch, revision, author, message, files, authored_at });
 record!(SchedulerState => "scheduler_states" key(scheduler, key) { scheduler, key, value, generation } generation);
+record!(Cursor => "cursors" key(reader) { reader, seq, generation } generation);
 record!(Buildset => "buildsets" key(id)
     fixed(origin, project, scheduler, reason, owner, properties, trust, parent, created) {
     id, origin, project, scheduler, reason, owner, properties, trust, parent, created, done, result, generation

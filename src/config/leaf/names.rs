@@ -7,6 +7,7 @@ use crate::config::fault::Code;
 pub(crate) const NAME: &str = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 pub(crate) const PROPERTY: &str = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$";
 pub(crate) const ENV: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
+pub(crate) const HEADER: &str = r"^[A-Za-z0-9][A-Za-z0-9_-]*$";
 pub(crate) const EXIT_CODE: &str = r"^(0|[1-9][0-9]{0,2})$";
 
 fn name(text: &str) -> Result<(), LeafFault> {
@@ -31,6 +32,15 @@ fn property(text: &str) -> Result<(), LeafFault> {
 
 fn env(text: &str) -> Result<(), LeafFault> {
     identifier(text, "an environment variable's name")
+}
+
+fn header(text: &str) -> Result<(), LeafFault> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(plain) {
+        let why = "a header's name has only letters, digits, `-` and `_`, and starts with a letter or digit";
+        return Err(LeafFault::new(Code::BadName, why));
+    }
+    Ok(())
 }
 
 macro_rules! names {
@@ -83,6 +93,10 @@ super::text_leaf!(
 super::text_leaf!(
     /// A variable of a step's environment.
     EnvName, "env-name", env, { "pattern": ENV }
+);
+super::text_leaf!(
+    /// A header of HTTP, in any case.
+    HeaderName, "header-name", header, { "pattern": HEADER }
 );
 
 /// An exit code of a process, 0 to 255.

@@ -91,6 +91,31 @@ impl EnvValue {
     }
 }
 
+fn check_header_value(text: &str) -> Result<(), LeafFault> {
+    if let Some(name) = text.strip_prefix(SECRET) {
+        return check_secret_name(name);
+    }
+    if text.is_empty() || text.trim() != text || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        let message = format!("`{text}` is no value of a header");
+        let fault = LeafFault::new(Code::BadAddress, message);
+        return Err(fault.help("letters, digits and signs of ASCII, without blanks around them"));
+    }
+    Ok(())
+}
+
+text_leaf!(
+    /// The value of a header of HTTP: text, or `secret:NAME` for all of it.
+    HeaderValue, "header-value", check_header_value, { "minLength": 1, "examples": ["secret:collector"] }
+);
+
+impl HeaderValue {
+    /// The secret that it refers to.
+    #[must_use]
+    pub fn secret(&self) -> Option<&str> {
+        self.as_str().strip_prefix(SECRET)
+    }
+}
+
 fn check_relative(text: &str) -> Result<(), LeafFault> {
     let template = |sink| render::check_template(text, &sink);
     template(Sink::Text)?;

@@ -52,6 +52,8 @@ const LOOPS: &[&str] = &[
     "upkeep",
     // docs/adr/0009
     "peers",
+    // docs/adr/0041
+    "telemetry",
 ];
 
 /// Readers: they read everything, and only the readers to the right of them and the root call them.

@@ -3,6 +3,7 @@
 use crate::record::taken;
 use crate::value::{Malformed, Value};
 use crate::{ReadError, Row, Store};
+use rouse_model::cursor::Cursor;
 use rouse_model::event::{Event, EventKind, NewEvent};
 use rouse_model::{ConfigRevisionId, Timestamp, WorkerId};
 
@@ -76,6 +77,11 @@ impl Store {
             .collect::<Result<_, _>>()?;
         events.reverse();
         Ok(events)
+    }
+
+    /// How far a reader has come; `None` where it has not begun.
+    pub async fn cursor(&self, reader: &str) -> Result<Option<Cursor>, ReadError> {
+        self.select_one("WHERE reader = $1", vec![reader.into()]).await
     }
 
     /// The number of the newest event; 0 where there is none.

@@ -88,6 +88,8 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     store.events_after(1, 500).await?;
     store.events_of_kind_after(EventKind::ChangeSetSeen, 1, 500).await?;
     store.events_of_kind_after(EventKind::BuildsetDone, 1, 500).await?;
+    store.events_of_kind_after(EventKind::RequestDone, 1, 500).await?;
+    store.cursor("traces").await?;
     store.event_of_config(ConfigRevisionId(1)).await?;
     store.events_of_worker(WorkerId(1)).await?;
     store.newest_event().await?;

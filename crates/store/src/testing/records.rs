@@ -7,6 +7,7 @@ use crate::{Batch, CommitError, Store};
 use rouse_model::build::{BuildProperty, CommandState};
 use rouse_model::buildset::{Buildset, SchedulerState};
 use rouse_model::config_revision::{ApiToken, ConfigRevision, PlanRow};
+use rouse_model::cursor::Cursor;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::LogSegment;
 use rouse_model::master::{Master, Role};
@@ -124,6 +125,7 @@ async fn wishes(store: &Store) {
     let state =
         SchedulerState { scheduler: "push".into(), key: HARD.into(), value: "{}".into(), generation: 3 };
     comes_back(store, state).await;
+    comes_back(store, Cursor { reader: HARD.into(), seq: i64::MAX, generation: 3 }).await;
 }
 
 async fn sources(store: &Store) {
