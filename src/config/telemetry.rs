@@ -70,16 +70,17 @@ impl RawTelemetry {
 
 fn check_endpoint(endpoint: &WebUrl, cx: &mut Context<'_>, path: &Path) {
     let text = endpoint.as_str();
+    let place = cx.place(&Path::of(["server", "telemetry"]));
     let after = text.find("://").map_or(0, |at| at + 3);
     let rest = &text[after..];
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if let Some((user, _)) = authority.rsplit_once('@') {
         let span = cx.part(path, text, Some(&(after..after + user.len())));
-        let fault = Fault::new(Code::SecretInText, span, "a login stands in the `endpoint` of `telemetry`");
+        let fault = Fault::new(Code::SecretInText, span, format!("a login stands in `endpoint` of {place}"));
         cx.push(fault.note("declare it under `secrets:` and write `headers: {authorization: secret:NAME}`"));
         return;
     }
-    let refused = |why: &str| format!("`{text}` is no address of a collector in `endpoint` of `telemetry`: {why}");
+    let refused = |why: &str| format!("`{text}` is no address of a collector in `endpoint` of {place}: {why}");
     let signal = SIGNALS.iter().find(|signal| text.trim_end_matches('/').ends_with(**signal));
     if let Some(signal) = signal {
         let fault = Fault::new(Code::BadAddress, cx.value(path), refused(&format!("it ends in `{signal}`")));
@@ -98,7 +99,8 @@ fn check_header(name: &HeaderName, value: &HeaderValue, cx: &mut Context<'_>, pa
     }
     let name = name.as_str().to_ascii_lowercase();
     if name.contains("authorization") || name == "cookie" || name.ends_with("-key") || name.ends_with("-token") {
-        let message = format!("the value of the header `{name}` stands in `headers` of `telemetry`");
+        let place = cx.place(&Path::of(["server", "telemetry", "headers"]));
+        let message = format!("the value of the header `{name}` stands in {place}");
         let fault = Fault::new(Code::SecretInText, cx.value(path), message);
         cx.push(fault.note("declare it under `secrets:` and write `secret:NAME`; it is all of the value, such as `Bearer …`"));
     }

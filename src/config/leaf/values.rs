@@ -96,7 +96,7 @@ fn check_header_value(text: &str) -> Result<(), LeafFault> {
         return check_secret_name(name);
     }
     if text.is_empty() || text.trim() != text || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        let message = format!("`{text}` is no value of a header");
+        let message = format!("`{}` is no value of a header", text.escape_debug());
         let fault = LeafFault::new(Code::BadAddress, message);
         return Err(fault.help("letters, digits and signs of ASCII, without blanks around them"));
     }
