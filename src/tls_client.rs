@@ -143,3 +143,33 @@ async fn dial(to: Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Str
     let name = ServerName::try_from(host).map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
     Ok(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use std::sync::Arc;
+    use tokio_rustls::TlsAcceptor;
+
+    /// An authority's certificate, and a server that has one of its own for 127.0.0.1.
+    pub(crate) fn server() -> (String, TlsAcceptor) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+                )
+                .unwrap();
+        (pem, TlsAcceptor::from(Arc::new(config)))
+    }
+}

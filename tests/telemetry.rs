@@ -119,7 +119,7 @@ fn has_its_attributes(trace: &Trace, build: &Build) {
             ],
         );
     }
-    let worker = build.detail["worker"].as_i64().expect("it had one").to_string();
+    let worker = build.detail["worker"]["id"].as_i64().expect("it had one").to_string();
     for name in ["boot", "build red"] {
         let expected = [("cicd.worker.id", worker.as_str()), ("rouse.pool", "here"), ("rouse.provider", "local")];
         trace.has(name, &expected);

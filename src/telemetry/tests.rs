@@ -1,3 +1,6 @@
+mod answers;
+mod told;
+
 use super::*;
 use crate::api::tests::world::World;
 use crate::telemetry::openmetrics::{Span, metrics};

@@ -2,37 +2,14 @@
 
 use crate::config::{Config, KeyPair, ObjectsConfig, Reach, SecretConfig, SecretSource, Transfers};
 use crate::objects::{KeysOf, Objects, bucket, mend, said};
+use crate::tls_client::tests::server;
 use object_store::path::Path as Key;
 use object_store::{Error, ObjectStoreExt, PutPayload};
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-/// An authority's certificate, and a server that has one of its own for 127.0.0.1.
-fn server() -> (String, TlsAcceptor) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pem = params.self_signed(&key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(params, key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate =
-        rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )
-            .unwrap();
-    (pem, TlsAcceptor::from(Arc::new(config)))
-}
 
 /// Takes one request of a connection, keeps it, and answers.
 async fn answer(

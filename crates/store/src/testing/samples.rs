@@ -155,7 +155,8 @@ pub(crate) fn full_build() -> Build {
     }
 }
 
-pub(crate) fn step(id: i64) -> Step {
+#[must_use]
+pub fn step(id: i64) -> Step {
     Step {
         id: StepId(id),
         build: BuildId(id),
