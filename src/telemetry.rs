@@ -66,7 +66,13 @@ impl Fortune {
     }
 
     /// `after` is what the collector itself asks for, `chance` is from 0 to 1: so that masters do not come back all at once.
-    fn failed(&mut self, signal: &'static str, error: String, after: Option<Duration>, chance: f64) -> Duration {
+    fn failed(
+        &mut self,
+        signal: &'static str,
+        error: String,
+        after: Option<Duration>,
+        chance: f64,
+    ) -> Duration {
         if self.said.as_ref() != Some(&error) {
             tracing::warn!(signal, error, "telemetry cannot be sent; it is tried again");
             self.said = Some(error);

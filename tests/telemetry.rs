@@ -60,10 +60,14 @@ fn a_red_build_is_a_trace_of_what_was_waited_for_and_what_its_steps_did() {
     let scratch = Scratch::new();
     let secret = scratch.path().join("collector");
     std::fs::write(&secret, "Bearer kept-secret\n").expect("it is ours");
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("it is ours");
     let headers = ", metrics: never, headers: {authorization: secret:collector, x-scope: ci}";
-    let config =
-        format!("secrets: {{collector: {{file: {}}}}}\n{}", secret.display(), config(&collector.endpoint(), headers));
+    let config = format!(
+        "secrets: {{collector: {{file: {}}}}}\n{}",
+        secret.display(),
+        config(&collector.endpoint(), headers)
+    );
     let bench = Bench::within(scratch, &config, Options::default());
     let request = bench.start("red");
     let build = bench.ended(request);
@@ -93,8 +97,16 @@ fn a_red_build_is_a_trace_of_what_was_waited_for_and_what_its_steps_did() {
     let told = format!("00-{}-{}-01\n", hex::encode(&fine.trace_id), hex::encode(&fine.span_id));
     assert_eq!(build.text("fine"), told);
     let came = collector.came();
-    for header in [("authorization", "Bearer kept-secret"), ("x-scope", "ci"), ("content-type", "application/x-protobuf")] {
-        assert!(came[0].headers.iter().any(|(n, v)| (n.as_str(), v.as_str()) == header), "{:?}", came[0].headers);
+    for header in [
+        ("authorization", "Bearer kept-secret"),
+        ("x-scope", "ci"),
+        ("content-type", "application/x-protobuf"),
+    ] {
+        assert!(
+            came[0].headers.iter().any(|(n, v)| (n.as_str(), v.as_str()) == header),
+            "{:?}",
+            came[0].headers
+        );
     }
     assert!(!bench.master.log().contains("kept-secret"));
 }
@@ -121,13 +133,15 @@ fn has_its_attributes(trace: &Trace, build: &Build) {
     }
     let worker = build.detail["worker"]["id"].as_i64().expect("it had one").to_string();
     for name in ["boot", "build red"] {
-        let expected = [("cicd.worker.id", worker.as_str()), ("rouse.pool", "here"), ("rouse.provider", "local")];
+        let expected =
+            [("cicd.worker.id", worker.as_str()), ("rouse.pool", "here"), ("rouse.provider", "local")];
         trace.has(name, &expected);
     }
     trace.has("wait", &[("cicd.pipeline.run.state", "pending")]);
     trace.has("fine", &[("cicd.pipeline.task.name", "fine"), ("cicd.pipeline.task.run.result", "success")]);
     let step = build.step("broken")["id"].as_i64().expect("a number").to_string();
-    trace.has("broken", &[("cicd.pipeline.task.run.id", &step), ("cicd.pipeline.task.run.result", "failure")]);
+    trace
+        .has("broken", &[("cicd.pipeline.task.run.id", &step), ("cicd.pipeline.task.run.result", "failure")]);
 }
 
 /// Those that were taken, each as often as it came, by their ids.
@@ -147,7 +161,9 @@ fn what_ended_while_the_collector_or_the_master_was_away_is_told_afterwards() {
     // Nobody is there: the builds go on all the same.
     let early = bench.start("red");
     bench.ended(early).must_be("failure");
-    wait::until_true("the trouble to be told", wait::SOON, || bench.master.log().contains("telemetry cannot be sent"));
+    wait::until_true("the trouble to be told", wait::SOON, || {
+        bench.master.log().contains("telemetry cannot be sent")
+    });
     let late = bench.start("good");
     bench.ended(late).must_be("success");
     bench.master.kill9();
@@ -160,7 +176,10 @@ fn what_ended_while_the_collector_or_the_master_was_away_is_told_afterwards() {
     bench.master.set_environment(Vec::new());
     bench.master.run();
     for (request, spans) in [(early, 6), (late, 5)] {
-        assert_eq!(collector.trace_of(request).iter().map(|s| &s.span_id).collect::<BTreeSet<_>>().len(), spans);
+        assert_eq!(
+            collector.trace_of(request).iter().map(|s| &s.span_id).collect::<BTreeSet<_>>().len(),
+            spans
+        );
     }
     let after = bench.start("good");
     bench.ended(after).must_be("success");
@@ -186,7 +205,11 @@ fn a_trace_that_is_refused_holds_up_no_other() {
     let refused = requests[1];
     collector.judge(move |_, body| {
         let spans = spans_of(body);
-        if spans.iter().any(|span| int(&span.attributes, "rouse.request.id") == Some(refused)) { 400 } else { 200 }
+        if spans.iter().any(|span| int(&span.attributes, "rouse.request.id") == Some(refused)) {
+            400
+        } else {
+            200
+        }
     });
     collector.trace_of(requests[0]);
     collector.trace_of(requests[2]);
@@ -247,9 +270,16 @@ fn the_metrics_that_are_sent_are_those_that_are_read() {
     bench.run("red").must_be("failure");
     // What is true of both pages for good, once all is counted.
     let lasting = |name: &str| {
-        ["rouse_builds_total", "rouse_build_seconds", "rouse_queue_seconds", "rouse_boot_seconds", "rouse_launches_total", "rouse_pool_max"]
-            .iter()
-            .any(|of| name.starts_with(of))
+        [
+            "rouse_builds_total",
+            "rouse_build_seconds",
+            "rouse_queue_seconds",
+            "rouse_boot_seconds",
+            "rouse_launches_total",
+            "rouse_pool_max",
+        ]
+        .iter()
+        .any(|of| name.starts_with(of))
     };
     let sent = || collector.metrics().pop().map(|all| all.iter().flat_map(lines_of).collect::<BTreeSet<_>>());
     let read = || {
@@ -258,16 +288,22 @@ fn the_metrics_that_are_sent_are_those_that_are_read() {
     };
     wait::until_true("what is sent to be what is read", wait::SOON, || {
         let (Some(sent), read) = (sent(), read()) else { return false };
-        let only = |of: &BTreeSet<String>| of.iter().filter(|line| lasting(line)).cloned().collect::<BTreeSet<_>>();
+        let only =
+            |of: &BTreeSet<String>| of.iter().filter(|line| lasting(line)).cloned().collect::<BTreeSet<_>>();
         only(&sent).len() > 40 && only(&sent) == only(&read)
     });
     let names = |of: &BTreeSet<String>| {
-        of.iter().map(|line| line.split([' ', '{']).next().unwrap_or_default().to_owned()).collect::<BTreeSet<_>>()
+        of.iter()
+            .map(|line| line.split([' ', '{']).next().unwrap_or_default().to_owned())
+            .collect::<BTreeSet<_>>()
     };
     assert_eq!(names(&sent().expect("some came")), names(&read()));
     assert!(collector.spans().is_empty(), "they are not wanted");
     let page = String::from_utf8(bench.api.bytes("/metrics")).expect("text");
-    assert!(!page.contains("rouse_telemetry_exports_total{signal=\"metrics\",outcome=\"accepted\"} 0"), "{page}");
+    assert!(
+        !page.contains("rouse_telemetry_exports_total{signal=\"metrics\",outcome=\"accepted\"} 0"),
+        "{page}"
+    );
 }
 
 /// `name{a="x",b="y"} 1` with its labels in order and its value as a number.

@@ -80,14 +80,16 @@ fn check_endpoint(endpoint: &WebUrl, cx: &mut Context<'_>, path: &Path) {
         cx.push(fault.note("declare it under `secrets:` and write `headers: {authorization: secret:NAME}`"));
         return;
     }
-    let refused = |why: &str| format!("`{text}` is no address of a collector in `endpoint` of {place}: {why}");
+    let refused =
+        |why: &str| format!("`{text}` is no address of a collector in `endpoint` of {place}: {why}");
     let signal = SIGNALS.iter().find(|signal| text.trim_end_matches('/').ends_with(**signal));
     if let Some(signal) = signal {
         let fault = Fault::new(Code::BadAddress, cx.value(path), refused(&format!("it ends in `{signal}`")));
         let base = text.trim_end_matches('/').trim_end_matches(signal);
         cx.push(fault.label(format!("Rouse adds that itself: `{base}`")));
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['?', '#']) {
-        let fault = Fault::new(Code::BadAddress, cx.value(path), refused("it is more or less than an address"));
+        let fault =
+            Fault::new(Code::BadAddress, cx.value(path), refused("it is more or less than an address"));
         cx.push(fault.label("such as `http://127.0.0.1:4318` or `https://collector.example.org/otlp`"));
     }
 }
@@ -98,10 +100,16 @@ fn check_header(name: &HeaderName, value: &HeaderValue, cx: &mut Context<'_>, pa
         return;
     }
     let name = name.as_str().to_ascii_lowercase();
-    if name.contains("authorization") || name == "cookie" || name.ends_with("-key") || name.ends_with("-token") {
+    if name.contains("authorization")
+        || name == "cookie"
+        || name.ends_with("-key")
+        || name.ends_with("-token")
+    {
         let place = cx.place(&Path::of(["server", "telemetry", "headers"]));
         let message = format!("the value of the header `{name}` stands in {place}");
         let fault = Fault::new(Code::SecretInText, cx.value(path), message);
-        cx.push(fault.note("declare it under `secrets:` and write `secret:NAME`; it is all of the value, such as `Bearer …`"));
+        cx.push(fault.note(
+            "declare it under `secrets:` and write `secret:NAME`; it is all of the value, such as `Bearer …`",
+        ));
     }
 }

@@ -206,7 +206,11 @@ impl Teller {
                     return Err(error.into());
                 }
                 // Nobody would ever hear of what comes after it.
-                tracing::warn!(error = chain(&error), event = load.last, "the collector refuses a trace, which is left out");
+                tracing::warn!(
+                    error = chain(&error),
+                    event = load.last,
+                    "the collector refuses a trace, which is left out"
+                );
                 Ok(())
             }
         }

@@ -48,7 +48,9 @@ fn families(page: &str) -> Vec<Family> {
             continue;
         };
         let mut words = comment.splitn(3, ' ');
-        let (Some(what), Some(name), Some(said)) = (words.next(), words.next(), words.next()) else { continue };
+        let (Some(what), Some(name), Some(said)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
         if all.last().is_none_or(|family| family.name != name) {
             all.push(Family { name: name.to_owned(), ..Family::default() });
         }
@@ -107,13 +109,19 @@ fn metric(family: Family, span: Span) -> Option<Metric> {
     let cumulative = AggregationTemporality::Cumulative.into();
     let (name, data) = match family.kind.as_str() {
         "counter" => {
-            let data_points = family.samples.into_iter().map(|sample| point(sample, Some(span.since), span.now));
-            let sum = Sum { data_points: data_points.collect(), aggregation_temporality: cumulative, is_monotonic: true };
+            let data_points =
+                family.samples.into_iter().map(|sample| point(sample, Some(span.since), span.now));
+            let sum = Sum {
+                data_points: data_points.collect(),
+                aggregation_temporality: cumulative,
+                is_monotonic: true,
+            };
             // As it is read at `/metrics`; whoever makes Prometheus' names of these adds it only where it is missing.
             (format!("{}_total", family.name), Data::Sum(sum))
         }
         "gauge" => {
-            let data_points = family.samples.into_iter().map(|sample| point(sample, None, span.now)).collect();
+            let data_points =
+                family.samples.into_iter().map(|sample| point(sample, None, span.now)).collect();
             (family.name, Data::Gauge(Gauge { data_points }))
         }
         "histogram" => {

@@ -36,7 +36,9 @@ pub(super) enum PostError {
         #[source]
         source: SecretError,
     },
-    #[error("the secret for the header `{0}` is no value of a header: it has line ends or signs that are not of ASCII")]
+    #[error(
+        "the secret for the header `{0}` is no value of a header: it has line ends or signs that are not of ASCII"
+    )]
     Header(String),
     #[error("give the collector's own as `server.telemetry.ca_file`")]
     Authorities(#[from] AuthoritiesError),
@@ -66,7 +68,8 @@ impl PostError {
 
     /// What was sent is refused for what it is: sent again, it would be again.
     pub(super) fn is_about_content(&self) -> bool {
-        let of_content = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        let of_content =
+            [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
         matches!(self, Self::Refused { status, .. } if of_content.contains(status))
     }
 
@@ -132,7 +135,8 @@ impl Post {
                 }
             };
             let refused = |_| PostError::Header(name.to_string());
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| PostError::Header(name.to_string()))?;
+            let key =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| PostError::Header(name.to_string()))?;
             request.headers_mut().insert(key, HeaderValue::from_str(value).map_err(refused)?);
         }
         let exchange = async {
@@ -176,7 +180,8 @@ fn judge(to: String, answer: &Response<Bytes>, secrets: &[SecretValue]) -> Resul
 /// What a server says, in one line and without what it was told in confidence.
 fn plain(said: &str, secrets: &[SecretValue]) -> String {
     let said = secrets.iter().fold(said.to_owned(), |said, secret| said.replace(secret.reveal(), "***"));
-    let words: Vec<&str> = said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ").chars().take(MAX_SAID).collect()
 }
 

@@ -203,7 +203,8 @@ impl Telling<'_> {
             span.attributes.push(text(of::CICD_WORKER_STATE, "busy"));
         }
         let moments = [("running", build.running_from), ("finishing", build.finishing_from)];
-        span.events = moments.into_iter().filter_map(|(name, at)| Some(event(at?, name, Vec::new()))).collect();
+        span.events =
+            moments.into_iter().filter_map(|(name, at)| Some(event(at?, name, Vec::new()))).collect();
         span
     }
 

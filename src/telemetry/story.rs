@@ -58,7 +58,10 @@ impl Story {
     }
 }
 
-async fn source(store: &Store, request: &Request) -> Result<Option<(SourceStamp, Option<String>)>, ReadError> {
+async fn source(
+    store: &Store,
+    request: &Request,
+) -> Result<Option<(SourceStamp, Option<String>)>, ReadError> {
     let mut stamps = store.stamps(request.buildset).await?;
     if stamps.is_empty() {
         return Ok(None);

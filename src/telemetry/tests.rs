@@ -41,7 +41,10 @@ fn a_counter_is_a_sum_that_only_rises_since_the_master_began() {
     let [point] = &sum.data_points[..] else { panic!("{sum:?}") };
     assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (1_000_000, 2_000_000));
     assert_eq!(labels(&point.attributes), [("pool", "a\\b\"c\nd"), ("x", "y,z}")]);
-    assert_eq!(point.value, Some(opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(1.5)));
+    assert_eq!(
+        point.value,
+        Some(opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(1.5))
+    );
 }
 
 #[test]
@@ -52,7 +55,10 @@ fn buckets_are_sent_as_what_is_in_them() {
                 h_bucket{le=\"+Inf\",pool=\"b\"} 0\n# EOF\n";
     let Some(Data::Histogram(histogram)) = one(page).data else { panic!("no histogram") };
     let [a, b] = &histogram.data_points[..] else { panic!("{histogram:?}") };
-    assert_eq!((a.count, a.sum, &a.bucket_counts[..], &a.explicit_bounds[..]), (4, Some(7.25), &[1, 2, 1][..], &[1.0, 5.0][..]));
+    assert_eq!(
+        (a.count, a.sum, &a.bucket_counts[..], &a.explicit_bounds[..]),
+        (4, Some(7.25), &[1, 2, 1][..], &[1.0, 5.0][..])
+    );
     assert_eq!((b.count, b.sum, &b.bucket_counts[..]), (0, Some(0.0), &[0, 0, 0][..]));
     assert_eq!(labels(&b.attributes), [("pool", "b")]);
 }

@@ -52,8 +52,11 @@ impl Collector {
     pub fn at(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is ours");
         let judge: Judge = Box::new(|_, _| 200);
-        let shared =
-            Arc::new(Shared { came: Mutex::default(), judge: Mutex::new(judge), ends: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            came: Mutex::default(),
+            judge: Mutex::new(judge),
+            ends: AtomicBool::new(false),
+        });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -97,7 +100,8 @@ impl Collector {
     /// Each sending of metrics that was taken.
     pub fn metrics(&self) -> Vec<Vec<Metric>> {
         let taken = self.came().into_iter().filter(|one| one.path == "/v1/metrics" && one.status == 200);
-        let decoded = taken.map(|one| ExportMetricsServiceRequest::decode(&*one.body).expect("it is one of OTLP"));
+        let decoded =
+            taken.map(|one| ExportMetricsServiceRequest::decode(&*one.body).expect("it is one of OTLP"));
         let scopes = decoded.map(|one| one.resource_metrics.into_iter().flat_map(|of| of.scope_metrics));
         scopes.map(|scopes| scopes.flat_map(|scope| scope.metrics).collect()).collect()
     }
@@ -151,5 +155,8 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let status = (shared.judge.lock().expect("nobody panics"))(&path, &body);
     shared.came.lock().expect("nobody panics").push(Received { path, headers, body, status });
-    write!(stream, "HTTP/1.1 {status} X\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
 }

@@ -40,10 +40,14 @@ impl Answering {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(mut stream) = tls.accept(stream).await else { continue };
                 let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
+                while !head.ends_with(b"\r\n\r\n")
+                    && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+                {}
                 *kept.lock().unwrap() = String::from_utf8_lossy(&head).into_owned();
                 let length = body.len();
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nretry-after: 7\r\ncontent-length: {length}\r\n\r\n");
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nretry-after: 7\r\ncontent-length: {length}\r\n\r\n"
+                );
                 let _ = stream.write_all(&[answer.as_bytes(), &body].concat()).await;
             }
         });
@@ -107,7 +111,8 @@ async fn what_is_taken_is_taken_and_what_is_left_out_is_said() {
 async fn a_refusal_is_repeated_without_what_is_secret() {
     let message = format!("no such\ttoken: {SECRET}");
     let body = Said { code: 16, message }.encode_to_vec();
-    let refused = Answering::with("401 Unauthorized", "application/x-protobuf", body).await.sent().await.unwrap_err();
+    let refused =
+        Answering::with("401 Unauthorized", "application/x-protobuf", body).await.sent().await.unwrap_err();
     let said = refused.to_string();
     assert!(said.ends_with("answered 401 Unauthorized: no such token: ***"), "{said}");
     assert!(!refused.is_about_content() && refused.outcome() == "refused");
@@ -123,7 +128,11 @@ async fn what_keeps_it_from_being_sent_is_said_with_what_mends_it() {
     // An authority that has not issued the collector's certificate.
     std::fs::write(strange.to.ca_file.as_ref().unwrap(), server().0).unwrap();
     let untrusted = strange.sent().await.unwrap_err();
-    assert!(untrusted.outcome() == "away" && chain(&untrusted).contains("UnknownIssuer"), "{}", chain(&untrusted));
+    assert!(
+        untrusted.outcome() == "away" && chain(&untrusted).contains("UnknownIssuer"),
+        "{}",
+        chain(&untrusted)
+    );
     strange.to.ca_file = Some("/nonexistent/ca.pem".into());
     let none = chain(&strange.sent().await.unwrap_err());
     assert!(none.contains("server.telemetry.ca_file") && none.contains("/nonexistent/ca.pem"), "{none}");

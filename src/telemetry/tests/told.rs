@@ -91,7 +91,8 @@ fn each_attempt_waits_and_runs_in_the_same_trace() {
 
 #[test]
 fn a_worker_that_was_there_before_is_no_part_of_the_wait() {
-    let story_of = |came| story(vec![attempt(1, (0, came), (10, 30), BuildResult::Success)], BuildResult::Success, 30);
+    let story_of =
+        |came| story(vec![attempt(1, (0, came), (10, 30), BuildResult::Success)], BuildResult::Success, 30);
     assert!(of(&spans(&story_of(9)), Part::Boot(BuildId(1))).is_some());
     let mut story = story_of(9);
     story.request.created = at(9);
