@@ -44,7 +44,7 @@ pub(super) enum PostError {
     Authorities(#[from] AuthoritiesError),
     #[error("{0} is no address (`server.telemetry.endpoint`)")]
     Address(String),
-    #[error("{to} cannot be reached; is that where OTLP over HTTP is taken (usually port 4318)?")]
+    #[error("{to} cannot be reached (is OTLP over HTTP taken there? usually at port 4318)")]
     Away {
         to: String,
         #[source]

@@ -141,7 +141,7 @@ async fn what_keeps_it_from_being_sent_is_said_with_what_mends_it() {
     strange.to.endpoint = format!("http://{free}").parse().unwrap();
     let away = strange.sent().await.unwrap_err();
     assert!(away.outcome() == "away" && chain(&away).contains("refused"), "{}", chain(&away));
-    assert!(away.to_string().contains("usually port 4318"), "{away}");
+    assert!(away.to_string().contains("usually at port 4318"), "{away}");
     strange.config.secrets.clear();
     let secret = strange.sent().await.unwrap_err();
     assert_eq!(secret.outcome(), "unsent");
