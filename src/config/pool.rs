@@ -15,6 +15,7 @@ use cost::{RawBudget, RawWarm};
 use hours::RawHours;
 use indexmap::IndexMap;
 use rouse_contract::units::Tariff;
+use rouse_contract::{Offer, Offering};
 use rouse_model::money::Price;
 use rouse_model::placement::Room;
 use rouse_model::{Timestamp, Trust};
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// The key within a provider's options that is ours.
 pub(crate) const ON: &str = "on";
+/// Under which those kinds that have offers have them.
+const OFFERS: &str = "offers";
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Pool")]
@@ -136,6 +139,9 @@ pub struct PoolConfig {
     /// What one worker takes of its account.
     #[serde(skip)]
     pub takes: Room,
+    /// What one worker may be launched as, in order; empty where there is nothing to choose. A part of `options`.
+    #[serde(skip)]
+    pub offers: Vec<Offer>,
     /// Where none of its hours holds.
     #[serde(flatten)]
     pub bounds: Bounds,
@@ -161,10 +167,21 @@ impl PoolConfig {
         self.schedule.iter().find(|hours| hours.hold_at(now)).map_or(self.bounds, |hours| hours.bounds)
     }
 
-    /// What an hour of one worker costs.
+    /// What an hour of one worker costs that is launched as this.
     #[must_use]
-    pub fn price(&self) -> Price {
-        cost::price(self.price)
+    pub fn price_as(&self, offering: Option<&Offering>) -> Price {
+        cost::price(offering.and_then(|one| one.price).or(self.price))
+    }
+
+    /// All that a worker may be launched as.
+    pub fn offerings(&self) -> impl Iterator<Item = &Offering> {
+        self.offers.iter().flat_map(|offer| &offer.of)
+    }
+
+    /// Whether anything is counted of what its workers cost.
+    #[must_use]
+    pub fn costs_something(&self) -> bool {
+        self.price.is_some() || self.offerings().any(|one| one.price.is_some())
     }
 
     /// How many workers may wait beside `max`.
@@ -244,7 +261,7 @@ impl RawPool {
             cx.push(fault.related(other, "the maximum"));
         }
         let reuse = self.reuse(cx, path);
-        let (price, budget, warm) = cost::check(self.price, self.budget, self.warm, cx, path);
+        let (budget, warm, wants_price) = cost::check(self.price, self.budget, self.warm, cx, path);
         let bounds = Bounds { min, max, warm };
         let schedule = self.schedule.into_iter().enumerate();
         let at = path.join("schedule");
@@ -281,15 +298,18 @@ impl RawPool {
         }
         let on = accounts(on, kind.name(), cx, &root)?;
         let takes = kind.takes(&options);
+        let offers = if cx.is_clean(&root) { kind.offers(&options) } else { Vec::new() };
+        cost::check_offers(self.price, &offers, &wants_price, cx, path, &root.join(OFFERS));
         Some(PoolConfig {
             kind: kind.name().to_owned(),
             on,
             options,
             takes,
+            offers,
             bounds,
             schedule,
             ramp: self.ramp,
-            price,
+            price: self.price,
             budget,
             waiting: self.waiting,
             slots: self.slots.unwrap_or(1),

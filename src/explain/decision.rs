@@ -19,7 +19,7 @@ pub fn sentence(decision: &Decision) -> String {
     let told = &decision.reckoning;
     let more = told.held_back();
     let mut text = match decision.code {
-        DecisionCode::Launch => format!("launched {}", told.launched()),
+        DecisionCode::Launch | DecisionCode::FallBack => format!("launched {}", told.launched()),
         DecisionCode::End => ended(&told.ended),
         DecisionCode::Ramp => format!("{more} more wanted, and enough are on their way at one time"),
         DecisionCode::ProvidersFull => format!("{more} more wanted, and no provider has room"),
@@ -35,7 +35,7 @@ pub fn sentence(decision: &Decision) -> String {
     if terms.is_anything() {
         let _ = write!(text, ": {}", sum(&terms));
     }
-    if decision.code == DecisionCode::Launch {
+    if matches!(decision.code, DecisionCode::Launch | DecisionCode::FallBack) {
         if more > 0 {
             let _ = write!(text, "; {more} more held back");
         }
@@ -141,6 +141,7 @@ mod tests {
             spec_digest: "d".into(),
             terms,
             launched: 0,
+            offerings: vec![],
             held_back: 0,
         };
         let first = Sum { launched, held_back, ..sum(terms) };
@@ -154,9 +155,10 @@ mod tests {
             idle_s: 120.0,
             budget: None,
             sums: vec![first, sum(Terms::default())],
+            passed: vec![],
             ended: vec![],
         };
-        let code = reckoning.code(None);
+        let code = reckoning.code(None, false);
         Decision {
             id: DecisionId(1),
             pool: "p".into(),
@@ -194,7 +196,7 @@ mod tests {
         let mut end = decision(Terms::default(), 0, 0);
         end.reckoning.ended =
             vec![(WorkerId(1), Reason::Idle), (WorkerId(2), Reason::Displaced), (WorkerId(3), Reason::Idle)];
-        end.code = end.reckoning.code(None);
+        end.code = end.reckoning.code(None, false);
         assert_eq!(
             sentence(&end),
             "ended 2 that idled for long enough, ended 1 to make room for another class"

@@ -26,6 +26,8 @@ pub(super) struct Counted {
     pub standing: Standing,
     /// What a build is counted with.
     pub build: Duration,
+    /// So long a worker that is launched now is counted to be there.
+    pub each: Duration,
 }
 
 impl Counted {
@@ -54,15 +56,16 @@ impl Fleet {
                 worker.price.over(rest) + spares(worker, building.contains_key(&worker.id), build, now)
             });
             let promised: Money = promised.sum();
-            let launch =
-                pool.price().over(within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN);
+            let each = within + build * ahead(pool.reuse.builds.into(), false) + TEARDOWN;
             let limits = spent(&self.ctx.store, &self.ledger, name, pool, &workers, now).await?;
             let tightest = limits.into_iter().min_by_key(|limit| limit.amount - limit.spent);
             budgets.extend(tightest.map(|tightest| {
                 let (limit, until) = (tightest.limit.to_string(), tightest.until);
                 let (amount, spent) = (tightest.amount, tightest.spent);
+                let left = amount - spent - promised;
+                let launch = self.next_price(name, pool, |price| price.over(each) <= left).over(each);
                 let standing = Standing { limit, amount, spent, promised, launch, until };
-                (name.to_owned(), Counted { standing, build })
+                (name.to_owned(), Counted { standing, build, each })
             }));
         }
         Ok(budgets)

@@ -2,12 +2,13 @@
 
 use super::breakers::Scarce;
 use super::deadlines::{Moments, attach_within, launch_within};
+use super::inspecting::{died, inspect, with_console};
 use super::{Fleet, FleetError, failures, mirrors};
 use crate::accounts::Account;
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
 use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
-use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ObservedState, ProviderError, Tag};
+use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ProviderError, Tag};
 use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
@@ -24,11 +25,8 @@ const CALM: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(60);
 /// Between tries of a call that failed.
 const RETRY: Duration = Duration::from_secs(2);
-/// What is kept of what a failed instance printed.
-const CONSOLE: usize = 16 * 1024;
-
 /// What to do next.
-enum Step {
+pub(super) enum Step {
     /// Look again at once.
     Again,
     /// Something will nudge, or the time is up.
@@ -153,7 +151,7 @@ async fn release(fleet: &Fleet, worker: &Worker, by: &str) -> Result<Step, Fleet
     Ok(Step::Again)
 }
 
-async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderError> {
+pub(super) async fn account(fleet: &Fleet, worker: &Worker) -> Result<Account, ProviderError> {
     let failed = |e: &dyn std::error::Error| {
         ProviderError::new(FailureClass::Master, "find the worker's provider", crate::supervisor::chain(e))
     };
@@ -279,7 +277,8 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
             fleet.ctx.nudges.agent_link.notify_one();
         }
     }
-    let item = LaunchItem { tag, join, needs_network, expires: worker.expires };
+    let item =
+        LaunchItem { tag, join, needs_network, offering: worker.offering.clone(), expires: worker.expires };
     let launch = account.provider.launch(&spec, std::slice::from_ref(&item));
     let mut outcomes = fleet.ctx.store.deed("provider.launch", launch).await;
     outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
@@ -337,82 +336,6 @@ fn write_join(dir: &Path, join: &[u8]) -> std::io::Result<()> {
     std::fs::write(&half, join)?;
     std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o644))?;
     std::fs::rename(half, dir.join("join.json"))
-}
-
-/// Asks the provider about an instance that should run; a step where it does not.
-async fn inspect(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
-    moments: &mut Moments,
-) -> Result<Option<Step>, FleetError> {
-    let found = match account(fleet, worker).await {
-        Ok(account) => account.provider.inspect(at).await,
-        Err(error) => Err(error),
-    };
-    // Asking may take seconds on a busy host, in which the agent may have come, and gone: then it was no launch that failed.
-    let fresh = fleet.ctx.store.worker(worker.id).await?;
-    let worker = fresh.as_ref().unwrap_or(worker);
-    let (class, message) = match found {
-        Ok(Some(seen)) => match moments.is_there(seen.state) {
-            ObservedState::Ended { detail, out_of_memory: true } => {
-                (FailureClass::User, format!("the build ran out of memory: {detail}"))
-            }
-            ObservedState::Ended { detail, .. } => (class_before_or_after(worker), detail),
-            ObservedState::Starting | ObservedState::Running | ObservedState::Resource { .. } => {
-                return Ok(None);
-            }
-        },
-        Ok(None) if !moments.is_absent(&worker.link) => return Ok(None),
-        Ok(None) => (class_before_or_after(worker), "its provider does not have it any more".to_owned()),
-        Err(error) => {
-            tracing::debug!(
-                worker = worker.name,
-                error = crate::supervisor::chain(&error),
-                "a worker could not be looked at"
-            );
-            return Ok(None);
-        }
-    };
-    died(fleet, worker, at, CauseCode::Died, class, message).await.map(Some)
-}
-
-fn class_before_or_after(worker: &Worker) -> FailureClass {
-    if worker.attached.is_some() { FailureClass::AgentLost } else { FailureClass::Boot }
-}
-
-async fn died(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
-    code: CauseCode,
-    class: FailureClass,
-    message: String,
-) -> Result<Step, FleetError> {
-    let console = match account(fleet, worker).await {
-        Ok(account) => account.provider.console_tail(at, CONSOLE).await.ok().flatten(),
-        Err(_) => None,
-    };
-    let cause = Cause::new(code, Some(class), message.clone());
-    let event = WorkerEvent::InstanceDied { cause };
-    workers::apply(&fleet.ctx, worker.id, "worker.died", &event, |next, _| next.console.clone_from(&console))
-        .await?;
-    if worker.attached.is_none() {
-        fleet.ctx.metrics.launched(&worker.pool, Some(class));
-        failures::of_worker(fleet, worker, class, &with_console(&message, console.as_deref()), None).await?;
-    }
-    Ok(Step::Again)
-}
-
-fn with_console(message: &str, console: Option<&str>) -> String {
-    match console.map(str::trim).filter(|c| !c.is_empty()) {
-        Some(console) => {
-            let tail: Vec<&str> = console.lines().rev().take(5).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            format!("{message}; it printed: {}", tail.join(" | "))
-        }
-        None => message.to_owned(),
-    }
 }
 
 /// Ends an instance: says it to the agent, asks the provider until it confirms, then closes the record.

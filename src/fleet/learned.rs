@@ -5,8 +5,10 @@ use super::{Fleet, FleetError};
 use rouse_model::boots::{self, Boot, attach_within};
 use rouse_model::build::Lease;
 use rouse_model::durations::{Durations, nine_of_ten};
+use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::scaling::Running;
+use rouse_model::scaling::offers::{LOST_AT_MOST, Record};
 use rouse_model::worker::{CauseCode, Phase, Wanted, Worker};
 use rouse_model::{BuildId, BuildResult, Timestamp, WorkerId};
 use rouse_store::Page;
@@ -34,6 +36,8 @@ struct Known {
     boots: HashMap<String, Duration>,
     /// By pool, how long the next agent may take to come.
     attach: HashMap<String, Duration>,
+    /// By the name of what workers were launched as.
+    records: HashMap<String, Record>,
     /// By builder.
     builds: HashMap<String, (Instant, Arc<Durations>)>,
     /// Builder and beginning of builds that run.
@@ -57,6 +61,11 @@ impl Learned {
     /// How long the next agent of a pool may take to come, once its instance was accepted.
     pub(super) fn attach_within(&self, pool: &str) -> Duration {
         self.known().attach.get(pool).copied().unwrap_or_else(|| boots::attach_within(&[]))
+    }
+
+    /// What became of the latest workers of an offering.
+    pub(super) fn record(&self, offering: &str) -> Record {
+        self.known().records.get(offering).copied().unwrap_or_default()
     }
 
     /// Something happened that is to be known at the next look.
@@ -117,6 +126,26 @@ fn boot_of(worker: &Worker, now: Timestamp) -> Option<Boot> {
     (cause.code == CauseCode::Deadline).then(|| Boot::GivenUp(until.since(accepted)))
 }
 
+/// Counts a worker whose launch was taken, once it is known what came of that.
+fn add_record(records: &mut HashMap<String, Record>, worker: &Worker, now: Timestamp) {
+    let (Some(offering), Some(accepted)) = (&worker.offering, worker.accepted) else { return };
+    let class = worker.cause().and_then(|cause| cause.class);
+    let interrupted = class == Some(FailureClass::Preempted);
+    // One that was ended before it came, for a reason that was not its own, says nothing.
+    if worker.attached.is_none() && class.is_none() {
+        return;
+    }
+    let record = records.entry(offering.clone()).or_default();
+    let there = worker.gone.unwrap_or(now).since(accepted);
+    record.launched += 1;
+    record.came += u32::from(worker.attached.is_some());
+    record.there += there;
+    if interrupted {
+        record.interrupted += 1;
+        record.lost += there.min(LOST_AT_MOST);
+    }
+}
+
 impl Fleet {
     /// Looks at the last workers of all pools, where that was not done lately.
     pub(super) async fn learn_boots(&self) -> Result<(), FleetError> {
@@ -125,6 +154,7 @@ impl Fleet {
         }
         let now = self.ctx.now();
         let (mut boots, mut attach) = (HashMap::new(), HashMap::new());
+        let mut records = HashMap::new();
         for name in self.ctx.config().config.pools.keys() {
             let filter = WorkerFilter { pool: Some(name.to_string()), live: false };
             let workers = self.ctx.store.workers(&filter, Page { before: None, limit: WORKERS }).await?;
@@ -132,11 +162,13 @@ impl Fleet {
             boots.extend(nine_of_ten(took.collect()).map(|boot| (name.to_string(), boot)));
             let latest: Vec<Boot> = workers.iter().filter_map(|worker| boot_of(worker, now)).collect();
             attach.insert(name.to_string(), attach_within(&latest));
+            workers.iter().for_each(|worker| add_record(&mut records, worker, now));
         }
         let mut known = self.learned.known();
         known.looked = Some(Instant::now());
         known.boots = boots;
         known.attach = attach;
+        known.records = records;
         Ok(())
     }
 

@@ -1,8 +1,7 @@
-//! Where the next worker goes, and what an account that does not answer means for the others.
+//! The accounts that a worker may be launched on, and what one that does not answer means for the others.
 
 use super::Fleet;
-use super::breakers::{May, Scarce};
-use super::mirrors;
+use super::breakers::{Asks, Freed, May, Scarce};
 use crate::config::{Config, PoolConfig};
 use crate::ctx::Active;
 use crate::placing::{self, Taken};
@@ -39,40 +38,15 @@ impl Warm {
         known.retain(|(at, image)| at != account || !images.contains(image));
     }
 
-    fn has(&self, account: &str, image: &str) -> bool {
+    pub(super) fn has(&self, account: &str, image: &str) -> bool {
         let known = self.0.lock().expect("nothing panics while it is held");
         known.contains(&(account.to_owned(), image.to_owned()))
     }
 }
 
 impl Fleet {
-    /// The account for one more worker of a class; `None` where none has room.
-    pub(super) fn place(
-        &self,
-        config: &Config,
-        pool: &PoolConfig,
-        class: &ReuseClass,
-        taken: &Taken,
-    ) -> Option<String> {
-        let mut hosts = self.hosts(config, pool, taken);
-        let images = self.images_of(&class.spec_digest);
-        for host in &mut hosts {
-            host.has_image = images.first().is_some_and(|image| self.warm.has(&host.name, image));
-            host.has_mirror = mirrors::help(self, config, &host.name, class);
-        }
-        hosts.retain(|host| matches!(self.offerings.may(&host.name, &class.pool), May::Ask));
-        hosts.retain(|host| {
-            images.iter().all(|image| matches!(self.breakers.may(&host.name, image), May::Ask))
-        });
-        let at = placement::place(&hosts, pool.takes).ok()?;
-        let host = hosts.swap_remove(at).name;
-        images.iter().for_each(|image| self.breakers.asks(&host, image));
-        self.offerings.asks(&host, &class.pool);
-        Some(host)
-    }
-
     /// The images of a class: its own first, then those of the services beside it.
-    fn images_of(&self, digest: &str) -> Vec<String> {
+    pub(super) fn images_of(&self, digest: &str) -> Vec<String> {
         let Some(spec) = self.specs.get(digest) else { return Vec::new() };
         spec.image.into_iter().chain(spec.beside.into_values()).map(|image| image.id).collect()
     }
@@ -90,15 +64,6 @@ impl Fleet {
         refusals.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(soonest)
     }
 
-    /// What keeps all accounts of a pool from giving it one more worker; `None` where one may be asked, or is.
-    pub(super) fn without_offering(&self, pool: &PoolConfig, name: &str) -> Option<ProviderError> {
-        let refusals = pool.on.iter().map(|account| match self.offerings.may(account, name) {
-            May::Not(error) => Some(error),
-            May::Ask | May::Wait => None,
-        });
-        refusals.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|error| error.retry_after)
-    }
-
     /// An account did not take a launch. It is nobody's fault, and all pools that want the same hear of it.
     pub(super) fn offering_refused(
         &self,
@@ -112,15 +77,15 @@ impl Fleet {
         };
         let doing = format!("launch on `{}`", worker.provider);
         let error = ProviderError { retry_after: after, ..ProviderError::new(class, doing, message) };
-        self.offerings.refused(&worker.provider, &worker.pool, what, &error);
+        self.offerings.refused(&worker.provider, Asks::of(worker), what, &error);
         error
     }
 
     /// A worker is gone: what it took of its account is free, and what it was to find out nobody finds out by it.
     pub(super) fn offering_freed(&self, worker: &Worker) {
         if worker.accepted.is_none() {
-            self.offerings.asks_no_more(&worker.provider, &worker.pool);
-        } else if self.offerings.freed(&worker.provider) {
+            self.offerings.asks_no_more(&worker.provider, Asks::of(worker));
+        } else if self.offerings.freed(&worker.provider, Freed::One(worker.offering.as_deref())) {
             self.ctx.nudges.fleet.notify_one();
         }
     }
@@ -148,7 +113,7 @@ impl Fleet {
             self.warm.note(&worker.provider, &image);
             self.breakers.good(&worker.provider, &image);
         }
-        self.offerings.taken(&worker.provider, &worker.pool);
+        self.offerings.taken(&worker.provider, Asks::of(worker));
     }
 
     /// Whether a pool could launch one more worker as far as its accounts are concerned.
@@ -163,7 +128,7 @@ impl Fleet {
         best.map(|host| host.name.clone()).unwrap_or_default()
     }
 
-    fn hosts(&self, config: &Config, pool: &PoolConfig, taken: &Taken) -> Vec<Host> {
+    pub(super) fn hosts(&self, config: &Config, pool: &PoolConfig, taken: &Taken) -> Vec<Host> {
         let mut hosts = placing::hosts(config, pool, taken);
         // Of one alone nobody chooses.
         if let [_, _, ..] = hosts.as_slice() {

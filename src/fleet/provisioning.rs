@@ -1,5 +1,6 @@
 //! From a waiting request to a class of workers, and from a class to a worker's row.
 
+use super::choosing::Placed;
 use super::resolving::{self, Image};
 use super::{Fleet, FleetError, failures, trees};
 use crate::accounts::Account;
@@ -244,7 +245,7 @@ impl Fleet {
         pool_name: &str,
         pool: &PoolConfig,
         class: &ReuseClass,
-        provider: String,
+        placed: &Placed,
         now: Timestamp,
     ) -> Result<Option<Worker>, FleetError> {
         let Some(spec) = self.specs.get(&class.spec_digest) else { return Ok(None) };
@@ -259,8 +260,9 @@ impl Fleet {
             id,
             name: crate::keys::worker_name(pool_name, &token, id),
             pool: pool_name.to_owned(),
-            provider,
-            price: pool.price(),
+            provider: placed.account.clone(),
+            offering: placed.offering.clone(),
+            price: placed.price,
             project: class.project.clone(),
             trust: class.trust,
             spec_digest: class.spec_digest.clone(),

@@ -1,6 +1,7 @@
 //! What providers have against what is on record: orphans are ended when seen twice, ghosts are told to their drivers. Also where hints
 //! of providers come in.
 
+use super::breakers::Freed;
 use super::{Fleet, FleetError};
 use crate::accounts::Account;
 use rouse_contract::{Hint, LaunchSpec, Observed, ObservedState};
@@ -141,7 +142,7 @@ pub(super) async fn sweep(
                 seen.insert(observed.at.clone());
             } else if observed.tag.is_some() {
                 fleet.ctx.metrics.reaped(&account.name);
-                fleet.offerings.freed(&account.name);
+                fleet.offerings.freed(&account.name, Freed::Anything);
             }
         } else {
             seen.insert(observed.at.clone());
@@ -213,7 +214,7 @@ fn listen(fleet: &Arc<Fleet>, account: &Account, stop: &CancellationToken) {
         // All that came meanwhile are followed by one look at the record: a host that goes takes many instances along.
         while told.recv_many(&mut hints, HINTS).await > 0 {
             let everything = hints.contains(&Hint::Everything);
-            if everything && fleet.offerings.freed(&account.name) {
+            if everything && fleet.offerings.freed(&account.name, Freed::Anything) {
                 fleet.ctx.nudges.fleet.notify_one();
             }
             let instances: HashSet<ProviderRef> = hints

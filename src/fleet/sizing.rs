@@ -2,8 +2,10 @@
 
 use super::ahead::Expected;
 use super::budgets::{Budgets, Counted, spares};
+use super::choosing::{Left, Unplaced};
 use super::decided::Now;
 use super::locking::{Gate, Says};
+use super::reckoned::{Launches, reckoning_of};
 use super::{Fleet, FleetError, failures};
 use crate::config::{PoolConfig, Warm};
 use crate::ctx::Active;
@@ -11,7 +13,7 @@ use crate::placing::Taken;
 use crate::specs;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
-use rouse_model::decision::{DecisionCode, Reckoning, Short, Sum};
+use rouse_model::decision::{DecisionCode, Reckoning};
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
 use rouse_model::money::{Money, Price};
@@ -198,7 +200,8 @@ impl Fleet {
             let mut answer = scaling::decide(&limits, &demand, &capacity, now);
             let whole = whole && !wishes.unsettled.contains(name.as_str());
             answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
-            let launched = self.launches(active, name.as_str(), pool, &answer, taken).await?;
+            let launched =
+                self.launches(active, name.as_str(), pool, &answer, (taken, Left::of(budget))).await?;
             let mut reckoning = reckoning_of(&limits, &capacity, &answer, &launched);
             reckoning.1.budget = budget.map(|budget| budget.standing.clone());
             let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
@@ -212,26 +215,32 @@ impl Fleet {
         Ok(())
     }
 
-    /// The workers that are to be launched, as far as providers have room.
+    /// The workers that are to be launched, as far as providers have room and what is left pays for what they are launched as.
     async fn launches(
         &self,
         active: &Active,
         name: &str,
         pool: &PoolConfig,
         answer: &Answer,
-        taken: &mut Taken,
+        (taken, mut left): (&mut Taken, Left),
     ) -> Result<Launches, FleetError> {
         let mut launches = Launches::default();
         for (class, count) in &answer.launch {
-            for left in (1..=*count).rev() {
-                let Some(account) = self.place(&active.config, pool, class, taken) else {
-                    launches.without_room.push((class.clone(), left));
-                    break;
+            for lacking in (1..=*count).rev() {
+                let placed = match self.place(&active.config, pool, class, taken, left) {
+                    Ok(placed) => placed,
+                    Err(Unplaced { short, passed }) => {
+                        launches.held_back.push((class.clone(), lacking, short));
+                        launches.passed(passed);
+                        break;
+                    }
                 };
-                taken.add(&account, pool.takes);
-                launches
-                    .workers
-                    .extend(self.wished(active, name, pool, class, account, self.ctx.now()).await?);
+                taken.add(&placed.account, pool.takes);
+                left.take(placed.price);
+                let wished = self.wished(active, name, pool, class, &placed, self.ctx.now()).await?;
+                launches.fell_back |= placed.is_later && wished.is_some();
+                launches.workers.extend(wished);
+                launches.passed(placed.passed);
             }
         }
         Ok(launches)
@@ -265,7 +274,7 @@ impl Fleet {
             return Ok(None);
         }
         self.ctx.store.commit(batch).await?;
-        if code == DecisionCode::Launch {
+        if matches!(code, DecisionCode::Launch | DecisionCode::FallBack) {
             self.ctx.nudges.fleet.notify_one();
         }
         Ok(decision)
@@ -320,7 +329,7 @@ impl Fleet {
                 Warm::Free(_) => scaling::RESERVE,
                 Warm::WaitCosts(waiting) => {
                     let slots = i64::from(pool.slots.max(1));
-                    scaling::reserve(waiting.price(), Price(pool.price().0 / slots))
+                    scaling::reserve(waiting.price(), Price(self.next_price(name, pool, |_| true).0 / slots))
                 }
             },
             warm: bounds.free().max(soon.free()) as usize,
@@ -363,49 +372,6 @@ impl Fleet {
     }
 }
 
-/// What is launched for one pool.
-#[derive(Default)]
-struct Launches {
-    workers: Vec<Worker>,
-    /// What no provider had room for.
-    without_room: Vec<(ReuseClass, usize)>,
-}
-
-/// What a pass came to for a pool, to be kept.
-fn reckoning_of(
-    limits: &Limits,
-    there: &[Capacity],
-    answer: &Answer,
-    launches: &Launches,
-) -> (DecisionCode, Reckoning) {
-    let mut reckoning = Reckoning::within(limits, there);
-    let mut counts: HashMap<ReuseClass, (usize, usize)> = HashMap::new();
-    for worker in &launches.workers {
-        counts.entry(class_of_worker(worker)).or_default().0 += 1;
-    }
-    let by_limits = answer.held_back.iter().map(|(class, count, _)| (class, *count));
-    for (class, count) in by_limits.chain(launches.without_room.iter().map(|(class, count)| (class, *count)))
-    {
-        counts.entry(class.clone()).or_default().1 += count;
-    }
-    for (class, terms) in &answer.terms {
-        let (launched, held_back) = counts.get(class).copied().unwrap_or_default();
-        reckoning.sums.push(Sum {
-            project: class.project.clone(),
-            trust: class.trust,
-            spec_digest: class.spec_digest.clone(),
-            terms: *terms,
-            launched,
-            held_back,
-        });
-    }
-    // That one has served its last build is reason enough.
-    reckoning.ended = answer.end.iter().filter(|(_, reason)| *reason != Reason::Used).copied().collect();
-    let bound = answer.held_back.first().map(|(_, _, bound)| Short::By(*bound));
-    let short = if launches.without_room.is_empty() { bound } else { Some(Short::Room) };
-    (reckoning.code(short), reckoning)
-}
-
 /// The wish for a class with nothing special to it.
 fn wish<'a>(asked: &'a mut Asked, class: &ReuseClass) -> &'a mut Demand {
     asked.entry(class.pool.clone()).or_default().wish(class, None)
@@ -435,7 +401,7 @@ impl InUse {
     }
 }
 
-fn class_of_worker(worker: &Worker) -> ReuseClass {
+pub(super) fn class_of_worker(worker: &Worker) -> ReuseClass {
     ReuseClass {
         pool: worker.pool.clone(),
         spec_digest: worker.spec_digest.clone(),

@@ -6,6 +6,7 @@ mod crowd;
 mod deadlines;
 mod economics;
 mod money;
+mod offers;
 mod reasons;
 mod seen;
 mod stage;

@@ -147,7 +147,7 @@ impl Gauges {
             self.demand.of([name.as_str()]).set(seen.demand.into());
             self.supply.of([name.as_str()]).set(seen.supply.into());
             self.most.of([name.as_str()]).set(pool.at(now).max.into());
-            if pool.price.is_some() {
+            if pool.costs_something() {
                 self.cost.of([name.as_str()]).set(Money(seen.price.0).as_f64());
             }
             if let Some(left) = seen.left {

@@ -1,6 +1,8 @@
 //! Decisions about how many workers a pool has, as they are kept: what was there, what the sum came to, and what was done.
 
 use crate::budget::Standing;
+use crate::money::Price;
+use crate::scaling::offers::PassedOver;
 use crate::scaling::{Bound, Capacity, Limits, Reason, Terms, beside_max};
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,8 @@ pub struct Decision {
 pub enum DecisionCode {
     /// Workers were launched.
     Launch,
+    /// Workers were launched as a later one of their pool's offers: those before it could not be had.
+    FallBack,
     /// Workers were ended, and none launched.
     End,
     /// More are wanted than may be on their way at one time.
@@ -45,8 +49,9 @@ pub enum DecisionCode {
 }
 
 impl DecisionCode {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Launch,
+        Self::FallBack,
         Self::End,
         Self::Ramp,
         Self::ProvidersFull,
@@ -60,6 +65,7 @@ impl DecisionCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Launch => "launch",
+            Self::FallBack => "fall_back",
             Self::End => "end",
             Self::Ramp => "ramp",
             Self::ProvidersFull => "providers_full",
@@ -73,7 +79,7 @@ impl DecisionCode {
     /// Something was done, so it is never the same as the one before.
     #[must_use]
     pub fn is_deed(self) -> bool {
-        matches!(self, Self::Launch | Self::End)
+        matches!(self, Self::Launch | Self::FallBack | Self::End)
     }
 }
 
@@ -97,6 +103,9 @@ pub struct Reckoning {
     pub budget: Option<Standing>,
     /// Of each class that something is wanted of.
     pub sums: Vec<Sum>,
+    /// Offerings that would have come before what was launched, or was not, and why they did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<PassedOver>,
     /// Whose end was decided, but for those that had served all that they may.
     pub ended: Vec<(WorkerId, Reason)>,
 }
@@ -109,8 +118,19 @@ pub struct Sum {
     pub spec_digest: String,
     pub terms: Terms,
     pub launched: usize,
+    /// What those were launched as, where their pool may choose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offerings: Vec<LaunchedAs>,
     /// What would be launched but for a limit.
     pub held_back: usize,
+}
+
+/// Workers that were launched as the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchedAs {
+    pub offering: String,
+    pub price: Price,
+    pub count: usize,
 }
 
 /// Why less was launched than was wanted.
@@ -135,6 +155,7 @@ impl Reckoning {
             idle_s: limits.idle.as_secs_f64(),
             budget: None,
             sums: Vec::new(),
+            passed: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -149,10 +170,11 @@ impl Reckoning {
         self.sums.iter().map(|sum| sum.held_back).sum()
     }
 
-    /// What it comes to.
+    /// What it comes to; `fell_back`: what was launched is of an offer that is not the first.
     #[must_use]
-    pub fn code(&self, short: Option<Short>) -> DecisionCode {
+    pub fn code(&self, short: Option<Short>, fell_back: bool) -> DecisionCode {
         match short {
+            _ if self.launched() > 0 && fell_back => DecisionCode::FallBack,
             _ if self.launched() > 0 => DecisionCode::Launch,
             _ if !self.ended.is_empty() => DecisionCode::End,
             Some(Short::Room) => DecisionCode::ProvidersFull,

@@ -1,9 +1,11 @@
 //! How many workers to launch and which to end: one pure function over one snapshot, used by the fleet's loop and by `rouse simulate` alike.
 //!
 //! What is wanted once a worker that is launched now is up, one boot time from now, is what waits and what is to come by then; there is, by then, what is free, what
-//! is on its way, and what busy workers are likely to give back. What lacks is launched ([`outlook`] foretells, [`decide`] judges); [`ends`] is about the other way.
+//! is on its way, and what busy workers are likely to give back. What lacks is launched ([`outlook`] foretells, [`decide`] judges); [`ends`] is about the other way, and [`offers`] about
+//! what each of those that are launched is, where its provider sells several things.
 
 mod ends;
+pub mod offers;
 mod outlook;
 mod tally;
 mod warm;

@@ -104,6 +104,8 @@ pub struct Worker {
     pub pool: String,
     /// The account that makes it.
     pub provider: String,
+    /// Which of what its pool may be launched as it is; never another one. `None` where there is nothing to choose.
+    pub offering: Option<String>,
     /// What it costs while it is there.
     pub price: Price,
     /// With pool, digest and trust: the class of builds that it may be reused for.

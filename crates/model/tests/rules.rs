@@ -6,6 +6,8 @@ mod arrivals;
 mod durations;
 #[path = "rules/locks.rs"]
 mod locks;
+#[path = "rules/offers.rs"]
+mod offers;
 #[path = "rules/paid.rs"]
 mod paid;
 #[path = "rules/scaling.rs"]

@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0009_money.sql"),
     include_str!("../migrations/0010_enrolments.sql"),
     include_str!("../migrations/0011_triggers.sql"),
+    include_str!("../migrations/0012_offerings.sql"),
     include_str!("../migrations/0013_cursors.sql"),
 ];
 

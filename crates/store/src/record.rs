@@ -228,8 +228,8 @@ record!(TestResult => "test_results" key(build, step, seq) {
     build, step, seq, suite, name, outcome, duration_us, message, since
 });
 record!(Worker => "workers" key(id)
-    fixed(name, pool, provider, price, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
-    id, name, pool, provider, price, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
+    fixed(name, pool, provider, offering, price, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
+    id, name, pool, provider, offering, price, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
     phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
 } generation);
 record!(Enrolment => "enrolments" key(account, name) {

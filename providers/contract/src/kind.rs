@@ -1,6 +1,6 @@
 //! What a provider tells the configuration: its options' shape and checks, so that config needs no list of providers.
 
-use crate::{Installation, Provider, ProviderError, TreeWish};
+use crate::{Installation, Offer, Provider, ProviderError, TreeWish};
 use rouse_model::placement::Room;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -83,6 +83,12 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// What one worker of a pool takes of its account. Options that are templates are not known.
     fn takes(&self, _pool: &Value) -> Room {
         Room::ONE
+    }
+
+    /// What a worker of a pool may be launched as, in order, by its options as they are written: they stand under `offers`, and are no templates. Empty where
+    /// there is nothing to choose: then a worker costs what its pool says.
+    fn offers(&self, _pool: &Value) -> Vec<Offer> {
+        Vec::new()
     }
 
     /// The account to use where the configuration names none, as options.

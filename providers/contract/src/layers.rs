@@ -157,7 +157,13 @@ mod tests {
             beside: [].into(),
             tree: None,
         };
-        let item = LaunchItem { tag: tag(), join: vec![], needs_network: false, expires: Timestamp(0) };
+        let item = LaunchItem {
+            tag: tag(),
+            join: vec![],
+            needs_network: false,
+            offering: None,
+            expires: Timestamp(0),
+        };
         let late = provider.resolve(&request).await.expect_err("late");
         assert_eq!(
             (late.class, late.to_string().as_str()),

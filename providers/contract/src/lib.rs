@@ -8,7 +8,7 @@
 //! the instance again by its tag.
 
 //!
-//! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`units`] are the written units that options use,
+//! [`Provider`] is the contract, [`kind`] is what a provider tells the configuration, [`offer`] is what a pool may be launched as, [`units`] are the written units that options use,
 //! [`secret`] reveals what options only name, [`layers`] put deadlines, retries, batches, rates and a record around every call, [`shelf`] is for files that the master keeps on a host, [`stream`] for agents that cannot come by themselves, [`tree`] for images that are made of a project's own files, [`folder`] finds a short folder on this host that a worker can reach, and
 //! `conformance` (feature `testing`) is the suite that every provider passes against its real back end.
 
@@ -29,6 +29,7 @@ pub mod conformance;
 pub mod folder;
 pub mod kind;
 pub mod layers;
+pub mod offer;
 pub mod secret;
 pub mod shelf;
 pub mod stream;
@@ -36,6 +37,7 @@ pub mod tree;
 pub mod units;
 
 pub use kind::{Leaf, OptionFault, ProviderKind};
+pub use offer::{Offer, Offering};
 pub use secret::{Keyring, Reveal, Revealed};
 pub use shelf::{Shelf, Shelves};
 pub use stream::{Duplex, Streams};
@@ -254,6 +256,8 @@ pub struct LaunchItem {
     pub join: Vec<u8>,
     /// The agent comes by a network of the worker's own.
     pub needs_network: bool,
+    /// Which of what its pool may be launched as ([`ProviderKind::offers`]); an attempt's never changes. `None` where the kind has no offers.
+    pub offering: Option<String>,
     /// A fixed moment after which anybody may reap the instance.
     pub expires: Timestamp,
 }
@@ -358,10 +362,10 @@ pub struct Observed {
 pub enum ObservedState {
     Starting,
     Running,
-    /// There, but ended; how, and whether memory ran out.
+    /// There, but ended; how, for a person, and by what.
     Ended {
         detail: String,
-        out_of_memory: bool,
+        by: EndedBy,
     },
     /// A side resource: a volume, a folder. With a tag it is what is left of that worker, or was made for it before its launch; it is
     /// reaped as the worker would be.
@@ -371,6 +375,18 @@ pub enum ObservedState {
         /// Serves the installation for as long as there is one (the agent's volume): not a leftover until the installation itself goes.
         keep: bool,
     },
+}
+
+/// By what an instance has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// By itself, by somebody, or nobody knows.
+    Something,
+    /// What ran in it took more memory than it has.
+    Memory,
+    /// Its owner wanted it back.
+    Preemption,
 }
 
 /// Something may have happened.

@@ -7,7 +7,7 @@ use crate::reference::Reference;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListVolumesOptions};
 use futures::{StreamExt, TryStreamExt};
-use rouse_contract::{Observed, ObservedState, Tag};
+use rouse_contract::{EndedBy, Observed, ObservedState, Tag};
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +33,10 @@ impl From<Life> for ObservedState {
         match life {
             Life::Created => Self::Starting,
             Life::Running => Self::Running,
-            Life::Ended { detail, out_of_memory } => Self::Ended { detail, out_of_memory },
+            Life::Ended { detail, out_of_memory } => {
+                let by = if out_of_memory { EndedBy::Memory } else { EndedBy::Something };
+                Self::Ended { detail, by }
+            }
         }
     }
 }

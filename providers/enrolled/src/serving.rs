@@ -84,7 +84,7 @@ async fn launch(
         }
         Err(error) => return unknown(&error),
     }
-    let item = LaunchItem { tag, join: Vec::new(), needs_network: true, expires };
+    let item = LaunchItem { tag, join: Vec::new(), needs_network: true, offering: None, expires };
     let outcome = provider.launch(spec, std::slice::from_ref(&item)).await.pop();
     outcome.unwrap_or_else(|| unknown(&"there was no answer"))
 }

@@ -2,7 +2,7 @@
 //! runs.
 
 use rouse_contract::units::Rate;
-use rouse_contract::{LaunchItem, Observed, ObservedState, Tag};
+use rouse_contract::{EndedBy, LaunchItem, Observed, ObservedState, Tag};
 use rouse_model::worker::{LaunchToken, ProviderRef};
 use rouse_model::{Timestamp, WorkerId};
 use rouse_testkit::clock::SimClock;
@@ -65,6 +65,9 @@ struct Instance {
     gone: Option<Timestamp>,
     /// Nobody asked for that.
     vanishes: bool,
+    /// It ended for that.
+    wanted_back: bool,
+    offering: Option<String>,
 }
 
 impl Instance {
@@ -75,7 +78,8 @@ impl Instance {
     fn state(&self, at: Timestamp) -> ObservedState {
         match &self.ended {
             Some((ended, detail, _)) if *ended <= at => {
-                ObservedState::Ended { detail: detail.clone(), out_of_memory: false }
+                let by = if self.wanted_back { EndedBy::Preemption } else { EndedBy::Something };
+                ObservedState::Ended { detail: detail.clone(), by }
             }
             _ if self.boots > at => ObservedState::Starting,
             _ => ObservedState::Running,
@@ -97,6 +101,8 @@ struct State {
     late: Vec<(Timestamp, Wish)>,
     launched: HashMap<LaunchToken, usize>,
     preempted: usize,
+    /// How many it has of what it has not without end.
+    stock: HashMap<String, usize>,
     calls: HashMap<&'static str, Calls>,
     /// Of what is read (`false`) and what is changed.
     credit: HashMap<bool, Credit>,
@@ -122,11 +128,12 @@ pub(crate) struct Wish {
     pub tag: Tag,
     pub join: Vec<u8>,
     pub boot: Duration,
+    pub offering: Option<String>,
 }
 
 impl Wish {
     pub(crate) fn of(item: &LaunchItem, boot: Duration) -> Self {
-        Self { tag: item.tag.clone(), join: item.join.clone(), boot }
+        Self { tag: item.tag.clone(), join: item.join.clone(), boot, offering: item.offering.clone() }
     }
 }
 
@@ -148,6 +155,7 @@ impl Cloud {
             late: Vec::new(),
             launched: HashMap::new(),
             preempted: 0,
+            stock: HashMap::new(),
             calls: HashMap::new(),
             credit: HashMap::new(),
         };
@@ -173,6 +181,29 @@ impl Cloud {
     /// What goes wrong from now on.
     pub fn script(&self, change: impl FnOnce(&mut Script<Fault>)) {
         change(&mut self.state().0.script);
+    }
+
+    /// How many instances there may be of an offering from now on; `None`: without end.
+    pub fn stock(&self, offering: &str, count: Option<usize>) {
+        let mut state = self.state().0;
+        match count {
+            Some(count) => _ = state.stock.insert(offering.to_owned(), count),
+            None => _ = state.stock.remove(offering),
+        }
+    }
+
+    /// Wants back all instances of an offering.
+    pub fn preempt(&self, offering: &str) {
+        let (mut state, now) = self.state();
+        let state = &mut *state;
+        for instance in state.instances.values_mut() {
+            if instance.runs(now) && instance.offering.as_deref() == Some(offering) {
+                (instance.ended, instance.wanted_back) =
+                    (Some((now, "preempted".into(), String::new())), true);
+                state.preempted += 1;
+            }
+        }
+        self.changed.notify_waiters();
     }
 
     /// How many faults have struck.
@@ -275,7 +306,10 @@ impl Cloud {
         let (mut state, now) = self.state();
         let there = state.instances.iter().filter(|(_, i)| i.is_there(now));
         let found = there.clone().find(|(_, i)| i.tag == wish.tag).map(|(number, _)| *number);
-        if found.is_none() && capacity.is_some_and(|most| there.count() >= most) {
+        let alike = there.clone().filter(|(_, i)| i.offering == wish.offering).count();
+        let stock = wish.offering.as_ref().and_then(|offering| state.stock.get(offering));
+        let is_out = stock.is_some_and(|stock| alike >= *stock);
+        if found.is_none() && (is_out || capacity.is_some_and(|most| there.count() >= most)) {
             return None;
         }
         let number = found.unwrap_or_else(|| state.make(wish, now));
@@ -354,7 +388,17 @@ impl State {
         let number = u64::try_from(self.instances.len()).unwrap_or(u64::MAX) + 1;
         self.instances.insert(
             number,
-            Instance { tag: wish.tag, made: now, boots, joins, ended, gone, vanishes: gone.is_some() },
+            Instance {
+                tag: wish.tag,
+                made: now,
+                boots,
+                joins,
+                ended,
+                gone,
+                vanishes: gone.is_some(),
+                wanted_back: matches!(fate, Some(Fault::Preempted(_))),
+                offering: wish.offering,
+            },
         );
         number
     }

@@ -98,13 +98,18 @@ impl Fake {
             self.travel().await;
             return vec![LaunchOutcome::Throttled { retry_after: PAUSE }; items.len()];
         }
-        join_all(items.iter().map(|item| self.launch_one(options.boot(), item))).await
+        join_all(items.iter().map(|item| self.launch_one(options, item))).await
     }
 
-    async fn launch_one(&self, boot: Duration, item: &LaunchItem) -> LaunchOutcome {
+    async fn launch_one(&self, options: &PoolOptions, item: &LaunchItem) -> LaunchOutcome {
+        if !options.sells(item.offering.as_deref()) {
+            let reason = format!("the pool does not offer {:?}", item.offering);
+            return LaunchOutcome::Invalid { class: FailureClass::Master, reason };
+        }
+        let offering = item.offering.clone().unwrap_or_else(|| "fake".into());
         let fault = self.cloud.fault(on::LAUNCH);
         let refused = match fault {
-            Some(Fault::NoCapacity) => Some(LaunchOutcome::NoCapacity { offering: "fake".into() }),
+            Some(Fault::NoCapacity) => Some(LaunchOutcome::NoCapacity { offering: offering.clone() }),
             Some(Fault::Quota) => {
                 Some(LaunchOutcome::Quota { scope: "instances".into(), retry_after: PAUSE })
             }
@@ -114,14 +119,14 @@ impl Fake {
             self.travel().await;
             return refused;
         }
-        let wish = Wish::of(item, boot);
+        let wish = Wish::of(item, options.boot());
         if let Some(Fault::Late(by)) = fault {
             // On its way, whatever becomes of the caller.
             self.cloud.launch_later(wish.clone(), by);
         }
         let capacity = self.options.capacity;
         match self.call(fault, "launch", move |cloud| cloud.launch(wish, capacity)).await {
-            Ok(None) => LaunchOutcome::NoCapacity { offering: "fake".into() },
+            Ok(None) => LaunchOutcome::NoCapacity { offering },
             Ok(Some((Observed { at, state: ObservedState::Ended { detail, .. }, .. }, console))) => {
                 LaunchOutcome::Died { at, reason: detail, console: Some(console) }
             }

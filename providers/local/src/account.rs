@@ -12,7 +12,7 @@ use crate::spawn::{self, Order};
 use crate::tagging::{tag_of, worker_environment};
 use crate::uids::{self, Holder, HostUids};
 use rouse_contract::folder::{self, Reach};
-use rouse_contract::{Installation, LaunchOutcome, LaunchSpec, Observed, ObservedState, Tag, kind};
+use rouse_contract::{EndedBy, Installation, LaunchOutcome, LaunchSpec, Observed, ObservedState, Tag, kind};
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
 use std::collections::HashSet;
@@ -194,7 +194,7 @@ impl Account {
             Stage::Prepared | Stage::Spawning { .. } => resource(),
             Stage::Started { .. } => ObservedState::Running,
             Stage::Ended { detail, .. } => {
-                ObservedState::Ended { detail: detail.clone(), out_of_memory: false }
+                ObservedState::Ended { detail: detail.clone(), by: EndedBy::Something }
             }
         };
         Ok(Observed { at: record.reference(), tag: Some(record.tag), state })

@@ -181,6 +181,7 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         name: format!("here-7f3k{id}"),
         pool: "here".into(),
         provider: "local".into(),
+        offering: None,
         price: Price(170_000),
         project: "shop".into(),
         trust: Trust::Trusted,
@@ -219,6 +220,7 @@ fn decisions(batch: &mut Batch) {
         spec_digest: "0123456789abcdef0123456789abcdef".into(),
         terms,
         launched: 3,
+        offerings: vec![],
         held_back: 0,
     };
     let launch = Decision {
@@ -240,6 +242,7 @@ fn decisions(batch: &mut Batch) {
             idle_s: 120.0,
             budget: None,
             sums: vec![sum],
+            passed: vec![],
             ended: vec![],
         },
     };

@@ -4,6 +4,7 @@ use crate::config::context::Context;
 use crate::config::fault::{Code, Fault};
 use crate::config::leaf::{OneOrMany, Period, seconds};
 use crate::config::tree::Path;
+use rouse_contract::Offer;
 use rouse_contract::units::{Each, Tariff};
 use rouse_model::money::Price;
 use schemars::JsonSchema;
@@ -86,14 +87,14 @@ impl RawBudget {
     }
 }
 
-/// The keys of a pool that are about money.
+/// The keys of a pool that are about money, and those of them that ask for a price.
 pub(super) fn check(
     price: Option<Tariff>,
     budget: Option<RawBudget>,
     warm: Option<RawWarm>,
     cx: &mut Context<'_>,
     path: &Path,
-) -> (Option<Tariff>, Budget, Warm) {
+) -> (Budget, Warm, Vec<&'static str>) {
     if let Some(price) = price {
         cx.one_currency(price.currency, &path.join("price"));
     }
@@ -106,14 +107,40 @@ pub(super) fn check(
     if let Warm::WaitCosts(_) = warm {
         wants_price.push("warm");
     }
-    if price.is_none() {
-        for key in wants_price {
-            let message = format!("`{key}` of {} is counted in money, and it has no `price`", cx.place(path));
-            let fault = Fault::new(Code::MissingKey, cx.key(&path.join(key)), message);
-            cx.push(fault.label("say what one worker costs: `price: 0.17 USD/h`"));
-        }
+    (budget, warm, wants_price)
+}
+
+/// What a pool's workers may be launched as has a price, where the keys of `wants_price` are there.
+pub(super) fn check_offers(
+    price: Option<Tariff>,
+    offers: &[Offer],
+    wants_price: &[&'static str],
+    cx: &mut Context<'_>,
+    path: &Path,
+    at: &Path,
+) {
+    let all = || offers.iter().flat_map(|offer| &offer.of);
+    all().filter_map(|one| one.price).for_each(|price| cx.one_currency(price.currency, at));
+    if price.is_some() {
+        return;
     }
-    (price, budget, warm)
+    let without = all().find(|one| one.price.is_none()).map(|one| &one.name);
+    if !offers.is_empty() && without.is_none() {
+        return;
+    }
+    for key in wants_price {
+        let message = match without {
+            Some(name) => {
+                format!(
+                    "`{key}` of {} is counted in money, and its offer `{name}` has no `price`",
+                    cx.place(path)
+                )
+            }
+            None => format!("`{key}` of {} is counted in money, and it has no `price`", cx.place(path)),
+        };
+        let fault = Fault::new(Code::MissingKey, cx.key(&path.join(key)), message);
+        cx.push(fault.label("say what one worker costs: `price: 0.17 USD/h`"));
+    }
 }
 
 pub(super) fn warm_of(warm: Option<RawWarm>, cx: &mut Context<'_>, path: &Path) -> Warm {

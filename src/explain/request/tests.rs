@@ -62,6 +62,7 @@ pub(in crate::explain) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         name: format!("box-{id}"),
         pool: "box".into(),
         provider: "docker".into(),
+        offering: None,
         price: Price::NONE,
         project: "default".into(),
         trust: Trust::Trusted,

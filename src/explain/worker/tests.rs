@@ -81,6 +81,7 @@ fn one_that_idles_says_what_keeps_it() {
         spec_digest: "d1".into(),
         terms,
         launched: 0,
+        offerings: vec![],
         held_back: 0,
     };
     idle.last = Some(Decision {
@@ -102,6 +103,7 @@ fn one_that_idles_says_what_keeps_it() {
             idle_s: 120.0,
             budget: None,
             sums: vec![sum],
+            passed: vec![],
             ended: vec![],
         },
     });

@@ -1,5 +1,5 @@
-//! What accounts could not give lately. All pools of an account share a quota of it; an offering (machines of one kind, in one place) is shared by
-//! those that were refused it, since only the provider knows which pools want the same.
+//! What accounts could not give lately, and since when. A quota is shared by all pools of its account, and a named offering by all that have it among their
+//! offers; what a launch without a name was refused is shared by the pools that were, since only the provider knows which pools want the same.
 //!
 //! After a refusal none of them launches there for a pause that grows each time, up to five minutes; then one launch finds out for all, and
 //! after each that is taken twice as many may, until enough were. Where something of ours has ended on the account there may be room: then it
@@ -7,6 +7,7 @@
 
 use super::{Breaker, May, REMEMBERED};
 use rouse_contract::ProviderError;
+use rouse_model::worker::Worker;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,44 +27,96 @@ pub(in crate::fleet) enum Scarce {
     Quota(String),
 }
 
+/// What a launch asks an account for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fleet) struct Asks<'a> {
+    pub pool: &'a str,
+    /// Where its pool may choose.
+    pub offering: Option<&'a str>,
+}
+
+impl<'a> Asks<'a> {
+    pub(in crate::fleet) fn of(worker: &'a Worker) -> Self {
+        Self { pool: &worker.pool, offering: worker.offering.as_deref() }
+    }
+
+    fn wants(self, what: &Scarce) -> Wants {
+        match (self.offering, what) {
+            (Some(name), _) => Wants::Named(name.to_owned()),
+            (None, Scarce::Offering(_)) => Wants::OfPool(self.pool.to_owned()),
+            (None, Scarce::Quota(_)) => Wants::Unnamed,
+        }
+    }
+}
+
+/// What has ended on an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fleet) enum Freed<'a> {
+    /// A worker, by what it was launched as.
+    One(Option<&'a str>),
+    /// Nobody knows what.
+    Anything,
+}
+
+/// Whom a refusal concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Wants {
+    /// Whoever asks for the offering of this name.
+    Named(String),
+    /// The launches of a pool without offers.
+    OfPool(String),
+    /// Those of all pools without offers.
+    Unnamed,
+}
+
 #[derive(Debug)]
 struct Refused {
     breaker: Breaker,
-    /// That wanted it.
-    pools: BTreeSet<String>,
+    /// Since when it has been without a break.
+    since: Option<Instant>,
+    by: BTreeSet<Wants>,
 }
 
-type Known = HashMap<(String, Scarce), Refused>;
+impl Refused {
+    fn is_forgotten(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.breaker.until) > FORGOTTEN
+    }
+}
+
+/// What is known of something on an account.
+#[derive(Debug)]
+pub(in crate::fleet) struct Known {
+    pub may: May,
+    /// How long it has been refused without a break.
+    pub refused_for: Option<Duration>,
+    /// What was said last; where it was.
+    pub error: Option<ProviderError>,
+}
+
+type All = HashMap<(String, Scarce), Refused>;
 
 /// By account and what it does not have.
 #[derive(Debug, Default)]
-pub(in crate::fleet) struct Offerings(Mutex<Known>);
-
-/// Whether a pool needs it.
-fn concerns(what: &Scarce, pools: &BTreeSet<String>, pool: &str) -> bool {
-    match what {
-        Scarce::Quota(_) => true,
-        Scarce::Offering(_) => pools.contains(pool),
-    }
-}
+pub(in crate::fleet) struct Offerings(Mutex<All>);
 
 impl Offerings {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, All> {
         self.0.lock().expect("nothing panics while it is held")
     }
 
-    /// Whether a pool may launch one more on an account.
-    pub(in crate::fleet) fn may(&self, account: &str, pool: &str) -> May {
+    /// Whether one more may be launched on an account.
+    pub(in crate::fleet) fn may(&self, account: &str, asks: Asks<'_>) -> May {
+        self.about(account, asks).may
+    }
+
+    pub(in crate::fleet) fn about(&self, account: &str, asks: Asks<'_>) -> Known {
         let now = Instant::now();
-        let mut answer = May::Ask;
+        let mut about = Known { may: May::Ask, refused_for: None, error: None };
         for ((at, what), refused) in self.known().iter() {
-            if at != account
-                || !concerns(what, &refused.pools, pool)
-                || now.saturating_duration_since(refused.breaker.until) > FORGOTTEN
-            {
+            if at != account || !refused.by.contains(&asks.wants(what)) || refused.is_forgotten(now) {
                 continue;
             }
-            answer = match (answer, refused.breaker.may(now)) {
+            about.may = match (about.may, refused.breaker.may(now)) {
                 // What lasts longest is what is waited for.
                 (May::Not(one), May::Not(other)) => {
                     May::Not(if one.retry_after < other.retry_after { other } else { one })
@@ -72,67 +125,87 @@ impl Offerings {
                 (May::Wait, _) | (_, May::Wait) => May::Wait,
                 (May::Ask, May::Ask) => May::Ask,
             };
+            let refused_for = refused.since.map(|since| now.saturating_duration_since(since));
+            if refused_for > about.refused_for {
+                (about.refused_for, about.error) = (refused_for, Some(refused.breaker.error.clone()));
+            }
         }
-        answer
+        about
     }
 
-    fn change(&self, account: &str, pool: &str, mut change: impl FnMut(&mut Breaker) -> bool) {
+    /// `change` says whether what is known is still worth knowing.
+    fn change(&self, account: &str, asks: Asks<'_>, mut change: impl FnMut(&mut Refused) -> bool) {
         self.known().retain(|(at, what), refused| {
-            at != account || !concerns(what, &refused.pools, pool) || change(&mut refused.breaker)
+            at != account || !refused.by.contains(&asks.wants(what)) || change(refused)
         });
     }
 
-    /// A pool launches there.
-    pub(in crate::fleet) fn asks(&self, account: &str, pool: &str) {
+    /// One is launched there.
+    pub(in crate::fleet) fn asks(&self, account: &str, asks: Asks<'_>) {
         let now = Instant::now();
-        self.change(account, pool, |breaker| {
-            let forgotten = now.saturating_duration_since(breaker.until) > FORGOTTEN;
-            breaker.asks(now);
+        self.change(account, asks, |refused| {
+            let forgotten = refused.is_forgotten(now);
+            refused.breaker.asks(now);
             !forgotten
         });
     }
 
-    /// A launch of a pool was not asked for, or did not come to that question.
-    pub(in crate::fleet) fn asks_no_more(&self, account: &str, pool: &str) {
-        self.change(account, pool, |breaker| {
-            breaker.asks_no_more();
+    /// A launch was not asked for, or did not come to that question.
+    pub(in crate::fleet) fn asks_no_more(&self, account: &str, asks: Asks<'_>) {
+        self.change(account, asks, |refused| {
+            refused.breaker.asks_no_more();
             true
         });
     }
 
     /// A launch was taken.
-    pub(in crate::fleet) fn taken(&self, account: &str, pool: &str) {
+    pub(in crate::fleet) fn taken(&self, account: &str, asks: Asks<'_>) {
         let now = Instant::now();
-        self.change(account, pool, |breaker| {
+        self.change(account, asks, |refused| {
             // One that was under way when another was refused says nothing.
-            if now >= breaker.until && breaker.asks_no_more() {
-                breaker.width *= 2;
+            if now >= refused.breaker.until && refused.breaker.asks_no_more() {
+                refused.breaker.width *= 2;
+                refused.since = None;
             }
-            breaker.width < ENOUGH
+            refused.breaker.width < ENOUGH
         });
     }
 
-    pub(in crate::fleet) fn refused(&self, account: &str, pool: &str, what: Scarce, error: &ProviderError) {
+    pub(in crate::fleet) fn refused(
+        &self,
+        account: &str,
+        asks: Asks<'_>,
+        what: Scarce,
+        error: &ProviderError,
+    ) {
         let now = Instant::now();
         let mut known = self.known();
         if known.len() >= REMEMBERED {
             known.retain(|_, refused| now < refused.breaker.until);
         }
-        let refused = known
-            .entry((account.to_owned(), what))
-            .or_insert_with(|| Refused { breaker: Breaker::new(error.clone(), now), pools: BTreeSet::new() });
-        refused.pools.insert(pool.to_owned());
+        let wants = asks.wants(&what);
+        let new = || Refused { breaker: Breaker::new(error.clone(), now), since: None, by: BTreeSet::new() };
+        let refused = known.entry((account.to_owned(), what)).or_insert_with(new);
+        refused.by.insert(wants);
+        refused.since.get_or_insert(now);
         refused.breaker.trip(error, now);
     }
 
-    /// Something of ours has ended on an account; whether somebody waited for that.
-    pub(in crate::fleet) fn freed(&self, account: &str) -> bool {
+    /// Something of ours has ended on an account, and such a thing may be there again; whether somebody waited for that.
+    pub(in crate::fleet) fn freed(&self, account: &str, what: Freed<'_>) -> bool {
         let now = Instant::now();
         let mut waited = false;
-        for (_, refused) in self.known().iter_mut().filter(|((at, _), _)| at == account) {
-            waited |= now < refused.breaker.until;
-            refused.breaker.until = refused.breaker.until.min(now);
-        }
+        self.known().iter_mut().filter(|((at, _), _)| at == account).for_each(|(_, refused)| {
+            let concerns = |wants: &Wants| match (what, wants) {
+                (Freed::Anything, _) => true,
+                (Freed::One(offering), Wants::Named(name)) => offering == Some(name.as_str()),
+                (Freed::One(offering), Wants::OfPool(_) | Wants::Unnamed) => offering.is_none(),
+            };
+            if refused.by.iter().any(concerns) {
+                waited |= now < refused.breaker.until;
+                refused.breaker.until = refused.breaker.until.min(now);
+            }
+        });
         waited
     }
 
@@ -152,13 +225,17 @@ mod tests {
     use super::*;
     use rouse_model::failure::FailureClass;
 
+    fn of(pool: &str) -> Asks<'_> {
+        Asks { pool, offering: None }
+    }
+
     fn refuse(offerings: &Offerings, pool: &str, what: Scarce) {
         let error = ProviderError::new(FailureClass::Quota, "launch a worker", "there is none");
-        offerings.refused("aws", pool, what, &error);
+        offerings.refused("aws", of(pool), what, &error);
     }
 
     fn waits(offerings: &Offerings, pool: &str) -> Option<u64> {
-        match offerings.may("aws", pool) {
+        match offerings.may("aws", of(pool)) {
             May::Not(error) => error.retry_after.map(|wait| wait.as_secs()),
             May::Ask => None,
             May::Wait => Some(0),
@@ -177,9 +254,9 @@ mod tests {
             [Some(2), Some(2), None],
             "those at the same time count once"
         );
-        assert!(matches!(offerings.may("b1", "linux"), May::Ask), "another account has its own");
+        assert!(matches!(offerings.may("b1", of("linux")), May::Ask), "another account has its own");
         tokio::time::advance(Duration::from_secs(2)).await;
-        offerings.asks("aws", "arm");
+        offerings.asks("aws", of("arm"));
         assert_eq!(all(["linux", "arm", "gpu"]), [Some(0), Some(0), None], "one is on its way");
         refuse(&offerings, "arm", large());
         assert_eq!(all(["linux", "arm", "gpu"]), [Some(4), Some(4), None]);
@@ -189,7 +266,7 @@ mod tests {
         }
         assert_eq!(waits(&offerings, "linux"), Some(300), "at most");
         tokio::time::advance(Duration::from_secs(300) + FORGOTTEN + Duration::from_secs(1)).await;
-        offerings.asks("aws", "linux");
+        offerings.asks("aws", of("linux"));
         refuse(&offerings, "linux", large());
         assert_eq!(waits(&offerings, "linux"), Some(2), "it begins anew");
     }
@@ -199,38 +276,74 @@ mod tests {
         let offerings = Offerings::default();
         refuse(&offerings, "linux", Scarce::Quota("instances".into()));
         assert_eq!(waits(&offerings, "gpu"), Some(2), "a quota is of all pools");
-        offerings.taken("aws", "linux");
+        offerings.taken("aws", of("linux"));
         assert_eq!(waits(&offerings, "gpu"), Some(2), "that one was on its way before");
         tokio::time::advance(Duration::from_secs(2)).await;
         for width in [1, 2, 4, 8] {
             for _ in 0..width {
                 assert_eq!(waits(&offerings, "gpu"), None);
-                offerings.asks("aws", "gpu");
+                offerings.asks("aws", of("gpu"));
             }
             assert_eq!((waits(&offerings, "linux"), offerings.open()["aws"]), (Some(0), 1));
             // The others end otherwise.
-            (1..width).for_each(|_| offerings.asks_no_more("aws", "gpu"));
-            offerings.taken("aws", "gpu");
+            (1..width).for_each(|_| offerings.asks_no_more("aws", of("gpu")));
+            offerings.taken("aws", of("gpu"));
         }
-        (0..100).for_each(|_| offerings.asks("aws", "gpu"));
+        (0..100).for_each(|_| offerings.asks("aws", of("gpu")));
         assert_eq!((waits(&offerings, "linux"), offerings.open()), (None, BTreeMap::new()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_something_ended_it_is_found_out_at_once() {
         let offerings = Offerings::default();
-        assert!(!offerings.freed("aws"));
+        assert!(!offerings.freed("aws", Freed::One(None)));
         for _ in 0..5 {
             refuse(&offerings, "linux", Scarce::Quota("instances".into()));
             tokio::time::advance(Duration::from_secs(40)).await;
         }
         refuse(&offerings, "linux", Scarce::Quota("instances".into()));
         assert_eq!(waits(&offerings, "linux"), Some(64));
-        assert!(!offerings.freed("b1") && offerings.freed("aws") && !offerings.freed("aws"));
+        assert!(
+            !offerings.freed("b1", Freed::Anything)
+                && offerings.freed("aws", Freed::One(None))
+                && !offerings.freed("aws", Freed::One(None))
+        );
         assert_eq!(waits(&offerings, "linux"), None);
-        offerings.asks("aws", "linux");
+        offerings.asks("aws", of("linux"));
         assert_eq!(waits(&offerings, "linux"), Some(0));
         refuse(&offerings, "linux", Scarce::Quota("instances".into()));
         assert_eq!(waits(&offerings, "linux"), Some(128), "it was not so");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_named_offering_is_shared_by_all_that_have_it() {
+        let offerings = Offerings::default();
+        let spot = |pool| Asks { pool, offering: Some("spot") };
+        let other = Asks { pool: "linux", offering: Some("on demand") };
+        let error = ProviderError::new(FailureClass::Offering, "launch a worker", "there is none");
+        offerings.refused("aws", spot("linux"), Scarce::Offering("spot".into()), &error);
+        let may = |asks| matches!(offerings.may("aws", asks), May::Ask);
+        assert!(!may(spot("linux")) && !may(spot("gpu")) && may(other) && may(of("linux")));
+        // What else of the account has ended says nothing of it.
+        assert!(
+            !offerings.freed("aws", Freed::One(other.offering)) && !offerings.freed("aws", Freed::One(None))
+        );
+        let refused_for = || offerings.about("aws", spot("gpu")).refused_for.map(|refused| refused.as_secs());
+        for (pause, since) in [(2, 2), (4, 6), (8, 14)] {
+            tokio::time::advance(Duration::from_secs(pause)).await;
+            assert!(may(spot("gpu")) && refused_for() == Some(since), "without a break");
+            offerings.asks("aws", spot("gpu"));
+            assert!(!may(spot("linux")), "one finds out");
+            offerings.refused("aws", spot("gpu"), Scarce::Offering("spot".into()), &error);
+        }
+        tokio::time::advance(Duration::from_secs(16)).await;
+        offerings.asks("aws", spot("linux"));
+        offerings.taken("aws", spot("linux"));
+        assert!(may(spot("gpu")) && refused_for().is_none(), "that was the break");
+        offerings.refused("aws", spot("gpu"), Scarce::Quota("spot vcpus".into()), &error);
+        assert!(
+            !may(spot("linux")) && may(other) && may(of("linux")),
+            "so is a quota that it was refused by"
+        );
+        assert_eq!(refused_for(), Some(0));
     }
 }

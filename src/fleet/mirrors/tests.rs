@@ -4,6 +4,7 @@ use super::records::Record;
 use crate::accounts::Accounts;
 use crate::api::tests::world::{ADMIN, World};
 use crate::fleet::Fleet;
+use crate::fleet::choosing::Left;
 use crate::placing::Taken;
 use axum::http::{Method, StatusCode};
 use rouse_contract::Installation;
@@ -54,7 +55,8 @@ async fn a_host_with_the_mirror_of_its_project_is_preferred() {
     let place = |trust| {
         let class =
             ReuseClass { pool: "boxes".into(), spec_digest: "none".into(), trust, project: "default".into() };
-        fleet.place(&active.config, pool, &class, &Taken::default())
+        let placed = fleet.place(&active.config, pool, &class, &Taken::default(), Left::of(None));
+        placed.ok().map(|placed| placed.account)
     };
     assert_eq!(place(Trust::Trusted).as_deref(), Some("one"));
     mirror("two", "tool", "https://git.example.org/tool.git");

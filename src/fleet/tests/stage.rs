@@ -103,7 +103,12 @@ impl Stage {
         self.within(SOON, what, look).await
     }
 
-    async fn within<T>(&self, most: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(super) async fn within<T>(
+        &self,
+        most: Duration,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
         let since = self.ctx.now();
         loop {
             if let Some(seen) = look().await {
@@ -152,6 +157,12 @@ impl Stage {
             (decision.code == code).then_some(decision)
         })
         .await
+    }
+
+    /// The decision that a worker was launched by.
+    pub(super) async fn decision_of(&self, worker: &Worker) -> Decision {
+        let id = worker.decision.expect("the scaler asked for it");
+        self.ctx.store.decision(id).await.unwrap().expect("it is kept")
     }
 
     /// Wishes for a build, and waits until it has succeeded.

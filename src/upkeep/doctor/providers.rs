@@ -148,7 +148,7 @@ async fn probe(account: &Account, tag: &Tag, now: i64) -> Result<String, String>
         tree: None,
     };
     let expires = Timestamp(now + (EXPIRY_S * 1e6) as i64);
-    let item = LaunchItem { tag: tag.clone(), join, needs_network: false, expires };
+    let item = LaunchItem { tag: tag.clone(), join, needs_network: false, offering: None, expires };
     match account.provider.launch(&spec, &[item]).await.pop() {
         Some(LaunchOutcome::Accepted { .. } | LaunchOutcome::Pending) => {}
         Some(LaunchOutcome::Died { reason, console, .. }) => {

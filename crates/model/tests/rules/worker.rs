@@ -10,6 +10,7 @@ fn fresh() -> Worker {
         id: WorkerId(7),
         name: "big-0007".into(),
         pool: "big".into(),
+        offering: None,
         price: rouse_model::money::Price::NONE,
         provider: "here".into(),
         project: "default".into(),

@@ -7,12 +7,13 @@ use rouse_model::build::{Build, Command, CommandState, Lease, Step};
 use rouse_model::buildset::{
     Buildset, HeldBack, LaunchFailure, Provision, Request, RequestState, SettledImage,
 };
-use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
+use rouse_model::decision::{Decision, DecisionCode, LaunchedAs, Reckoning, Sum};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::money::{Money, Price};
 use rouse_model::property::Properties;
+use rouse_model::scaling::offers::PassedOver;
 use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::Head;
 use rouse_model::worker::{Cause, CauseCode, LaunchToken, Link, Phase, ProviderRef, Wanted, Worker};
@@ -244,6 +245,7 @@ pub fn worker(id: i64) -> Worker {
         name: format!("big-{id:04}"),
         pool: "big".into(),
         provider: "here".into(),
+        offering: Some("c7i.2xlarge spot".into()),
         price: Price(170_000),
         project: "default".into(),
         trust: Trust::Trusted,
@@ -324,8 +326,10 @@ pub(crate) fn decision(id: i64, pool: &str) -> Decision {
                 spec_digest: "d".into(),
                 terms,
                 launched: 3,
+                offerings: vec![LaunchedAs { offering: "on demand".into(), price: Price(170_000), count: 3 }],
                 held_back: 0,
             }],
+            passed: vec![PassedOver { offering: "spot".into(), since: Some(NOW), why: HARD.into() }],
             ended: vec![(WorkerId(1), Reason::Displaced)],
         },
     }

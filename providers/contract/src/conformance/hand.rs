@@ -76,6 +76,7 @@ impl<'a> Hand<'a> {
             tag: tag.clone(),
             join,
             needs_network: false,
+            offering: None,
             expires: Timestamp::from_secs(4_000_000_000),
         }
     }

@@ -31,7 +31,7 @@ fn item(token: &str) -> LaunchItem {
         name: token.into(),
         token: LaunchToken(token.into()),
     };
-    LaunchItem { tag, join: b"{}".to_vec(), needs_network: true, expires: Timestamp(0) }
+    LaunchItem { tag, join: b"{}".to_vec(), needs_network: true, offering: None, expires: Timestamp(0) }
 }
 
 /// A machine that has nothing; where it answers `None`, it is silent.
