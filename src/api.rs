@@ -59,7 +59,9 @@ pub mod views {
     pub use super::machines::{EnrolmentView, MachineView};
     pub use super::master::{MasterView, StopView};
     pub use super::moment::Moment;
-    pub use super::pools::{BudgetGrantView, PoolDetail, PoolExplanationView, PoolView, SpentView};
+    pub use super::pools::{
+        BudgetGrantView, OfferingView, PoolDetail, PoolExplanationView, PoolView, RefusedView, SpentView,
+    };
     pub use super::projects::ProjectView;
     pub use super::requests::{ApprovalView, ApprovedView, ExplanationView, RequestView, StartView};
     pub use super::schedulers::{ParameterView, SchedulerView};

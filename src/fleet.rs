@@ -171,8 +171,10 @@ impl Fleet {
         let Some(role) = ctx.roles.hold("fleet", "").await? else {
             ctx.metrics.fleet_saw(None);
             self.decided.forget();
+            self.offerings.read_anew();
             return Ok(0);
         };
+        self.read_offerings().await?;
         let active = ctx.config();
         let now = ctx.now();
         let arrived = ctx.coming.arrived();

@@ -5,8 +5,10 @@ use super::moment::Moment;
 use super::words::Trust;
 use crate::explain::decision::{docs, sentence};
 use rouse_model::budget::Standing;
-use rouse_model::decision::{Decision, Sum};
+use rouse_model::decision::{Decision, LaunchedAs, Sum};
+use rouse_model::money::Money;
 use rouse_model::scaling::Reason;
+use rouse_model::scaling::offers::PassedOver;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,7 +17,7 @@ use utoipa::ToSchema;
 pub struct DecisionView {
     pub id: i64,
     pub pool: String,
-    /// What came of it: `launch`, `end`, `ramp`, `providers_full`, `pool_full`, `budget`, `met`, `rest`.
+    /// What came of it: `launch`, `fall_back`, `end`, `ramp`, `providers_full`, `pool_full`, `budget`, `met`, `rest`.
     pub code: String,
     /// Whole, for a person.
     pub sentence: String,
@@ -40,6 +42,8 @@ pub struct DecisionView {
     pub budget: Option<StandingView>,
     /// Of each class that something was wanted of, and that the caller may see.
     pub sums: Vec<SumView>,
+    /// Offerings that would have come before what was launched, or was held back.
+    pub passed: Vec<PassedView>,
     /// Whose end was decided.
     pub ended: Vec<EndedView>,
     /// The config revision that it was made under.
@@ -97,8 +101,29 @@ pub struct SumView {
     /// Likely given back by what runs.
     pub ending: f64,
     pub launched: usize,
+    /// What those were launched as, where the pool may choose.
+    pub offerings: Vec<LaunchedAsView>,
     /// What would have been launched but for a limit.
     pub held_back: usize,
+}
+
+/// Workers that were launched as the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LaunchedAsView {
+    pub offering: String,
+    /// For an hour of one of them, in the configuration's currency.
+    pub price: f64,
+    pub count: usize,
+}
+
+/// An offering that was passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PassedView {
+    pub offering: String,
+    /// Refused without a break since then; null where it was passed over for another reason.
+    pub since: Option<Moment>,
+    /// For a person.
+    pub why: String,
 }
 
 /// A worker whose end was decided.
@@ -131,6 +156,7 @@ pub(super) fn view(caller: &Caller, decision: Decision) -> DecisionView {
         idle: told.idle_s,
         budget: told.budget.map(StandingView::from),
         sums: sums.map(SumView::from).collect(),
+        passed: told.passed.into_iter().map(PassedView::from).collect(),
         ended: told
             .ended
             .into_iter()
@@ -166,7 +192,20 @@ impl From<Sum> for SumView {
             booting: terms.booting,
             ending: terms.ending,
             launched: sum.launched,
+            offerings: sum.offerings.into_iter().map(LaunchedAsView::from).collect(),
             held_back: sum.held_back,
         }
+    }
+}
+
+impl From<LaunchedAs> for LaunchedAsView {
+    fn from(LaunchedAs { offering, price, count }: LaunchedAs) -> Self {
+        Self { offering, price: Money(price.0).as_f64(), count }
+    }
+}
+
+impl From<PassedOver> for PassedView {
+    fn from(PassedOver { offering, since, why }: PassedOver) -> Self {
+        Self { offering, since: since.map(Moment), why }
     }
 }

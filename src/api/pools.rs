@@ -2,9 +2,11 @@
 
 mod explain;
 mod grants;
+mod offers;
 
 pub use explain::PoolExplanationView;
 pub use grants::BudgetGrantView;
+pub use offers::{OfferingView, RefusedView};
 
 use super::AppState;
 use super::auth::{Caller, Reader};
@@ -85,6 +87,10 @@ pub struct PoolDetail {
     pub workers: Vec<WorkerView>,
     /// What was spent of each limit of its budget.
     pub budget: Vec<SpentView>,
+    /// What its workers may be launched as, in order; empty where there is nothing to choose.
+    pub offerings: Vec<OfferingView>,
+    /// What its accounts have refused lately of what it wants.
+    pub refused: Vec<RefusedView>,
     /// Failed launches that waiting requests suffer from, newest first.
     pub failures: Vec<LaunchFailureView>,
     /// What the provider is given, templates as they were written.
@@ -174,6 +180,8 @@ async fn show(
         workers: workers.map(|worker| worker_view(worker, &now.leases)).collect(),
         failures: failures.into_iter().map(LaunchFailureView::from).collect(),
         budget: spent.into_iter().map(SpentView::from).collect(),
+        offerings: offers::offerings(config),
+        refused: offers::refused(&state.ctx.store, &name, config).await?,
         options: config.options.clone(),
     }))
 }

@@ -7,7 +7,7 @@ use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Out, Table, human};
-use crate::api::views::{PoolDetail, PoolView};
+use crate::api::views::{OfferingView, PoolDetail, PoolView, RefusedView};
 use clap::Subcommand;
 use rouse_model::Timestamp;
 use std::fmt::Write;
@@ -98,6 +98,12 @@ fn text(detail: &PoolDetail, now: Timestamp) -> String {
     if let Some(price) = &pool.price {
         line("price", format!("{price} for each worker"));
     }
+    for offering in &detail.offerings {
+        line("offered", offered(offering));
+    }
+    for refused in &detail.refused {
+        line("refused", refusal(refused, now));
+    }
     for budget in &detail.budget {
         let anew = human::span(budget.until.0.since(now).as_secs_f64());
         let granted = if budget.limit.starts_with(&format!("{:.2} ", budget.amount)) {
@@ -123,6 +129,32 @@ fn text(detail: &PoolDetail, now: Timestamp) -> String {
             let _ =
                 writeln!(text, "  {}  {}: {}", human::ago(failure.at, now), failure.class, failure.message);
         }
+    }
+    text
+}
+
+/// `1. spot a, 0.14 USD/h, for 5m before the next`.
+fn offered(OfferingView { offer, name, price, try_for }: &OfferingView) -> String {
+    let mut text = format!("{offer}. {name}");
+    if let Some(price) = price {
+        let _ = write!(text, ", {price}");
+    }
+    if let Some(seconds) = try_for {
+        let _ = write!(text, ", tried for {}", human::span(*seconds));
+    }
+    text
+}
+
+/// `no capacity for spot a on aws for 3m, asked again in 40s`.
+fn refusal(refused: &RefusedView, now: Timestamp) -> String {
+    let mut text = format!("{} on {}", refused.what, refused.account);
+    if let Some(since) = refused.since {
+        let _ = write!(text, " for {}", human::span(now.since(since.0).as_secs_f64()));
+    }
+    let wait = refused.until.0.since(now);
+    match wait.is_zero() {
+        true => text.push_str(", the next launch finds out"),
+        false => _ = write!(text, ", asked again in {}", human::span(wait.as_secs_f64())),
     }
     text
 }

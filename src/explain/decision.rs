@@ -1,9 +1,12 @@
 //! What the fleet came to for a pool, in words.
 
+use super::reason::seconds;
 use chrono::{DateTime, Utc};
 use rouse_model::Timestamp;
 use rouse_model::budget::Standing;
-use rouse_model::decision::{Decision, DecisionCode, Sum};
+use rouse_model::decision::{Decision, DecisionCode, LaunchedAs, Sum};
+use rouse_model::money::{Money, Price};
+use rouse_model::scaling::offers::PassedOver;
 use rouse_model::scaling::{Reason, Terms};
 use std::fmt::Write;
 
@@ -19,7 +22,9 @@ pub fn sentence(decision: &Decision) -> String {
     let told = &decision.reckoning;
     let more = told.held_back();
     let mut text = match decision.code {
-        DecisionCode::Launch | DecisionCode::FallBack => format!("launched {}", told.launched()),
+        DecisionCode::Launch | DecisionCode::FallBack => {
+            format!("launched {}{}", told.launched(), launched_as(&told.sums))
+        }
         DecisionCode::End => ended(&told.ended),
         DecisionCode::Ramp => format!("{more} more wanted, and enough are on their way at one time"),
         DecisionCode::ProvidersFull => format!("{more} more wanted, and no provider has room"),
@@ -43,6 +48,9 @@ pub fn sentence(decision: &Decision) -> String {
             let _ = write!(text, "; {}", ended(&told.ended));
         }
     }
+    if let Some(passed) = passed_over(&told.passed, decision.until) {
+        let _ = write!(text, "; {passed}");
+    }
     if let Some(waiting) = waiting(told.waiting) {
         let _ = write!(text, "; {waiting}");
     }
@@ -56,6 +64,39 @@ pub(super) fn waiting(workers: usize) -> Option<String> {
         1 => Some("1 worker waits for builds that it started, not counted".to_owned()),
         n => Some(format!("{n} workers wait for builds that they started, not counted")),
     }
+}
+
+/// ` as spot a, 0.14 an hour`, or how many as what; nothing where their pool has nothing to choose.
+fn launched_as(sums: &[Sum]) -> String {
+    let mut all: Vec<LaunchedAs> = Vec::new();
+    for one in sums.iter().flat_map(|sum| &sum.offerings) {
+        match all.iter_mut().find(|known| known.offering == one.offering && known.price == one.price) {
+            Some(known) => known.count += one.count,
+            None => all.push(one.clone()),
+        }
+    }
+    let price = |one: &LaunchedAs| match one.price {
+        Price::NONE => String::new(),
+        price => format!(", {} an hour", Money(price.0)),
+    };
+    match all.as_slice() {
+        [] => String::new(),
+        [one] => format!(" as {}{}", one.offering, price(one)),
+        several => {
+            let part = |one: &LaunchedAs| format!("{} as {}{}", one.count, one.offering, price(one));
+            format!(" ({})", several.iter().map(part).collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+/// `passed over: spot a, refused for 5 min (no capacity for spot a)`.
+fn passed_over(passed: &[PassedOver], now: Timestamp) -> Option<String> {
+    let part = |one: &PassedOver| match one.since {
+        Some(since) => format!("{}, refused for {} ({})", one.offering, seconds(now.since(since)), one.why),
+        None => format!("{} ({})", one.offering, one.why),
+    };
+    let parts: Vec<String> = passed.iter().map(part).collect();
+    (!parts.is_empty()).then(|| format!("passed over: {}", parts.join("; ")))
 }
 
 /// `5 waiting + 1.8 announced − 3 free − 2 on their way`, as of one boot time from the decision.
@@ -188,6 +229,26 @@ mod tests {
             sentence(&launch),
             "launched 2: 5 waiting + 1.8 announced + 0.3 in reserve − 3 free − 2 on their way − 0.5 likely to fall free; 1 more held back"
         );
+        let mut later = launch.clone();
+        let as_one = |offering: &str, price, count| LaunchedAs {
+            offering: offering.into(),
+            price: Price(price),
+            count,
+        };
+        later.reckoning.sums[0].offerings = vec![as_one("on demand", 170_000, 2)];
+        later.reckoning.passed = vec![PassedOver {
+            offering: "spot".into(),
+            since: Some(later.until - std::time::Duration::from_secs(300)),
+            why: "no capacity for spot".into(),
+        }];
+        later.code = later.reckoning.code(None, true);
+        assert_eq!(later.code, DecisionCode::FallBack);
+        let said = sentence(&later);
+        assert!(said.starts_with("launched 2 as on demand, 0.17 an hour: 5 waiting + "), "{said}");
+        assert!(said.ends_with("; passed over: spot, refused for 5 min (no capacity for spot)"), "{said}");
+        later.reckoning.sums[0].offerings.insert(0, as_one("spot", 0, 1));
+        let said = sentence(&later);
+        assert!(said.starts_with("launched 2 (1 as spot; 2 as on demand, 0.17 an hour): "), "{said}");
         let met = decision(Terms { waiting: 1, booting: 1, ..Terms::default() }, 0, 0);
         assert_eq!(
             (met.code, sentence(&met).as_str()),

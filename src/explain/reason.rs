@@ -137,7 +137,9 @@ impl ReasonCode {
             Self::ImageBackingOff => {
                 "wait, or mend the registry; the pool's `deadlines: {launch: …}` say how long it is tried"
             }
-            Self::OfferingBackingOff => "wait, raise the quota, or add a provider to the pool's `on`",
+            Self::OfferingBackingOff => {
+                "wait, raise the quota, or add a provider to the pool's `on` or an offer to its `offers`"
+            }
             Self::ImageMissing => "make or push the image, or correct the pool's `image`",
             Self::LaunchFailed => "mend what the provider complains of",
             Self::LaunchFailedBackingOff => "see what the launch printed: `rouse worker show NAME`",

@@ -110,6 +110,8 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coming {
     pub name: String,
+    /// Which of what its pool may be launched as it is.
+    pub offering: Option<String>,
     /// How long ago it was wished for.
     pub for_so_long: Duration,
 }
@@ -373,7 +375,11 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
         .copied()
         .filter(of_class)
         .filter(|w| w.is_coming())
-        .map(|w| Coming { name: w.name.clone(), for_so_long: snapshot.now.since(w.requested) })
+        .map(|w| Coming {
+            name: w.name.clone(),
+            offering: w.offering.clone(),
+            for_so_long: snapshot.now.since(w.requested),
+        })
         .collect();
     let (mut code, mut sentence) = waits_for(pool, &answer, digest.is_some(), free);
     if let Some(lock) = locked.filter(|_| code == ReasonCode::PoolFull) {
@@ -402,8 +408,9 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
     // Whoever is ahead takes the first to come.
     if let Some(first) = so_far.coming.get(so_far.ahead / pool.slots.max(1)).or(so_far.coming.last()) {
         let usual = pool.boot().map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
-        let sentence =
-            format!("worker {} is on its way: {}{usual}{behind}", first.name, seconds(first.for_so_long));
+        let (name, for_so_long) = (&first.name, seconds(first.for_so_long));
+        let kind = first.offering.as_ref().map_or_else(String::new, |offering| format!(" as {offering}"));
+        let sentence = format!("worker {name} is on its way{kind}: {for_so_long}{usual}{behind}");
         return (ReasonCode::Provisioning, sentence);
     }
     if counts.live() >= pool.max + pool.beside_max {

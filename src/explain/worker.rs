@@ -135,7 +135,10 @@ pub fn judge(snapshot: &WorkerSnapshot) -> (WorkerCode, String) {
         _ if worker.is_coming() => {
             let usual = snapshot.pool.and_then(|pool| pool.boot);
             let usual = usual.map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
-            (WorkerCode::Coming, format!("it is on its way: {}{usual}", since(worker.requested)))
+            (
+                WorkerCode::Coming,
+                format!("it is on its way{}: {}{usual}", as_what(worker), since(worker.requested)),
+            )
         }
         _ => match &worker.link {
             Link::Silent { since: at } => {
@@ -148,6 +151,11 @@ pub fn judge(snapshot: &WorkerSnapshot) -> (WorkerCode, String) {
             },
         },
     }
+}
+
+/// ` as spot a`, where its pool may choose.
+fn as_what(worker: &Worker) -> String {
+    worker.offering.as_ref().map_or_else(String::new, |offering| format!(" as {offering}"))
 }
 
 /// `build 5 runs`, `builds 5, 6 run`.

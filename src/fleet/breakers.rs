@@ -8,7 +8,7 @@
 
 mod offerings;
 
-pub(super) use offerings::{Asks, Freed, Offerings, Scarce};
+pub(super) use offerings::{Asks, Freed, Offerings};
 
 use rouse_contract::ProviderError;
 use rouse_model::failure::FailureClass;

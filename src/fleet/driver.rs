@@ -1,6 +1,5 @@
 //! One instance's driver: the only writer of its phase, from the wish to the confirmed end.
 
-use super::breakers::Scarce;
 use super::deadlines::{Moments, attach_within, launch_within};
 use super::inspecting::{died, inspect, with_console};
 use super::{Fleet, FleetError, failures, mirrors};
@@ -11,6 +10,7 @@ use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ProviderError, Tag};
 use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
+use rouse_model::offering::Scarce;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
 use std::path::Path;
 use std::sync::Arc;
@@ -176,6 +176,7 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
         LaunchOutcome::Accepted { at } => {
             let attach_deadline = fleet.ctx.now() + attach_within(fleet, worker);
             fleet.note_warm(worker);
+            fleet.write_offerings().await;
             apply(fleet, worker.id, "worker.accepted", WorkerEvent::Accepted { at, attach_deadline }).await?;
             fleet.ctx.metrics.launched(&worker.pool, None);
             // Only now is there something to open streams to.
@@ -239,6 +240,7 @@ async fn give_back(
     after: Option<Duration>,
 ) -> Result<Step, FleetError> {
     let ProviderError { class, message, .. } = fleet.offering_refused(worker, what, after);
+    fleet.write_offerings().await;
     let cause = Cause::new(CauseCode::LaunchRefused, Some(class), message);
     apply(fleet, worker.id, "worker.refused", WorkerEvent::End { cause }).await?;
     fleet.ctx.metrics.launched(&worker.pool, Some(class));

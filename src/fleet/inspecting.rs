@@ -48,7 +48,12 @@ pub(super) async fn inspect(
             return Ok(None);
         }
     };
-    died(fleet, worker, at, CauseCode::Died, class, message).await.map(Some)
+    let step = died(fleet, worker, at, CauseCode::Died, class, message).await.map(Some);
+    if class == FailureClass::Preempted {
+        // What the next one is launched as depends on it.
+        fleet.learned.look_anew();
+    }
+    step
 }
 
 fn class_before_or_after(worker: &Worker) -> FailureClass {

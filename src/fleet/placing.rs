@@ -1,13 +1,13 @@
 //! The accounts that a worker may be launched on, and what one that does not answer means for the others.
 
 use super::Fleet;
-use super::breakers::{Asks, Freed, May, Scarce};
+use super::breakers::{Asks, Freed, May};
 use crate::config::{Config, PoolConfig};
 use crate::ctx::Active;
 use crate::placing::{self, Taken};
 use rouse_contract::ProviderError;
-use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
+use rouse_model::offering::Scarce;
 use rouse_model::placement::{self, Host};
 use rouse_model::worker::{Link, Worker};
 use std::borrow::Cow;
@@ -71,12 +71,9 @@ impl Fleet {
         what: Scarce,
         after: Option<Duration>,
     ) -> ProviderError {
-        let (class, message) = match &what {
-            Scarce::Offering(name) => (FailureClass::Offering, format!("no capacity for {name}")),
-            Scarce::Quota(scope) => (FailureClass::Quota, format!("quota of {scope} is used up")),
-        };
         let doing = format!("launch on `{}`", worker.provider);
-        let error = ProviderError { retry_after: after, ..ProviderError::new(class, doing, message) };
+        let error =
+            ProviderError { retry_after: after, ..ProviderError::new(what.class(), doing, what.to_string()) };
         self.offerings.refused(&worker.provider, Asks::of(worker), what, &error);
         error
     }

@@ -28,6 +28,7 @@ pub mod logs;
 pub mod master;
 pub mod matching;
 pub mod money;
+pub mod offering;
 pub mod placement;
 pub mod plan;
 pub mod property;

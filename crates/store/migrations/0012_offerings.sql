@@ -2,5 +2,5 @@
 ALTER TABLE workers ADD COLUMN offering TEXT;
 CREATE TABLE offering_health (
     account TEXT NOT NULL, what TEXT NOT NULL, wanted_by TEXT NOT NULL, refused_since BIGINT, failures BIGINT NOT NULL, until BIGINT NOT NULL,
-    class TEXT, message TEXT NOT NULL, changed BIGINT NOT NULL, PRIMARY KEY (account, what)
+    changed BIGINT NOT NULL, PRIMARY KEY (account, what)
 );

@@ -8,6 +8,7 @@ mod decisions;
 mod enrolments;
 mod events;
 mod logs;
+mod offerings;
 mod requests;
 mod sources;
 mod test_reports;

@@ -170,6 +170,7 @@ use rouse_model::decision::Decision;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::{Artifact, Log, LogSegment};
 use rouse_model::master::{Master, Role};
+use rouse_model::offering::OfferingHealth;
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
 use rouse_model::test_report::{TestReport, TestResult};
 use rouse_model::worker::Worker;
@@ -220,6 +221,9 @@ record!(Cache => "caches" key(id)
     id, project, name, key, build, bytes, sha256, object, created, used, replaced, generation
 } generation);
 record!(BudgetGrant => "budget_grants" key(id) { id, pool, amount, granted, until, by });
+record!(OfferingHealth => "offering_health" key(account, what) {
+    account, what, wanted_by, refused_since, failures, until, changed
+});
 record!(Decision => "decisions" key(id) { id, pool, code, at, until, passes, config, master, reckoning });
 record!(TestReport => "test_reports" key(build, step) {
     build, step, builder, branch, trust, total, failed, skipped, duration_us, created

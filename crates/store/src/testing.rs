@@ -6,6 +6,7 @@ pub mod events;
 pub mod folding;
 pub mod ids;
 pub mod masters;
+pub mod offerings;
 pub mod opening;
 pub mod plans;
 pub mod queue;
@@ -57,6 +58,7 @@ macro_rules! conformance {
             masters::two_that_fence_each_other_leave_one,
             masters::who_was_away_judges_nobody,
             masters::the_work_of_the_dead_is_taken_once,
+            offerings::what_was_refused_is_known_to_all_masters,
             opening::many_open_a_fresh_database_at_once,
             opening::what_was_committed_outlives_every_handle,
             queue::the_queue_is_served_by_priority_then_age,

@@ -7,12 +7,14 @@ use rouse_model::decision::{DecisionCode, Reckoning};
 use rouse_model::failure::FailureClass;
 use rouse_model::locks::Hold;
 use rouse_model::money::{Money, Price};
+use rouse_model::offering::{Scarce, Wants};
 use rouse_model::property::{Properties, Property};
 use rouse_model::test_report::TestOutcome;
 use rouse_model::worker::{Link, Phase, Wanted};
 use rouse_model::{BuildResult, Timestamp, Trust};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use std::collections::BTreeSet;
 
 /// A column's type; `NULL` must name it, since PostgreSQL wants every parameter typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,4 +208,4 @@ macro_rules! json_fields {
         }
     )*};
 }
-json_fields!(Reckoning Approval Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);
+json_fields!(Scarce BTreeSet<Wants> Reckoning Approval Properties Property Provision Wanted Phase Link Vec<String> Vec<Hold>);

@@ -38,6 +38,11 @@ pub trait Bench: Send + Sync {
     /// An image that does not exist, with its name; `None` for a provider without images.
     fn missing_image(&self) -> Option<(ResolveRequest, String)>;
 
+    /// Several offerings of one account, one of which is out; `None` for a provider that has one thing to sell.
+    async fn sold(&self) -> Option<Sold> {
+        None
+    }
+
     /// Instances of a tag that run now, seen from outside.
     async fn running(&self, tag: &Tag) -> usize;
 
@@ -52,6 +57,15 @@ pub trait Bench: Send + Sync {
 
     /// All that is there of our installation, seen from outside, each with a name for a person.
     async fn leftovers(&self) -> Vec<String>;
+}
+
+/// What is launched as one of several offerings.
+#[derive(Debug, Clone)]
+pub struct Sold {
+    pub spec: LaunchSpec,
+    /// There is none of it, until the bench has gone.
+    pub out: String,
+    pub other: String,
 }
 
 /// Whose provider.
@@ -87,6 +101,7 @@ macro_rules! conformance_suite {
             an_orphan_of_an_earlier_store_epoch_is_listed_with_its_tag
             what_belongs_to_others_is_neither_listed_nor_touched
             a_crowd_at_once
+            an_offering_that_is_out_is_named_and_leaves_the_others
             side_resources_are_listed_and_removed
             throttled_calls_come_to_their_turn
             a_part_of_a_batch_is_told_item_by_item

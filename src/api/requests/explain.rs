@@ -107,6 +107,8 @@ impl From<Counts> for CountsView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComingView {
     pub name: String,
+    /// Which of what its pool may be launched as it is; null where there is nothing to choose.
+    pub offering: Option<String>,
     /// Seconds since it was wished for.
     pub seconds: f64,
 }
@@ -191,7 +193,11 @@ impl From<PoolVerdict> for PoolVerdictView {
             coming: pool
                 .coming
                 .into_iter()
-                .map(|Coming { name, for_so_long }| ComingView { name, seconds: secs(for_so_long) })
+                .map(|Coming { name, offering, for_so_long }| ComingView {
+                    name,
+                    offering,
+                    seconds: secs(for_so_long),
+                })
                 .collect(),
         }
     }

@@ -18,6 +18,8 @@ pub struct WorkerView {
     pub pool: String,
     /// The account that makes it.
     pub provider: String,
+    /// Which of what its pool may be launched as it is; null where there is nothing to choose.
+    pub offering: Option<String>,
     /// All four facts in one word.
     pub state: WorkerState,
     pub wanted: WorkerWanted,
@@ -109,6 +111,7 @@ pub(in crate::api) fn view(worker: &Worker, leases: &[Lease]) -> WorkerView {
         name: worker.name.clone(),
         pool: worker.pool.clone(),
         provider: worker.provider.clone(),
+        offering: worker.offering.clone(),
         state: WorkerState::of(worker, running.len()),
         wanted: (&worker.wanted).into(),
         phase: (&worker.phase).into(),

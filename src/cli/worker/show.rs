@@ -32,6 +32,9 @@ fn text(detail: &WorkerDetail) -> String {
         worker.trust,
         human::short(&worker.spec_digest)
     );
+    if let Some(offering) = &worker.offering {
+        let _ = writeln!(text, "  {DIM}as{DIM:#}     {offering}");
+    }
     if let Some(at) = &detail.provider_ref {
         let _ = writeln!(text, "  {DIM}there{DIM:#}  {at}");
     }

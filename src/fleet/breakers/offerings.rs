@@ -3,10 +3,15 @@
 //!
 //! After a refusal none of them launches there for a pause that grows each time, up to five minutes; then one launch finds out for all, and
 //! after each that is taken twice as many may, until enough were. Where something of ours has ended on the account there may be room: then it
-//! is found out at once.
+//! is found out at once. All that is on record, for the next master and for others ([`record`]).
+
+mod record;
 
 use super::{Breaker, May, REMEMBERED};
+use record::Recorded;
 use rouse_contract::ProviderError;
+use rouse_model::Timestamp;
+use rouse_model::offering::{Scarce, Wants};
 use rouse_model::worker::Worker;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -17,15 +22,6 @@ use tokio::time::Instant;
 const ENOUGH: usize = 16;
 /// After its pause it is as if it had never been refused, where nobody wanted it for so long.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-
-/// What an account does not have.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::fleet) enum Scarce {
-    /// As its provider names it.
-    Offering(String),
-    /// Its scope.
-    Quota(String),
-}
 
 /// What a launch asks an account for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,23 +54,14 @@ pub(in crate::fleet) enum Freed<'a> {
     Anything,
 }
 
-/// Whom a refusal concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Wants {
-    /// Whoever asks for the offering of this name.
-    Named(String),
-    /// The launches of a pool without offers.
-    OfPool(String),
-    /// Those of all pools without offers.
-    Unnamed,
-}
-
 #[derive(Debug)]
 struct Refused {
     breaker: Breaker,
     /// Since when it has been without a break.
     since: Option<Instant>,
     by: BTreeSet<Wants>,
+    /// When what is on record of it was written; `None` where that is not so any more, or never was.
+    written: Option<Timestamp>,
 }
 
 impl Refused {
@@ -95,13 +82,16 @@ pub(in crate::fleet) struct Known {
 
 type All = HashMap<(String, Scarce), Refused>;
 
-/// By account and what it does not have.
+/// By account and what it does not have. What is on record of it, for all masters, `record` reads and writes.
 #[derive(Debug, Default)]
-pub(in crate::fleet) struct Offerings(Mutex<All>);
+pub(in crate::fleet) struct Offerings {
+    known: Mutex<All>,
+    record: Mutex<Recorded>,
+}
 
 impl Offerings {
     fn known(&self) -> MutexGuard<'_, All> {
-        self.0.lock().expect("nothing panics while it is held")
+        self.known.lock().expect("nothing panics while it is held")
     }
 
     /// Whether one more may be launched on an account.
@@ -165,7 +155,9 @@ impl Offerings {
             // One that was under way when another was refused says nothing.
             if now >= refused.breaker.until && refused.breaker.asks_no_more() {
                 refused.breaker.width *= 2;
-                refused.since = None;
+                if refused.since.take().is_some() {
+                    refused.written = None;
+                }
             }
             refused.breaker.width < ENOUGH
         });
@@ -184,9 +176,18 @@ impl Offerings {
             known.retain(|_, refused| now < refused.breaker.until);
         }
         let wants = asks.wants(&what);
-        let new = || Refused { breaker: Breaker::new(error.clone(), now), since: None, by: BTreeSet::new() };
+        let new = || Refused {
+            breaker: Breaker::new(error.clone(), now),
+            since: None,
+            by: BTreeSet::new(),
+            written: None,
+        };
         let refused = known.entry((account.to_owned(), what)).or_insert_with(new);
-        refused.by.insert(wants);
+        // Who is refused while it is let alone says nothing new.
+        let is_news = now >= refused.breaker.until;
+        if refused.by.insert(wants) || refused.since.is_none() || is_news {
+            refused.written = None;
+        }
         refused.since.get_or_insert(now);
         refused.breaker.trip(error, now);
     }

@@ -28,7 +28,7 @@ builders:
 "#;
 
 /// What all workers of a pool have cost between two moments, by their rows alone.
-async fn cost(stage: &Stage, pool: &str, from: Timestamp, until: Timestamp) -> Money {
+pub(super) async fn cost(stage: &Stage, pool: &str, from: Timestamp, until: Timestamp) -> Money {
     let cost = |worker: &Worker| {
         let since = worker.accepted?.max(from);
         Some(worker.price.over(worker.gone.unwrap_or(until).min(until).since(since)))
@@ -37,7 +37,7 @@ async fn cost(stage: &Stage, pool: &str, from: Timestamp, until: Timestamp) -> M
 }
 
 /// Until a moment, with a look at the budget twice a second: what is spent and what is promised are within it all the time.
-async fn watch(stage: &Stage, until: Timestamp, most: Money) {
+pub(super) async fn watch(stage: &Stage, until: Timestamp, most: Money) {
     while stage.ctx.now() < until {
         let live = stage.ctx.store.live_workers().await.unwrap();
         let live: Vec<&Worker> = live.iter().filter(|worker| worker.pool == "cloud").collect();

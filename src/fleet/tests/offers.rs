@@ -1,11 +1,14 @@
 //! What is sold, refused and taken back, on a whole fleet in simulated time.
 
-use super::stage::{Stage, play};
+use super::money::{cost, watch};
+use super::stage::{Stage, World, play};
 use crate::explain::ReasonCode;
 use rouse_model::decision::DecisionCode;
-use rouse_model::money::Price;
+use rouse_model::failure::FailureClass;
+use rouse_model::money::{Money, Price};
 use rouse_model::worker::Worker;
-use rouse_model::Timestamp;
+use rouse_model::{BuildResult, Timestamp};
+use rouse_provider_fake::on;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -108,6 +111,110 @@ fn the_next_offer_is_taken_when_the_first_has_been_refused_for_its_time_and_left
             stage.build("unit").await;
             stage.build("unit").await;
             assert_eq!(taken_as(stage, "cloud").await[4..], [SPOT, SPOT]);
+        },
+    );
+}
+
+#[test]
+fn pools_and_masters_share_what_is_known_of_an_offering() {
+    let world = World::of(2, OFFERS);
+    let (since, asked) = world.life(
+        |_| {},
+        async |stage| {
+            out(stage, &[SPOT, "spot b"]);
+            stage.wish("unit").await;
+            // By then it has been asked for half a dozen times, the last time but a while ago.
+            stage.wait_for(stage.ctx.now() + Duration::from_secs(100)).await;
+            (refused_first(stage, "cloud", SPOT).await, stage.cloud.calls(on::LAUNCH).0)
+        },
+    );
+    assert!((8..=16).contains(&asked), "{asked} calls for two offerings");
+    world.life(
+        |_| {},
+        async |stage| {
+            let known = stage.ctx.store.offering_health().await.unwrap();
+            let until = known.iter().map(|row| row.until).min().expect("two rows");
+            assert!(until > stage.ctx.now() + Duration::from_secs(10), "{known:#?}");
+            stage.wish("docs").await;
+            while stage.ctx.now() + Duration::from_secs(1) < until {
+                assert_eq!(stage.cloud.calls(on::LAUNCH).0, asked, "before its pause is over");
+                stage.pause().await;
+            }
+            // The other pool has never asked for it, and takes its next offer when the first has been refused for its time by what the first one was told.
+            let later = first_as(stage, "other", "on demand").await;
+            let after = later.requested.since(since);
+            assert!((TRIED..TRIED + Duration::from_secs(3)).contains(&after), "{after:?}");
+            let calls = stage.cloud.calls(on::LAUNCH).0;
+            assert!(calls <= asked + 8, "{calls} calls after {asked}");
+        },
+    );
+}
+
+#[test]
+fn what_is_taken_back_runs_again_and_is_the_dearer_for_that() {
+    let half = Duration::from_secs(1_800);
+    play(
+        3,
+        OFFERS,
+        |agents| agents.lasts = Some(half),
+        async |stage| {
+            for _ in 0..4 {
+                stage.wish("unit").await;
+            }
+            stage.wait_for(stage.ctx.now() + half - MINUTE).await;
+            assert_eq!(taken_as(stage, "cloud").await, [SPOT; 4]);
+            stage.cloud.preempt(SPOT);
+            let done = async || (stage.ended_as(BuildResult::Success).await == 4).then_some(());
+            stage.within(half * 2, "they run again", done).await;
+            assert_eq!(
+                taken_as(stage, "cloud").await[4..],
+                ["spot b"; 4],
+                "dearer by the hour, not by what is lost"
+            );
+            let workers = stage.workers("cloud").await;
+            let class = |worker: &Worker| worker.cause().and_then(|cause| cause.class);
+            assert!(
+                workers[..4].iter().all(|worker| class(worker) == Some(FailureClass::Preempted)),
+                "{workers:#?}"
+            );
+        },
+    );
+}
+
+#[test]
+fn two_prices_do_not_overdraw_a_budget() {
+    let config = OFFERS
+        .replace("    max: 50\n  other", "    max: 500\n    budget: {limits: 4 USD/h, build: 1m}\n  other")
+        .replace("try_for: 5m", "try_for: 2s")
+        .replace("name: \"spot a\", price: 0.60", "name: \"spot a\", price: 3")
+        .replace("0.90 USD/h", "3 USD/h")
+        .replace("price: 2 USD/h", "price: 6 USD/h");
+    play(
+        4,
+        &config,
+        |agents| agents.lasts = Some(Duration::from_secs(50)),
+        async |stage| {
+            let start = stage.ctx.now();
+            stage.cloud.stock(SPOT, Some(2));
+            stage.cloud.stock("spot b", Some(1));
+            for _ in 0..300 {
+                stage.wish("unit").await;
+            }
+            let hour = Duration::from_secs(3600);
+            watch(stage, start + hour, Money(4_000_000)).await;
+            let first = cost(stage, "cloud", start, start + hour).await;
+            assert!((Money(3_400_000)..=Money(4_000_000)).contains(&first), "{first}");
+            let workers = stage.workers("cloud").await;
+            let taken = |name: &str| {
+                let of = workers.iter().filter(|worker| worker.offering.as_deref() == Some(name));
+                of.filter(|worker| worker.accepted.is_some())
+                    .map(|worker| worker.requested)
+                    .collect::<Vec<_>>()
+            };
+            let (spot, sure) = (taken(SPOT), taken("on demand"));
+            eprintln!("{first}: {} as {SPOT}, {} on demand", spot.len(), sure.len());
+            assert!(sure.len() > 3 && spot.len() > sure.len() / 2);
+            assert!(spot.last() > sure.last(), "what is left pays for the cheap one longest");
         },
     );
 }

@@ -47,31 +47,56 @@ pub(super) fn play<T>(
     ways: impl FnOnce(&mut Agents),
     play: impl AsyncFnOnce(&Stage) -> T,
 ) -> T {
-    let clock = Arc::new(SimClock::at(START));
-    let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12"]);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("rouse.yaml");
-    std::fs::write(&file, config).unwrap();
-    let memory = Memory::new().unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        clock.enter();
-        let (store, _dead) = memory.open_for(Death::Never).await.unwrap();
-        let stop = CancellationToken::new();
-        let (ctx, _logs) = master(("one", store), &clock, FakeKind::new(Arc::clone(&cloud)), folder.path(), &stop).await;
-        let stage = Stage { ctx: Arc::clone(&ctx), cloud: Arc::clone(&cloud), file, wishes: AtomicUsize::new(0) };
-        let mut dice = Dice::of(seed);
-        let mut agents = Agents::default();
-        agents.lasts = Some(Duration::from_secs(5));
-        ways(&mut agents);
-        let done = tokio::select! {
-            () = agents.serve(&ctx, (&clock, &cloud), &mut dice, START) => unreachable!("they serve for ever"),
-            done = play(&stage) => done,
-        };
-        clock.leave();
-        done
-    })
+    World::of(seed, config).life(ways, play)
+}
+
+/// What outlives a master.
+pub(super) struct World {
+    seed: u64,
+    clock: Arc<SimClock>,
+    cloud: Arc<Cloud>,
+    memory: Memory,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(super) fn of(seed: u64, config: &str) -> Self {
+        let clock = Arc::new(SimClock::at(START));
+        let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12"]);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rouse.yaml"), config).unwrap();
+        Self { seed, clock, cloud, memory: Memory::new().unwrap(), folder }
+    }
+
+    /// One master's life; when the play is over it is killed.
+    pub(super) fn life<T>(&self, ways: impl FnOnce(&mut Agents), play: impl AsyncFnOnce(&Stage) -> T) -> T {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (clock, cloud) = (&self.clock, &self.cloud);
+        runtime.block_on(async {
+            clock.enter();
+            let (store, _dead) = self.memory.open_for(Death::Never).await.unwrap();
+            let stop = CancellationToken::new();
+            let kind = FakeKind::new(Arc::clone(cloud));
+            let (ctx, _logs) = master(("one", store), clock, kind, self.folder.path(), &stop).await;
+            let stage = Stage {
+                ctx: Arc::clone(&ctx),
+                cloud: Arc::clone(cloud),
+                file: self.folder.path().join("rouse.yaml"),
+                wishes: AtomicUsize::new(0),
+            };
+            let mut dice = Dice::of(self.seed);
+            let mut agents = Agents::default();
+            agents.lasts = Some(Duration::from_secs(5));
+            ways(&mut agents);
+            let done = tokio::select! {
+                () = agents.serve(&ctx, (clock, cloud), &mut dice, START) => unreachable!("they serve for ever"),
+                done = play(&stage) => done,
+            };
+            clock.leave();
+            done
+        })
+    }
 }
 
 impl Stage {

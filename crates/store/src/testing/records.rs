@@ -11,6 +11,7 @@ use rouse_model::cursor::Cursor;
 use rouse_model::enrolment::Enrolment;
 use rouse_model::logs::LogSegment;
 use rouse_model::master::{Master, Role};
+use rouse_model::offering::Scarce;
 use rouse_model::property::{Properties, Property};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
 use rouse_model::*;
@@ -46,6 +47,7 @@ pub async fn every_type_comes_back_as_it_was(subject: &dyn Subject) {
         comes_back(&store, decision).await;
     }
     comes_back(&store, samples::budget_grant(1, HARD)).await;
+    comes_back(&store, samples::offering_health(HARD, Scarce::Quota(HARD.into()))).await;
     comes_back(&store, samples::lease(1, i64::MAX)).await;
     comes_back(
         &store,

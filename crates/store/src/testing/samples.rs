@@ -12,6 +12,7 @@ use rouse_model::failure::FailureClass;
 use rouse_model::locks::{Hold, Share};
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::money::{Money, Price};
+use rouse_model::offering::{OfferingHealth, Scarce, Wants};
 use rouse_model::property::Properties;
 use rouse_model::scaling::offers::PassedOver;
 use rouse_model::scaling::{Reason, Terms};
@@ -280,6 +281,18 @@ pub fn worker(id: i64) -> Worker {
 pub(crate) fn decisions() -> Vec<Decision> {
     let of = |(id, code): (i64, DecisionCode)| Decision { id: DecisionId(id), code, ..decision(id, "big") };
     (1..).zip(DecisionCode::ALL).map(of).collect()
+}
+
+pub(crate) fn offering_health(account: &str, what: Scarce) -> OfferingHealth {
+    OfferingHealth {
+        account: account.into(),
+        what,
+        wanted_by: [Wants::Named(HARD.into()), Wants::Unnamed].into(),
+        refused_since: Some(NOW),
+        failures: 3,
+        until: Timestamp(NOW.0 + 1),
+        changed: NOW,
+    }
 }
 
 pub(crate) fn budget_grant(id: i64, pool: &str) -> BudgetGrant {

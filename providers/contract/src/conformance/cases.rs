@@ -1,8 +1,8 @@
 //! The cases. Each ends by clearing all that it made, and by counting from outside that nothing is left.
 
 use super::hand::{accepted, is_there, until};
-use super::{Bench, Hand, Joins, Of};
-use crate::{Hint, LaunchOutcome, Observed, ObservedState};
+use super::{Bench, Hand, Joins, Of, Sold};
+use crate::{Hint, LaunchItem, LaunchOutcome, Observed, ObservedState};
 use futures::FutureExt;
 use futures::future::join_all;
 use rouse_model::failure::FailureClass;
@@ -222,6 +222,30 @@ pub async fn what_belongs_to_others_is_neither_listed_nor_touched(bench: &dyn Be
     assert_eq!(bench.running(&tag).await, 1, "killed what belongs to another installation");
     assert!(theirs.listed(&tag).await.iter().any(|o| o.at == at && is_there(o)));
     theirs.clear().await;
+}
+
+/// What is asked for is launched, that alone, and what an account does not have says nothing of what else it has.
+pub async fn an_offering_that_is_out_is_named_and_leaves_the_others(bench: &dyn Bench) {
+    let Some(Sold { spec, out, other }) = bench.sold().await else { return };
+    let mut hand = Hand::new(bench, Of::Ours).await;
+    hand.spec = spec;
+    let (lacks, comes) = (hand.tag("lacks"), hand.tag("comes"));
+    let of = async |tag, offering: &String| LaunchItem {
+        offering: Some(offering.clone()),
+        ..hand.prepare(tag, Joins::InVain).await
+    };
+    let items = [of(&lacks, &out).await, of(&comes, &other).await];
+    let refused = LaunchOutcome::NoCapacity { offering: out.clone() };
+    let mut outcomes = hand.provider.launch(&hand.spec, &items).await;
+    assert_eq!(outcomes.len(), 2, "one outcome for each item");
+    assert_eq!(outcomes.remove(0), refused, "in one call, by its own name");
+    let at = accepted(outcomes.remove(0));
+    assert_eq!(hand.launch(&items[0]).await, refused, "however often");
+    assert_eq!(accepted(hand.launch(&items[1]).await), at, "the token makes it one");
+    hand.wait_running(&comes, 1).await;
+    let instances: Vec<Observed> = hand.listed(&lacks).await.into_iter().filter(is_there).collect();
+    assert_eq!(instances, vec![], "no other one in its place");
+    hand.clear().await;
 }
 
 pub async fn a_crowd_at_once(bench: &dyn Bench) {

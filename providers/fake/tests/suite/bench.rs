@@ -1,7 +1,7 @@
 //! A cloud of its own for each test, in real time.
 
 use async_trait::async_trait;
-use rouse_contract::conformance::{Bench, Joins, Of};
+use rouse_contract::conformance::{Bench, Joins, Of, Sold};
 use rouse_contract::{
     Installation, Keyring, LaunchSpec, Provider, ProviderKind, ResolveRequest, Resolved, Tag,
 };
@@ -80,6 +80,14 @@ impl Bench for Air {
             tree: None,
         };
         Some((request, "debian:0".into()))
+    }
+
+    async fn sold(&self) -> Option<Sold> {
+        self.0.stock("spot", Some(0));
+        let types = json!([{"name": "spot", "price": "0.05 USD/h"}, {"name": "on demand"}]);
+        let options = json!({"boot": "20ms", "offers": [{"types": types, "try_for": "5m"}]});
+        let spec = LaunchSpec { options, ..self.spec().await };
+        Some(Sold { spec, out: "spot".into(), other: "on demand".into() })
     }
 
     async fn running(&self, tag: &Tag) -> usize {
