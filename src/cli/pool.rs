@@ -158,3 +158,33 @@ fn refusal(refused: &RefusedView, now: Timestamp) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_and_refused_is_a_line_each() {
+        let spot = OfferingView {
+            offer: 1,
+            name: "spot a".into(),
+            price: Some("0.14 USD/h".into()),
+            try_for: Some(300.0),
+        };
+        assert_eq!(offered(&spot), "1. spot a, 0.14 USD/h, tried for 5m 00s");
+        let last = OfferingView { offer: 2, name: "on demand".into(), price: None, try_for: None };
+        assert_eq!(offered(&last), "2. on demand");
+        let now = Timestamp::from_secs(1_000);
+        let refused = RefusedView {
+            account: "aws".into(),
+            what: "no capacity for spot a".into(),
+            offerings: vec!["spot a".into()],
+            since: Some(Timestamp::from_secs(400).into()),
+            failures: 9,
+            until: Timestamp::from_secs(1_040).into(),
+        };
+        assert_eq!(refusal(&refused, now), "no capacity for spot a on aws for 10m 00s, asked again in 40 s");
+        let open = RefusedView { since: None, until: Timestamp::from_secs(990).into(), ..refused };
+        assert_eq!(refusal(&open, now), "no capacity for spot a on aws, the next launch finds out");
+    }
+}

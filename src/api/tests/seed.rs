@@ -8,14 +8,16 @@ use rouse_model::build::{Build, BuildProperty, Lease, Step};
 use rouse_model::buildset::{Buildset, LaunchFailure, Provision, Request, RequestState};
 use rouse_model::cache::Cache;
 use rouse_model::config_revision::PlanRow;
-use rouse_model::decision::{Decision, DecisionCode, Reckoning, Sum};
+use rouse_model::decision::{Decision, DecisionCode, LaunchedAs, Reckoning, Sum};
 use rouse_model::enrolment::Enrolment;
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::failure::FailureClass;
 use rouse_model::logs::{Artifact, Log};
 use rouse_model::money::Price;
+use rouse_model::offering::{OfferingHealth, Scarce, Wants};
 use rouse_model::plan::{Action, Plan, PlannedStep, Program, Rules, Run};
 use rouse_model::property::{Properties, Property};
+use rouse_model::scaling::offers::PassedOver;
 use rouse_model::scaling::{Reason, Terms};
 use rouse_model::source::{Change, ChangeSet, CodebaseState, Head, SourceStamp};
 use rouse_model::test_report::{TestOutcome, TestReport, TestResult};
@@ -181,7 +183,7 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         name: format!("here-7f3k{id}"),
         pool: "here".into(),
         provider: "local".into(),
-        offering: None,
+        offering: Some("on demand".into()),
         price: Price(170_000),
         project: "shop".into(),
         trust: Trust::Trusted,
@@ -220,13 +222,15 @@ fn decisions(batch: &mut Batch) {
         spec_digest: "0123456789abcdef0123456789abcdef".into(),
         terms,
         launched: 3,
-        offerings: vec![],
+        offerings: vec![LaunchedAs { offering: "on demand".into(), price: Price(170_000), count: 3 }],
         held_back: 0,
     };
+    let passed =
+        PassedOver { offering: "spot".into(), since: Some(ago(400)), why: "no capacity for spot".into() };
     let launch = Decision {
         id: DecisionId(1),
         pool: "here".into(),
-        code: DecisionCode::Launch,
+        code: DecisionCode::FallBack,
         at: ago(90),
         until: ago(90),
         passes: 1,
@@ -242,7 +246,7 @@ fn decisions(batch: &mut Batch) {
             idle_s: 120.0,
             budget: None,
             sums: vec![sum],
-            passed: vec![],
+            passed: vec![passed],
             ended: vec![],
         },
     };
@@ -254,6 +258,7 @@ fn decisions(batch: &mut Batch) {
         ..launch.clone()
     };
     (end.reckoning.sums, end.reckoning.ended) = (vec![], vec![(WorkerId(1), Reason::Idle)]);
+    end.reckoning.passed.clear();
     let mut rest = Decision {
         id: DecisionId(3),
         code: DecisionCode::Rest,
@@ -262,6 +267,16 @@ fn decisions(batch: &mut Batch) {
         ..launch.clone()
     };
     (rest.passes, rest.reckoning.sums) = (30, vec![]);
+    rest.reckoning.passed.clear();
+    batch.insert(&OfferingHealth {
+        account: "local".into(),
+        what: Scarce::Offering("spot".into()),
+        wanted_by: [Wants::OfPool("here".into())].into(),
+        refused_since: Some(ago(400)),
+        failures: 7,
+        until: NOW + Duration::from_secs(40),
+        changed: ago(2),
+    });
     batch.insert(&launch).insert(&end).insert(&rest);
 }
 

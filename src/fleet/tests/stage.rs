@@ -37,7 +37,7 @@ pub(super) struct Stage {
     pub ctx: Arc<Ctx>,
     pub cloud: Arc<Cloud>,
     file: PathBuf,
-    wishes: AtomicUsize,
+    wishes: Arc<AtomicUsize>,
 }
 
 /// Plays on a fleet with this configuration. Builds take five seconds; agents may be given other ways.
@@ -57,6 +57,7 @@ pub(super) struct World {
     cloud: Arc<Cloud>,
     memory: Memory,
     folder: tempfile::TempDir,
+    wishes: Arc<AtomicUsize>,
 }
 
 impl World {
@@ -65,7 +66,7 @@ impl World {
         let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12"]);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rouse.yaml"), config).unwrap();
-        Self { seed, clock, cloud, memory: Memory::new().unwrap(), folder }
+        Self { seed, clock, cloud, memory: Memory::new().unwrap(), folder, wishes: Arc::default() }
     }
 
     /// One master's life; when the play is over it is killed.
@@ -83,7 +84,7 @@ impl World {
                 ctx: Arc::clone(&ctx),
                 cloud: Arc::clone(cloud),
                 file: self.folder.path().join("rouse.yaml"),
-                wishes: AtomicUsize::new(0),
+                wishes: Arc::clone(&self.wishes),
             };
             let mut dice = Dice::of(self.seed);
             let mut agents = Agents::default();
