@@ -199,6 +199,7 @@ mod tests {
             spec_digest: "d".into(),
             terms,
             launched,
+            offerings: Vec::new(),
             held_back,
         }
     }
@@ -214,6 +215,7 @@ mod tests {
             idle_s: 0.0,
             budget: None,
             sums,
+            passed: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -223,23 +225,24 @@ mod tests {
         use DecisionCode::*;
         let ended = || vec![(WorkerId(1), Reason::Idle)];
         let all = [Short::By(Bound::Max), Short::By(Bound::Ramp), Short::By(Bound::Budget), Short::Room];
-        let of = |reckoning: &Reckoning| all.map(|short| reckoning.code(Some(short)));
+        let of = |reckoning: &Reckoning| all.map(|short| reckoning.code(Some(short), false));
         let launches = Reckoning { ended: ended(), ..reckoning(vec![sum(3, 0, 1), sum(3, 2, 1)]) };
-        assert_eq!((launches.launched(), launches.held_back(), launches.code(None)), (2, 2, Launch));
+        assert_eq!((launches.launched(), launches.held_back(), launches.code(None, false)), (2, 2, Launch));
         assert_eq!(of(&launches), [Launch; 4]);
+        assert_eq!((launches.code(None, true), launches.code(Some(Short::Room), true)), (FallBack, FallBack));
         let ends = Reckoning { ended: ended(), ..reckoning(vec![sum(3, 0, 3)]) };
-        assert_eq!((ends.launched(), ends.held_back(), ends.code(None)), (0, 3, End));
+        assert_eq!((ends.launched(), ends.held_back(), ends.code(None, false)), (0, 3, End));
         assert_eq!(of(&ends), [End; 4]);
         let held = reckoning(vec![sum(3, 0, 3)]);
         assert_eq!(of(&held), [PoolFull, Ramp, Budget, ProvidersFull]);
-        assert_eq!((held.code(None), reckoning(vec![sum(0, 0, 0)]).code(None)), (Met, Rest));
+        assert_eq!((held.code(None, false), reckoning(vec![sum(0, 0, 0)]).code(None, false)), (Met, Rest));
     }
 
     #[test]
     fn each_code_has_the_name_that_it_is_kept_under() {
         for code in DecisionCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-            assert_eq!(code.is_deed(), ["launch", "end"].contains(&code.as_str()));
+            assert_eq!(code.is_deed(), ["launch", "fall_back", "end"].contains(&code.as_str()));
         }
     }
 }

@@ -16,6 +16,6 @@ pub(super) fn all() -> Vec<Arc<dyn ProviderKind>> {
 /// With one that has offers, which none of the others has.
 pub(super) fn with_offers() -> Vec<Arc<dyn ProviderKind>> {
     let cloud = Cloud::new(Arc::new(SimClock::at(Timestamp(0))), 1, &[]);
-    let fake: Arc<dyn ProviderKind> = Arc::new(FakeKind(cloud));
+    let fake: Arc<dyn ProviderKind> = Arc::new(FakeKind::new(cloud));
     all().into_iter().chain([fake]).collect()
 }
