@@ -192,3 +192,77 @@ impl Fleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::breakers::May;
+    use crate::fleet::breakers::offerings::Asks;
+
+    const SPOT: Asks<'static> = Asks { pool: "linux", offering: Some("spot") };
+
+    fn spot() -> Scarce {
+        Scarce::Offering("spot".into())
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(1_764_000_000 + seconds)
+    }
+
+    fn refuse(offerings: &Offerings) {
+        offerings.refused("aws", SPOT, spot(), &error_of("aws", &spot()));
+    }
+
+    fn written(offerings: &Offerings, now: Timestamp) -> Vec<OfferingHealth> {
+        let rows = offerings.changes(now).into_iter().map(|change| match change {
+            Change::Written(row) => row,
+            Change::Over(row) => panic!("{row:?} is still wanted"),
+        });
+        rows.collect()
+    }
+
+    fn waits(offerings: &Offerings) -> Option<u64> {
+        match offerings.may("aws", SPOT) {
+            May::Not(error) => error.retry_after.map(|wait| wait.as_secs()),
+            May::Ask | May::Wait => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_master_goes_on_where_the_first_one_was() {
+        let (one, other) = (Offerings::default(), Offerings::default());
+        refuse(&one);
+        let rows = written(&one, at(0));
+        refuse(&one);
+        assert_eq!(written(&one, at(1)), [], "nobody is told twice");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(other.take_over(rows, at(1)), []);
+        assert_eq!((waits(&one), waits(&other)), (Some(1), Some(1)));
+        assert_eq!(other.about("aws", SPOT).refused_for, Some(Duration::from_secs(1)));
+        // It finds out, and its pause is the second one.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        other.asks("aws", SPOT);
+        refuse(&other);
+        let rows = written(&other, at(2));
+        assert_eq!(one.take_over(rows, at(2)), []);
+        assert_eq!((waits(&one), waits(&other)), (Some(4), Some(4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_found_good_is_good_and_what_was_written_just_now_stays() {
+        let one = Offerings::default();
+        refuse(&one);
+        let rows = written(&one, at(0));
+        assert_eq!(one.take_over(Vec::new(), at(1)), []);
+        assert_eq!(waits(&one), Some(2), "it was read before it was written");
+        assert_eq!(one.take_over(Vec::new(), at(60)), []);
+        assert!(one.about("aws", SPOT).refused_for.is_none(), "another master has taken it away");
+        assert!(one.changes(at(60)).is_empty(), "and needs not be told of that");
+        let long_ago = at(3_600);
+        assert_eq!(
+            Offerings::default().take_over(rows.clone(), long_ago),
+            rows,
+            "nobody has asked for so long"
+        );
+    }
+}
