@@ -6,6 +6,7 @@ use crate::explain::ReasonCode;
 use rouse_model::decision::DecisionCode;
 use rouse_model::failure::FailureClass;
 use rouse_model::money::{Money, Price};
+use rouse_model::offering::Scarce;
 use rouse_model::worker::Worker;
 use rouse_model::{BuildResult, Timestamp};
 use rouse_provider_fake::on;
@@ -72,12 +73,11 @@ fn out(stage: &Stage, offerings: &[&str]) {
     offerings.iter().for_each(|offering| stage.cloud.stock(offering, Some(0)));
 }
 
-/// When an offering was refused first: the earliest launch of it that came to nothing.
-async fn refused_first(stage: &Stage, pool: &str, offering: &str) -> Timestamp {
-    let workers = stage.workers(pool).await;
-    let refused =
-        |worker: &&Worker| worker.offering.as_deref() == Some(offering) && worker.accepted.is_none();
-    workers.iter().find(refused).and_then(|worker| worker.gone).expect("it was refused")
+/// Since when an offering has been refused without a break, as all masters know it.
+async fn refused_since(stage: &Stage, offering: &str) -> Timestamp {
+    let known = stage.ctx.store.offering_health().await.unwrap();
+    let row = known.into_iter().find(|row| row.what == Scarce::Offering(offering.to_owned()));
+    row.and_then(|row| row.refused_since).expect("it was refused")
 }
 
 #[test]
@@ -92,12 +92,14 @@ fn the_next_offer_is_taken_when_the_first_has_been_refused_for_its_time_and_left
             // The other one of the same offer at once.
             out(stage, &[SPOT]);
             built_as(stage, "spot b").await;
+            // Whoever has come beside it is gone by then.
+            stage.wait_for(stage.ctx.now() + MINUTE * 2).await;
             out(stage, &["spot b"]);
             let request = stage.wish("unit").await;
             let said = stage.says(request, ReasonCode::OfferingBackingOff).await;
             assert!(said.contains("no capacity for spot"), "{said}");
             let later = first_as(stage, "cloud", "on demand").await;
-            let since = refused_first(stage, "cloud", "spot b").await;
+            let since = refused_since(stage, "spot b").await;
             let after = later.requested.since(since);
             assert!((TRIED..TRIED + Duration::from_secs(2)).contains(&after), "{after:?}");
             assert_eq!(later.price, Price(2_000_000));
@@ -106,7 +108,11 @@ fn the_next_offer_is_taken_when_the_first_has_been_refused_for_its_time_and_left
             let passed: Vec<&str> =
                 fell_back.reckoning.passed.iter().map(|one| one.offering.as_str()).collect();
             assert_eq!(passed, [SPOT, "spot b"]);
-            assert_eq!(fell_back.reckoning.passed[1].since, Some(since));
+            let told = fell_back.reckoning.passed[1].since.expect("it was refused");
+            assert!(told.0.abs_diff(since.0) < 1_000, "{told:?} is {since:?}");
+            let done = async || (stage.ended_as(BuildResult::Success).await == 3).then_some(());
+            stage.until("it is built", done).await;
+            stage.wait_for(stage.ctx.now() + MINUTE * 2).await;
             // From now on at once, but for the one that finds out.
             let asked = stage.ctx.now();
             built_as(stage, "on demand").await;
@@ -114,7 +120,11 @@ fn the_next_offer_is_taken_when_the_first_has_been_refused_for_its_time_and_left
             // It is back, which the next launch finds out when its pause is over.
             stage.cloud.stock(SPOT, None);
             stage.wait_for(stage.ctx.now() + TRIED).await;
-            built_as(stage, SPOT).await;
+            let before = taken_as(stage, "cloud").await.len();
+            stage.build("unit").await;
+            // What came beside it did not wait for that.
+            assert_eq!(taken_as(stage, "cloud").await[before], SPOT);
+            stage.wait_for(stage.ctx.now() + MINUTE * 2).await;
             built_as(stage, SPOT).await;
         },
     );
@@ -130,7 +140,7 @@ fn pools_and_masters_share_what_is_known_of_an_offering() {
             stage.wish("unit").await;
             // By then it has been asked for half a dozen times, the last time but a while ago.
             stage.wait_for(stage.ctx.now() + Duration::from_secs(100)).await;
-            (refused_first(stage, "cloud", SPOT).await, stage.cloud.calls(on::LAUNCH).0)
+            (refused_since(stage, SPOT).await, stage.cloud.calls(on::LAUNCH).0)
         },
     );
     assert!((8..=16).contains(&asked), "{asked} calls for two offerings");
@@ -150,7 +160,7 @@ fn pools_and_masters_share_what_is_known_of_an_offering() {
             let after = later.requested.since(since);
             assert!((TRIED..TRIED + Duration::from_secs(3)).contains(&after), "{after:?}");
             let calls = stage.cloud.calls(on::LAUNCH).0;
-            assert!(calls <= asked + 8, "{calls} calls after {asked}");
+            assert!(calls <= asked + 12, "{calls} calls after {asked}");
         },
     );
 }
