@@ -1,4 +1,6 @@
 //! A past: a push that became a red build, a build that runs, a request that waits, workers in three ages.
+//!
+//! reason for length: one past, whose rows name each other.
 
 use super::world::{NOW, World};
 use rouse_agent_protocol::masking::Masks;
