@@ -170,14 +170,16 @@ impl Telling<'_> {
         Some(span)
     }
 
-    fn of_worker(&self, worker: &Worker) -> [KeyValue; 5] {
-        [
+    fn of_worker(&self, worker: &Worker) -> impl Iterator<Item = KeyValue> {
+        let offering = worker.offering.as_deref().map(|name| text("rouse.offering", name));
+        let known = [
             text(of::CICD_WORKER_ID, worker.id.to_string()),
             text(of::CICD_WORKER_NAME, &*worker.name),
             text(of::CICD_WORKER_URL_FULL, self.address("workers", worker.id.0)),
             text("rouse.pool", &*worker.pool),
             text("rouse.provider", &*worker.provider),
-        ]
+        ];
+        known.into_iter().chain(offering)
     }
 
     /// From its worker to its end.

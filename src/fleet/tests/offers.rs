@@ -212,7 +212,7 @@ fn two_prices_do_not_overdraw_a_budget() {
             let start = stage.ctx.now();
             stage.cloud.stock(SPOT, Some(2));
             stage.cloud.stock("spot b", Some(1));
-            for _ in 0..300 {
+            for _ in 0..100 {
                 stage.wish("unit").await;
             }
             let hour = Duration::from_secs(3600);

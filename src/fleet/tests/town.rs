@@ -14,6 +14,7 @@ use crate::requests::{self, Wish};
 use crate::revisions::Revisions;
 use rouse_contract::{Installation, ProviderKind};
 use rouse_model::buildset::RequestState;
+use rouse_model::money::Money;
 use rouse_model::property::Properties;
 use rouse_model::{Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind, Fault, on};
@@ -48,9 +49,8 @@ const AWAY: u64 = 40;
 /// One seed of so many has two masters.
 pub(super) const ALONE: u64 = 4;
 const MOST: [(&str, usize); 3] = [("small", 12), ("big", 6), ("spare", 6)];
-/// Of `big`, in USD/h: what a worker costs, and what all of them may.
-const PRICE: i64 = 6_000_000;
-const BUDGET: i64 = 2_000_000;
+/// What the workers of `big` may cost in an hour.
+const BUDGET: Money = Money(2_000_000);
 
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", spare: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
@@ -59,10 +59,13 @@ providers:
 pools:
   small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 12, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
   big:
-    fake: {on: cloud, image: "debian:13", boot: 40s}
+    fake:
+      on: cloud
+      image: "debian:13"
+      boot: 40s
+      offers: [{types: [{name: spot, price: 3 USD/h}], try_for: 20s}, {types: [{name: sure, price: 6 USD/h}]}]
     max: 6
     deadlines: {launch: 3m, attach: 90s}
-    price: 6 USD/h
     budget: {limits: 2 USD/h, build: 5m}
   spare: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}
   bad: {fake: {on: cloud, image: "debian:0"}}
@@ -90,8 +93,9 @@ pub(super) struct Story {
     kills: usize,
     jumps: usize,
     preempted: usize,
-    /// Workers that were launched where the budget of another pool was out.
+    /// Workers that were launched where the budget of another pool was out, and as the dearer of two offers.
     spared: usize,
+    fell_back: usize,
     /// Seeds with two masters, and workers that went from one of them to the other.
     pairs: usize,
     moved: usize,
@@ -111,6 +115,7 @@ impl Story {
         self.jumps += other.jumps;
         self.preempted += other.preempted;
         self.spared += other.spared;
+        self.fell_back += other.fell_back;
         self.pairs += other.pairs;
         self.moved += other.moved;
         self.seconds += other.seconds;
@@ -118,7 +123,8 @@ impl Story {
 
     /// Whether all that the simulation is for has been met.
     pub(super) fn is_eventful(&self) -> bool {
-        let ends = [self.succeeded, self.gave_up, self.failed_launches, self.spared, self.moved];
+        let ends =
+            [self.succeeded, self.gave_up, self.failed_launches, self.spared, self.fell_back, self.moved];
         let troubles = [self.faults, self.cuts, self.kills, self.jumps, self.preempted];
         ends.iter().chain(&troubles).all(|n| *n > 0)
     }

@@ -1,9 +1,9 @@
 //! What must hold in the end, whatever went wrong.
 
-use super::{ALL, BUDGET, PRICE, START, Story};
+use super::{ALL, BUDGET, START, Story};
 use rouse_model::budget;
 use rouse_model::buildset::{Request, RequestState};
-use rouse_model::money::{Money, Price};
+use rouse_model::money::Money;
 use rouse_model::worker::{CauseCode, LaunchToken, Phase, Worker};
 use rouse_model::{BuildResult, Timestamp};
 use rouse_provider_fake::Cloud;
@@ -64,6 +64,7 @@ fn check_worker(store: &Store, worker: &Worker, launched: &HashMap<LaunchToken, 
     assert!(cause.message.len() > 5, "{worker:#?}");
     story.workers += 1;
     story.spared += usize::from(worker.pool == "spare");
+    story.fell_back += usize::from(worker.offering.as_deref() == Some("sure"));
     let token = crate::keys::tag(store.facts(), worker).token;
     if worker.accepted.is_some() {
         assert!(launched.contains_key(&token), "accepted, and never there: {worker:#?}");
@@ -83,9 +84,9 @@ fn check_spend(workers: &[Worker]) {
         let cost = workers.iter().filter(|worker| worker.pool == "big").map(|worker| {
             let Some(began) = worker.accepted else { return Money::default() };
             let ended = worker.gone.expect("it is gone").min(began + counted);
-            Price(PRICE).over(ended.min(from + hour).since(began.max(from)))
+            worker.price.over(ended.min(from + hour).since(began.max(from)))
         });
         let spent: Money = cost.sum();
-        assert!(spent <= Money(BUDGET), "{spent} were spent in an hour");
+        assert!(spent <= BUDGET, "{spent} were spent in an hour");
     }
 }
