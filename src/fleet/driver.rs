@@ -7,7 +7,7 @@ use crate::accounts::Account;
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
 use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
-use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, ProviderError, Tag};
+use rouse_contract::{EndedBy, LaunchItem, LaunchOutcome, LaunchSpec, ProviderError, Tag};
 use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
 use rouse_model::offering::Scarce;
@@ -217,6 +217,9 @@ async fn launch(fleet: &Arc<Fleet>, worker: &Worker, left: Duration) -> Result<S
             (FailureClass::Image, reason, None)
         }
         LaunchOutcome::Invalid { class, reason } => (class, reason, None),
+        LaunchOutcome::Died { reason, by: EndedBy::Preemption, console, .. } => {
+            (FailureClass::Preempted, reason, console)
+        }
         LaunchOutcome::Died { reason, console, .. } => (FailureClass::Boot, reason, console),
     };
     let cause = Cause::new(CauseCode::LaunchRefused, Some(class), message.clone());

@@ -323,6 +323,7 @@ pub enum LaunchOutcome {
     Died {
         at: ProviderRef,
         reason: String,
+        by: EndedBy,
         console: Option<String>,
     },
     /// Nobody knows; look it up by token before any retry.

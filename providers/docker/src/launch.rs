@@ -11,7 +11,7 @@ use crate::reference::Reference;
 use crate::services::{Beside, Waits};
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions, UploadToContainerOptions};
-use rouse_contract::{LaunchItem, LaunchOutcome};
+use rouse_contract::{EndedBy, LaunchItem, LaunchOutcome};
 use rouse_model::failure::FailureClass;
 use std::path::Path;
 use std::time::Duration;
@@ -126,7 +126,8 @@ impl Launch<'_> {
 
     async fn died(&self, id: &str, reason: String) -> Result<LaunchOutcome, Failed> {
         let console = console::tail(self.daemon, id, CONSOLE_WITH_DEATH).await?;
-        Ok(LaunchOutcome::Died { at: self.reference(id), reason, console })
+        let (at, by) = (self.reference(id), EndedBy::Something);
+        Ok(LaunchOutcome::Died { at, reason, by, console })
     }
 }
 

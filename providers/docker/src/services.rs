@@ -17,7 +17,7 @@ use bollard::models::{HealthStatusEnum, NetworkConnectRequest, NetworkCreateRequ
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
 use futures::StreamExt;
 use rouse_contract::kind::is_template;
-use rouse_contract::{LaunchItem, LaunchOutcome, ServiceLog, Tag};
+use rouse_contract::{EndedBy, LaunchItem, LaunchOutcome, ServiceLog, Tag};
 use rouse_model::Timestamp;
 use rouse_model::failure::FailureClass;
 use std::collections::{BTreeMap, HashMap};
@@ -286,7 +286,8 @@ impl Beside<'_> {
         self.waits.forget(id);
         let console = console::tail(self.daemon, id, CONSOLE_WITH_END).await?;
         let at = Reference::Beside { key: self.item.tag.key() }.to_ref();
-        Ok(Err(LaunchOutcome::Died { at, reason: format!("service `{}` {trouble}", service.name), console }))
+        let (reason, by) = (format!("service `{}` {trouble}", service.name), EndedBy::Something);
+        Ok(Err(LaunchOutcome::Died { at, reason, by, console }))
     }
 
     /// Why a service that runs is not ready; `None` where it is.

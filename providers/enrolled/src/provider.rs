@@ -229,8 +229,8 @@ fn named(machine: &str, seen: Observed) -> Observed {
 fn on(machine: &str, outcome: LaunchOutcome) -> LaunchOutcome {
     match outcome {
         LaunchOutcome::Accepted { at } => LaunchOutcome::Accepted { at: reference(machine, &at) },
-        LaunchOutcome::Died { at, reason, console } => {
-            LaunchOutcome::Died { at: reference(machine, &at), reason, console }
+        LaunchOutcome::Died { at, reason, by, console } => {
+            LaunchOutcome::Died { at: reference(machine, &at), reason, by, console }
         }
         other => other,
     }

@@ -23,6 +23,9 @@ pub mod on {
     pub const INSTANCE: &str = "instance";
 }
 
+/// What an owner says of an instance that it wanted back.
+const PREEMPTED: &str = "preempted: its owner wanted it back";
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -198,8 +201,7 @@ impl Cloud {
         let state = &mut *state;
         for instance in state.instances.values_mut() {
             if instance.runs(now) && instance.offering.as_deref() == Some(offering) {
-                (instance.ended, instance.wanted_back) =
-                    (Some((now, "preempted".into(), String::new())), true);
+                (instance.ended, instance.wanted_back) = (Some((now, PREEMPTED.into(), String::new())), true);
                 state.preempted += 1;
             }
         }
@@ -372,7 +374,7 @@ impl State {
             }
             Some(Fault::Preempted(after)) => {
                 self.preempted += 1;
-                Some((boots + after, "preempted".to_owned(), String::new()))
+                Some((boots + after, PREEMPTED.to_owned(), String::new()))
             }
             _ if serde_json::from_slice::<serde_json::Value>(&wish.join).is_err() => {
                 let console = "the join document cannot be read\n".to_owned();

@@ -127,8 +127,8 @@ impl Fake {
         let capacity = self.options.capacity;
         match self.call(fault, "launch", move |cloud| cloud.launch(wish, capacity)).await {
             Ok(None) => LaunchOutcome::NoCapacity { offering },
-            Ok(Some((Observed { at, state: ObservedState::Ended { detail, .. }, .. }, console))) => {
-                LaunchOutcome::Died { at, reason: detail, console: Some(console) }
+            Ok(Some((Observed { at, state: ObservedState::Ended { detail: reason, by }, .. }, console))) => {
+                LaunchOutcome::Died { at, reason, by, console: Some(console) }
             }
             Ok(Some((Observed { at, .. }, _))) => LaunchOutcome::Accepted { at },
             Err(error) if error.class == FailureClass::Throttle => {

@@ -117,6 +117,7 @@ impl Account {
             Stage::Ended { detail, .. } => Ok(LaunchOutcome::Died {
                 at: record.reference(),
                 reason: detail.clone(),
+                by: EndedBy::Something,
                 console: console(&place, CONSOLE_WITH_DEATH)?,
             }),
             Stage::Prepared | Stage::Spawning { .. } => {
