@@ -47,3 +47,31 @@ impl Tally {
         self.wishes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Trust;
+
+    #[test]
+    fn requests_are_counted_by_class_and_limit_in_the_order_of_the_first_of_each() {
+        let class = |digest: &str| ReuseClass {
+            pool: "p".into(),
+            spec_digest: digest.into(),
+            trust: Trust::Trusted,
+            project: "default".into(),
+        };
+        let mut tally = Tally::default();
+        for (digest, at_once) in
+            [("b", None), ("a", None), ("b", Some(1)), ("b", None), ("a", None), ("b", None)]
+        {
+            tally.waits(&class(digest), at_once);
+        }
+        tally.wish(&class("c"), None).unforeseen += 0.5;
+        assert_eq!(tally.all_waiting(), 6);
+        let wishes: Vec<_> =
+            tally.into_wishes().into_iter().map(|d| (d.class.spec_digest, d.at_once, d.waiting)).collect();
+        let expected = [("b", None, 3), ("a", None, 2), ("b", Some(1), 1), ("c", None, 0)];
+        assert_eq!(wishes, expected.map(|(digest, at_once, waiting)| (digest.to_owned(), at_once, waiting)));
+    }
+}

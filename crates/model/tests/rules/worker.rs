@@ -416,3 +416,19 @@ fn a_death_is_news_as_long_as_somebody_could_speak() {
     assert_eq!(lost(&[up(), vec![end(), WorkerEvent::TerminateIssued]].concat()), None);
     assert_eq!(lost(&[up(), vec![died()]].concat()), None);
 }
+
+#[test]
+fn why_one_ends_is_known_from_its_end_or_from_the_wish_for_it() {
+    let (idle, dead) = (cause(CauseCode::Idle), cause(CauseCode::Died));
+    let of = |phase: &Phase, wanted: &Wanted| {
+        let (phase, wanted) = (phase.clone(), wanted.clone());
+        Worker { phase, wanted, ..fresh() }.cause().map(|cause| cause.code)
+    };
+    let up = Phase::Up { at: ProviderRef("a".into()) };
+    let gone = Phase::Gone { cause: dead.clone() };
+    let ends = Phase::Terminating { at: None, since: Timestamp(1), cause: dead };
+    let end = Wanted::End { cause: idle.clone() };
+    assert_eq!((of(&up, &Wanted::Run), of(&up, &end)), (None, Some(CauseCode::Idle)));
+    assert_eq!(of(&up, &Wanted::Drain { cause: idle }), Some(CauseCode::Idle));
+    assert_eq!((of(&gone, &end), of(&ends, &end)), (Some(CauseCode::Died), Some(CauseCode::Died)));
+}
