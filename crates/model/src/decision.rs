@@ -235,6 +235,7 @@ mod tests {
         assert_eq!(of(&ends), [End; 4]);
         let held = reckoning(vec![sum(3, 0, 3)]);
         assert_eq!(of(&held), [PoolFull, Ramp, Budget, ProvidersFull]);
+        assert_eq!(held.code(None, true), Met, "nothing was launched");
         assert_eq!((held.code(None, false), reckoning(vec![sum(0, 0, 0)]).code(None, false)), (Met, Rest));
     }
 
