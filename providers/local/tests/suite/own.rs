@@ -27,6 +27,13 @@ fn step(host: &Host, tag: &Tag, script: &str) -> Command {
     command
 }
 
+/// Whether an agent has read all that it needs of its folder: its event loop comes last.
+fn attends(agent: i32) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{agent}/fd")).expect("the agent").flatten();
+    open.filter_map(|file| std::fs::read_link(file.path()).ok())
+        .any(|file| file == Path::new("anon_inode:[eventpoll]"))
+}
+
 fn ran(mut command: Command) -> Output {
     command.output().expect("it runs")
 }
@@ -202,6 +209,10 @@ async fn without_its_record_a_worker_is_found_by_its_environment() {
     let tag = hand.tag("lost");
     let at = hand.launched(&tag).await;
     hand.wait_running(&tag, 1).await;
+    let agent = host.agents_of(&tag)[0];
+    while !attends(agent) {
+        tokio::task::yield_now().await;
+    }
     let record = record_of(&hand, &tag).await;
     let folder = record.parent().expect("the worker's folder");
     std::fs::remove_dir_all(folder).expect("removed");
