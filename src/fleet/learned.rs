@@ -214,3 +214,109 @@ impl Fleet {
         Ok(usual)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rouse_model::worker::{Cause, ProviderRef};
+    use rouse_store::testing::samples;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn seconds(of: u64) -> Duration {
+        Duration::from_secs(of)
+    }
+
+    /// Accepted at 100.
+    fn worker(attached: Option<i64>, phase: Phase, wanted: Wanted, gone: Option<i64>) -> Worker {
+        Worker {
+            accepted: Some(at(100)),
+            attached: attached.map(at),
+            gone: gone.map(at),
+            phase,
+            wanted,
+            ..samples::worker(1)
+        }
+    }
+
+    fn up() -> Phase {
+        Phase::Up { at: ProviderRef("1".into()) }
+    }
+
+    fn cause(code: CauseCode, class: Option<FailureClass>) -> Cause {
+        Cause::new(code, class, "it ended")
+    }
+
+    fn gone(code: CauseCode, class: Option<FailureClass>) -> Phase {
+        Phase::Gone { cause: cause(code, class) }
+    }
+
+    #[test]
+    fn a_boot_is_known_when_it_came_or_was_given_up() {
+        let now = at(1_000);
+        let late = || cause(CauseCode::Deadline, Some(FailureClass::Boot));
+        let of = |worker: Worker| boot_of(&worker, now);
+        assert_eq!(of(worker(Some(130), up(), Wanted::Run, None)), Some(Boot::Came(seconds(30))));
+        assert_eq!(of(worker(None, up(), Wanted::Run, None)), None, "on its way");
+        let ended = |phase, wanted, gone| of(worker(None, phase, wanted, gone));
+        let given_up = |after| Some(Boot::GivenUp(seconds(after)));
+        assert_eq!(ended(Phase::Gone { cause: late() }, Wanted::Run, Some(250)), given_up(150));
+        let ends = Phase::Terminating { at: None, since: at(220), cause: late() };
+        assert_eq!(ended(ends, Wanted::Run, None), given_up(120));
+        assert_eq!(ended(up(), Wanted::End { cause: late() }, None), given_up(900));
+        assert_eq!(ended(gone(CauseCode::Idle, None), Wanted::Run, Some(250)), None);
+        let asked = Worker { accepted: None, ..worker(Some(130), up(), Wanted::Run, None) };
+        assert_eq!(of(asked), None);
+    }
+
+    #[test]
+    fn a_record_counts_what_came_what_was_taken_back_and_what_that_lost() {
+        let preempted = || gone(CauseCode::Died, Some(FailureClass::Preempted));
+        let mut records = HashMap::new();
+        let mut add = |worker: Worker| add_record(&mut records, &worker, at(100_100));
+        // For as long as it is there; taken back early and late; never came; called off before it came.
+        add(worker(Some(130), up(), Wanted::Run, None));
+        add(worker(Some(130), preempted(), Wanted::Run, Some(160)));
+        add(worker(Some(130), preempted(), Wanted::Run, Some(50_100)));
+        add(worker(None, gone(CauseCode::Died, Some(FailureClass::Boot)), Wanted::Run, Some(120)));
+        add(worker(None, gone(CauseCode::Idle, None), Wanted::Run, Some(120)));
+        add(Worker { accepted: None, ..worker(Some(130), up(), Wanted::Run, None) });
+        add(Worker { offering: None, ..worker(Some(130), up(), Wanted::Run, None) });
+        let expected = Record {
+            launched: 4,
+            came: 3,
+            interrupted: 2,
+            there: seconds(100_000 + 60 + 50_000 + 20),
+            lost: seconds(60) + LOST_AT_MOST,
+        };
+        assert_eq!(records, HashMap::from([("c7i.2xlarge spot".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn the_class_that_was_asked_for_last_is_known_by_builder_and_by_pool() {
+        let learned = Learned::default();
+        let class = |pool: &str, digest: &str| ReuseClass {
+            pool: pool.into(),
+            spec_digest: digest.into(),
+            ..crate::fleet::sizing::class_of_worker(&samples::worker(1))
+        };
+        learned.asks("unit", &class("big", "a"));
+        learned.asks("lint", &class("big", "b"));
+        learned.asks("docs", &class("small", "c"));
+        assert_eq!(learned.latest("big"), Some(class("big", "b")));
+        learned.asks("unit", &class("big", "a"));
+        assert_eq!(learned.latest("big"), Some(class("big", "a")));
+        let mut builders = learned.builders_of("big");
+        builders.sort();
+        assert_eq!((builders, learned.builders_of("other")), (vec!["lint".into(), "unit".into()], vec![]));
+
+        learned.known().boots = HashMap::from([("big".to_owned(), SLOW), ("small".to_owned(), seconds(4))]);
+        assert_eq!((learned.slow_boot("big"), learned.slow_boot("small")), (Some(SLOW), None));
+        let mut slow = learned.slow();
+        slow.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [("lint", class("big", "b")), ("unit", class("big", "a"))];
+        assert_eq!(slow, expected.map(|(builder, class)| (builder.to_owned(), class, SLOW)));
+    }
+}

@@ -153,3 +153,30 @@ fn places_taken(workers: &[Worker], leases: &[Lease]) -> HashMap<String, usize> 
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rouse_model::Timestamp;
+    use rouse_model::worker::{Cause, CauseCode, Wanted};
+    use rouse_store::testing::samples;
+
+    #[test]
+    fn places_are_taken_by_builds_and_by_workers_that_leave() {
+        let worker = |id: i64, slots: i64| Worker { slots, ..samples::worker(id) };
+        let leaves = Wanted::Drain { cause: Cause::new(CauseCode::Idle, None, "it was idle") };
+        let workers = [
+            worker(1, 4),
+            Worker { wanted: leaves, ..worker(2, 3) },
+            Worker { pool: "small".into(), ..worker(3, 1) },
+        ];
+        let lease = |worker: i64, slot: i64| Lease {
+            worker: WorkerId(worker),
+            slot,
+            build: (worker * 10 + slot).into(),
+            since: Timestamp(0),
+        };
+        let taken = places_taken(&workers, &[lease(1, 0), lease(1, 1), lease(2, 0)]);
+        assert_eq!(taken, HashMap::from([("big".to_owned(), 2 + 3), ("small".to_owned(), 0)]));
+    }
+}

@@ -49,3 +49,78 @@ pub(super) fn with_demand<'a>(
     }
     levels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::budgets::Counted;
+    use rouse_model::Timestamp;
+    use rouse_model::budget::Standing;
+    use rouse_model::money::{Money, Price};
+    use rouse_model::worker::{Cause, CauseCode, ProviderRef};
+    use rouse_store::testing::samples;
+    use std::time::Duration;
+
+    fn up(id: i64, slots: i64, builds: (i64, i64)) -> Worker {
+        let phase = Phase::Up { at: ProviderRef(id.to_string()) };
+        let (builds_done, max_builds) = builds;
+        Worker { phase, slots, builds_done, max_builds, ..samples::worker(id) }
+    }
+
+    fn leases(of: &[(i64, i64)]) -> Vec<Lease> {
+        let lease = |(worker, slot): &(i64, i64)| Lease {
+            worker: WorkerId(*worker),
+            slot: *slot,
+            build: (worker * 10 + slot).into(),
+            since: Timestamp(0),
+        };
+        of.iter().map(lease).collect()
+    }
+
+    #[test]
+    fn slots_are_counted_by_what_they_do_and_by_what_they_may_still_do() {
+        let cause = Cause::new(CauseCode::Idle, None, "it was idle");
+        let leaves = Wanted::Drain { cause: cause.clone() };
+        let ends = Phase::Terminating { at: None, since: Timestamp(0), cause };
+        let workers = [
+            up(1, 4, (0, 100)),
+            // It may be given one more, and has room for two.
+            up(2, 3, (4, 5)),
+            Worker { wanted: leaves, ..up(3, 2, (0, 9)) },
+            Worker { link: Link::Lost { at: Timestamp(0) }, ..up(4, 1, (0, 9)) },
+            Worker { phase: ends, ..up(5, 1, (0, 9)) },
+            // On its way.
+            Worker { slots: 2, max_builds: 9, ..samples::worker(6) },
+            Worker { pool: "small".into(), ..up(7, 1, (0, 9)) },
+        ];
+        let levels = levels(&workers, &leases(&[(1, 0), (1, 1), (1, 2), (2, 0), (3, 0)]));
+        let big = &levels.pools["big"];
+        assert_eq!((big.busy, big.idle), (5, 1 + 2 + 1 + 1));
+        assert_eq!(big.supply, 1 + 1 + 2);
+        assert_eq!(big.phases, BTreeMap::from([("requested", 1), ("terminating", 1), ("up", 4)]));
+        assert_eq!(big.price, Price(6 * 170_000));
+        let small = &levels.pools["small"];
+        assert_eq!((small.busy, small.idle, small.supply), (0, 1, 1));
+    }
+
+    #[test]
+    fn what_waits_and_what_is_left_stand_with_pools_that_have_no_worker_too() {
+        let (amount, spent) = (Money(900), Money(200));
+        let standing = Standing {
+            limit: "1 USD/h".into(),
+            amount,
+            spent,
+            promised: Money(100),
+            launch: Money(50),
+            until: Timestamp(0),
+        };
+        let left = standing.left();
+        let counted = Counted { standing, build: Duration::ZERO, each: Duration::ZERO };
+        let budgets = Budgets::from([("paid".to_owned(), counted)]);
+        let there = levels(&[up(1, 1, (0, 9))], &[]);
+        let levels = with_demand(there, [("big", 3), ("new", 1)].into_iter(), &budgets);
+        let of = |name: &str| (levels.pools[name].demand, levels.pools[name].left);
+        assert_eq!((of("big"), of("new"), of("paid")), ((3, None), (1, None), (0, Some(left))));
+        assert_eq!(levels.pools["big"].idle, 1);
+    }
+}

@@ -157,3 +157,23 @@ impl Fleet {
         workers.iter().filter(|worker| !stranded(worker)).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_where_it_was_seen_until_it_goes_there() {
+        let warm = Warm::default();
+        warm.note("one", "a");
+        warm.note("one", "b");
+        warm.note("other", "a");
+        assert!(warm.has("one", "a") && warm.has("other", "a") && !warm.has("other", "b"));
+        warm.forget("one", &["a".to_owned()]);
+        assert!(!warm.has("one", "a") && warm.has("one", "b") && warm.has("other", "a"));
+        for image in 0..REMEMBERED {
+            warm.note("many", &image.to_string());
+        }
+        assert!(!warm.has("one", "b") && warm.has("many", &(REMEMBERED - 1).to_string()));
+    }
+}

@@ -201,3 +201,76 @@ impl Drop for Question {
         self.fleet.ctx.nudges.fleet.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(buildset: i64, image: &str) -> Asked {
+        (BuildsetId(buildset), image.to_owned())
+    }
+
+    fn is(id: &str) -> Answer {
+        Answer::Is(Resolved { image: id.to_owned(), id: id.to_owned() })
+    }
+
+    fn not() -> Answer {
+        let error = ProviderError::new(FailureClass::Image, "find an image", "there is none");
+        Answer::Not { error, seen: false }
+    }
+
+    #[test]
+    fn a_question_is_asked_once_and_only_who_was_asked_answers_it() {
+        let answers = Answers::default();
+        let one = asked(1, "a");
+        assert!(answers.look(&one, "here").is_none());
+        assert!(answers.begin(&one, "here"));
+        assert!(matches!(answers.look(&one, "here"), Some(Image::UnderWay)));
+        assert!(answers.look(&one, "there").is_none(), "who is asked now has not been asked");
+        assert!(answers.begin(&one, "there"));
+        answers.end(one.clone(), "here", is("late"));
+        assert!(matches!(answers.look(&one, "there"), Some(Image::UnderWay)));
+        answers.end(one.clone(), "there", is("a"));
+        assert!(matches!(answers.look(&one, "here"), Some(Image::Is(found)) if found.id == "a"));
+        answers.end(one.clone(), "there", is("b"));
+        assert!(matches!(answers.look(&one, "here"), Some(Image::Is(found)) if found.id == "a"));
+    }
+
+    #[test]
+    fn who_was_told_that_it_failed_asks_anew_and_others_are_told_first() {
+        let answers = Answers::default();
+        let (one, other) = (asked(1, "a"), asked(2, "a"));
+        for asked in [&one, &other] {
+            assert!(answers.begin(asked, "here"));
+            answers.end(asked.clone(), "here", not());
+        }
+        assert!(matches!(answers.look(&one, "here"), Some(Image::Not(_))));
+        answers.forget_told();
+        assert!(answers.look(&one, "here").is_none());
+        assert!(matches!(answers.look(&other, "here"), Some(Image::Not(_))));
+    }
+
+    #[test]
+    fn one_image_does_not_take_all_places_of_an_account_and_one_account_not_those_of_another() {
+        let answers = Answers::default();
+        let begun = |image: &str, account: &str| {
+            (0..100).filter(|set| answers.begin(&asked(*set, image), account)).count()
+        };
+        assert_eq!(begun("a", "here"), AT_ONCE_ON_ONE);
+        assert_eq!(begun("b", "here"), AT_ONCE_ON_ONE);
+        assert_eq!((2..9).map(|image| begun(&image.to_string(), "here")).sum::<usize>(), AT_ONCE - 16);
+        assert_eq!(begun("c", "there"), AT_ONCE_ON_ONE);
+    }
+
+    #[test]
+    fn answers_are_forgotten_before_there_are_too_many_and_questions_are_not() {
+        let answers = Answers::default();
+        assert!(answers.begin(&asked(0, "open"), "here"));
+        for set in 0..REMEMBERED as i64 {
+            answers.put(asked(set, "a"), is("a"));
+        }
+        assert!(matches!(answers.look(&asked(0, "open"), "here"), Some(Image::UnderWay)));
+        assert!(answers.look(&asked(0, "a"), "here").is_none());
+        assert!(answers.look(&asked(REMEMBERED as i64 - 1, "a"), "here").is_some());
+    }
+}

@@ -32,6 +32,8 @@ pub enum Fault {
     /// A launch is refused; the next one need not be.
     NoCapacity,
     Quota,
+    /// A launch finds its image not there any more; later it may be.
+    NoImage,
     /// The call is refused.
     Throttled,
     /// The call never arrives, and nobody answers.

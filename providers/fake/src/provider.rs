@@ -93,15 +93,20 @@ impl Fake {
     }
 
     /// By one call of the cloud.
-    async fn launch_some(&self, options: &PoolOptions, items: &[LaunchItem]) -> Vec<LaunchOutcome> {
+    async fn launch_some(
+        &self,
+        options: &PoolOptions,
+        image: &str,
+        items: &[LaunchItem],
+    ) -> Vec<LaunchOutcome> {
         if !self.cloud.admits(on::LAUNCH, self.options.rate) {
             self.travel().await;
             return vec![LaunchOutcome::Throttled { retry_after: PAUSE }; items.len()];
         }
-        join_all(items.iter().map(|item| self.launch_one(options, item))).await
+        join_all(items.iter().map(|item| self.launch_one(options, image, item))).await
     }
 
-    async fn launch_one(&self, options: &PoolOptions, item: &LaunchItem) -> LaunchOutcome {
+    async fn launch_one(&self, options: &PoolOptions, image: &str, item: &LaunchItem) -> LaunchOutcome {
         if !options.sells(item.offering.as_deref()) {
             let reason = format!("the pool does not offer {:?}", item.offering);
             return LaunchOutcome::Invalid { class: FailureClass::Master, reason };
@@ -113,6 +118,11 @@ impl Fake {
             Some(Fault::Quota) => {
                 Some(LaunchOutcome::Quota { scope: "instances".into(), retry_after: PAUSE })
             }
+            Some(Fault::NoImage) => Some(LaunchOutcome::NoImage {
+                image: image.to_owned(),
+                reason: "the image is not there".into(),
+                retry_after: PAUSE,
+            }),
             _ => None,
         };
         if let Some(refused) = refused {
@@ -181,7 +191,9 @@ impl Provider for Fake {
         self.while_alive().await;
         match read_options::<PoolOptions>(&spec.options) {
             Ok(options) => {
-                let calls = items.chunks(self.options.batch()).map(|items| self.launch_some(&options, items));
+                let image = spec.image.as_ref().map_or("", |image| &image.id);
+                let some = |items| self.launch_some(&options, image, items);
+                let calls = items.chunks(self.options.batch()).map(some);
                 join_all(calls).await.concat()
             }
             Err(fault) => {
