@@ -89,9 +89,18 @@ pub struct Fleet {
     ledger: Ledger,
     /// As it was announced last.
     expected: Mutex<Vec<Expected>>,
+    /// A pass has it from its beginning to its end.
+    known: tokio::sync::Mutex<Known>,
     driven: Mutex<HashMap<WorkerId, Driven>>,
     /// Workers that a provider's hint or a list spoke of: their drivers ask the provider itself.
     suspected: Mutex<HashSet<WorkerId>>,
+}
+
+/// What the last pass has read: the next one reads what has changed. Thousands of workers at rest are not read each second.
+#[derive(Debug, Default)]
+struct Known {
+    workers: Vec<Worker>,
+    queue: Vec<Request>,
 }
 
 /// A driver that runs, and which state of its worker it was last woken for.
@@ -118,6 +127,7 @@ impl Fleet {
             decided: Decided::default(),
             ledger: Ledger::default(),
             expected: Mutex::default(),
+            known: tokio::sync::Mutex::default(),
             driven: Mutex::default(),
             suspected: Mutex::default(),
         }
@@ -160,7 +170,10 @@ impl Fleet {
         ctx.metrics.breakers(self.breakers.open(), self.offerings.open());
         // Before a driver asks how long it may wait.
         self.learn_boots().await?;
-        let workers = ctx.store.live_workers().await?;
+        let mut known = self.known.lock().await;
+        let Known { workers, queue } = &mut *known;
+        *workers = ctx.store.live_workers_anew(std::mem::take(workers)).await?;
+        let workers = &*workers;
         // Supply before demand: a request that is matched in between is missed as demand, and its worker's change of generation is seen. The
         // other way round it would be launched for once more.
         let leases = ctx.store.leases().await?;
@@ -178,19 +191,19 @@ impl Fleet {
         let active = ctx.config();
         let now = ctx.now();
         let arrived = ctx.coming.arrived();
-        let queue = ctx.store.queue(WINDOW).await?;
+        *queue = ctx.store.queue_anew(WINDOW, std::mem::take(queue)).await?;
         // A worker is quicker looked at than a request; there may be thousands.
         let length = u32::try_from(queue.len() + workers.len() / WORKERS_FOR_A_REQUEST).unwrap_or(u32::MAX);
-        self.end_cancelled(&queue, now).await?;
+        self.end_cancelled(queue, now).await?;
         self.end_unapproved(now).await?;
-        let waiting: Vec<Request> =
-            queue.into_iter().filter(|r| r.cancel.is_none() && r.waits_until(now).is_none()).collect();
-        self.end_what_is_not_wanted(&active, &workers, &leases).await?;
-        let gate = Gate::of(ctx, &role, &active.config, &waiting, &workers, &leases).await?;
-        let budgets = self.budgets(&active, &workers, &leases).await?;
-        let mut taken = Taken::by(&active.config, &workers);
-        let levels = measured::levels(&workers, &leases);
-        let workers = self.within_reach(&active, &workers);
+        let is_waiting = |r: &&Request| r.cancel.is_none() && r.waits_until(now).is_none();
+        let waiting: Vec<Request> = queue.iter().filter(is_waiting).cloned().collect();
+        self.end_what_is_not_wanted(&active, workers, &leases).await?;
+        let gate = Gate::of(ctx, &role, &active.config, &waiting, workers, &leases).await?;
+        let budgets = self.budgets(&active, workers, &leases).await?;
+        let mut taken = Taken::by(&active.config, workers);
+        let levels = measured::levels(workers, &leases);
+        let workers = self.within_reach(&active, workers);
         let waiting_workers = rouse_model::build::waiting_workers(&leases, &waiting_builds);
         let full = Filled { taken: &taken, budgets: &budgets, waiting: &waiting_workers };
         let mut wishes = self.demand(&active, waiting, &workers, full, gate).await?;
@@ -200,7 +213,7 @@ impl Fleet {
         let whole = arrived == ctx.coming.arrived();
         let in_use = InUse::of(leases, waiting_workers, std::mem::take(&mut wishes.locked));
         let seen = Seen { workers: &workers, in_use: &in_use, budgets: &budgets };
-        self.scale(&active, wishes, seen, &mut taken, whole).await?;
+        self.scale(&active, wishes, seen, &mut taken, whole, stop).await?;
         Ok(length)
     }
 

@@ -63,7 +63,7 @@ pub async fn run(ctx: Arc<Ctx>, stop: CancellationToken) {
 async fn pass(ctx: &Ctx) -> Result<Option<Timestamp>, MatchError> {
     let freed = ctx.switchboard.take_freed();
     let Some(role) = ctx.roles.hold("matcher", "").await? else { return Ok(None) };
-    if freed.is_empty() && ctx.store.queue(1).await?.is_empty() {
+    if freed.is_empty() && !ctx.store.has_queue().await? {
         return Ok(None);
     }
     let now = ctx.now();

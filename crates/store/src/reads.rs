@@ -1,5 +1,6 @@
 //! What can be read, grouped by aggregate. Each call is one indexed query; nothing scans a table.
 
+mod anew;
 mod budgets;
 mod builds;
 mod caches;

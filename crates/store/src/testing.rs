@@ -62,6 +62,7 @@ macro_rules! conformance {
             opening::many_open_a_fresh_database_at_once,
             opening::what_was_committed_outlives_every_handle,
             queue::the_queue_is_served_by_priority_then_age,
+            queue::who_reads_again_sees_what_is_there_now,
             queue::what_is_not_approved_is_not_in_the_queue_and_lapses,
             queue::pages_by_key_show_each_row_once,
             records::a_lost_race_leaves_nothing,

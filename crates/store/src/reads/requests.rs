@@ -4,7 +4,7 @@ use super::{Page, Tail};
 use crate::record::taken;
 use crate::value::{Field, Value};
 use crate::{ReadError, Store};
-use rouse_model::buildset::{Buildset, Request};
+use rouse_model::buildset::{Buildset, Request, RequestState};
 use rouse_model::source::SourceStamp;
 use rouse_model::{BuildId, BuildResult, BuildsetId, RequestId, Timestamp};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct RequestFilter {
     pub builder: Option<String>,
     pub project: Option<String>,
-    pub state: Option<rouse_model::buildset::RequestState>,
+    pub state: Option<RequestState>,
     pub buildset: Option<BuildsetId>,
 }
 
@@ -96,6 +96,19 @@ impl Store {
     pub async fn queue(&self, limit: i64) -> Result<Vec<Request>, ReadError> {
         self.select_few("WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1", vec![limit.into()])
             .await
+    }
+
+    /// The same for who has read it before: what has not changed since is taken from there.
+    pub async fn queue_anew(&self, limit: i64, before: Vec<Request>) -> Result<Vec<Request>, ReadError> {
+        let tail = "WHERE state = 'queued' ORDER BY priority DESC, id LIMIT $1";
+        let is_queued = |request: &Request| request.state == RequestState::Queued;
+        self.select_anew(tail, vec![limit.into()], before, is_queued).await
+    }
+
+    /// Whether anything is in it.
+    pub async fn has_queue(&self) -> Result<bool, ReadError> {
+        let sql = "SELECT id FROM requests WHERE state = 'queued' LIMIT 1";
+        Ok(!self.inner.backend.few(sql, vec![]).await?.is_empty())
     }
 
     /// Unapproved ones whose time has run out, or that somebody wants to end.

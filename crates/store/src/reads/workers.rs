@@ -33,10 +33,17 @@ impl Store {
         self.select_few("WHERE gone IS NULL ORDER BY id", vec![]).await
     }
 
-    /// Those that are not gone and have a slot that no build has, oldest first.
+    /// The same for who has read them before: what has not changed since is taken from there.
+    pub async fn live_workers_anew(&self, before: Vec<Worker>) -> Result<Vec<Worker>, ReadError> {
+        self.select_anew("WHERE gone IS NULL ORDER BY id", vec![], before, |worker| worker.gone.is_none())
+            .await
+    }
+
+    /// Those that are there, that is, an agent has come and they are not gone, and have a slot that no build has, oldest first.
     pub async fn workers_with_room(&self) -> Result<Vec<Worker>, ReadError> {
         let taken = "SELECT count(*) FROM leases WHERE leases.worker = workers.id";
-        self.select_few(&format!("WHERE gone IS NULL AND slots > ({taken}) ORDER BY id"), vec![]).await
+        let there = "WHERE gone IS NULL AND attached IS NOT NULL";
+        self.select_few(&format!("{there} AND slots > ({taken}) ORDER BY id"), vec![]).await
     }
 
     /// Newest first.

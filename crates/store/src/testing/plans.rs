@@ -54,6 +54,8 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     let store = Store::over(Box::new(recording), committed, None).await.expect("it is open already");
     asked.lock().expect("nothing panics while it is held").clear();
     store.queue(100).await?;
+    store.queue_anew(100, vec![super::samples::request(1)]).await?;
+    store.has_queue().await?;
     store.queue_length().await?;
     store.lapsed_requests(super::NOW, 100).await?;
     store.request(RequestId(1)).await?;
@@ -73,6 +75,7 @@ pub async fn of_work(subject: &dyn Subject) -> Result<Vec<Asked>, crate::ReadErr
     store.wanted_commands(WorkerId(1)).await?;
     store.artifacts(BuildId(1)).await?;
     store.live_workers().await?;
+    store.live_workers_anew(vec![super::samples::worker(1)]).await?;
     store.worker_by_name("big-1").await?;
     store.workers_by_id(&[WorkerId(1)]).await?;
     store.leases_of(WorkerId(1)).await?;

@@ -5,6 +5,7 @@ use crate::reads::{BuildFilter, RequestFilter};
 use crate::{Batch, Page};
 use rouse_model::approval::{Approval, ApprovalOf, Approving, Given};
 use rouse_model::buildset::{Request, RequestState};
+use rouse_model::worker::Worker;
 use rouse_model::{BuildResult, Timestamp};
 
 pub async fn the_queue_is_served_by_priority_then_age(subject: &dyn Subject) {
@@ -30,6 +31,49 @@ pub async fn the_queue_is_served_by_priority_then_age(subject: &dyn Subject) {
     batch.update(&mut claimed);
     store.commit(batch).await.expect("nobody else has changed it");
     assert_eq!(order(100).await, [6, 5, 1, 3, 4]);
+}
+
+pub async fn who_reads_again_sees_what_is_there_now(subject: &dyn Subject) {
+    let store = subject.open().await;
+    let mut batch = Batch::new("suite.seen");
+    for id in 1..=100 {
+        batch.insert(&samples::request(id)).insert(&Worker { gone: None, ..samples::worker(id) });
+    }
+    store.commit(batch).await.expect("new rows can be written");
+    let requests = store.queue_anew(90, Vec::new()).await.expect("the queue can be read");
+    let workers = store.live_workers_anew(Vec::new()).await.expect("workers can be read");
+    assert_eq!((requests.len(), workers.len()), (90, 100));
+    let same = async |requests: &[Request], workers: &[Worker]| {
+        let queue = store.queue(90).await.expect("the queue can be read");
+        let live = store.live_workers().await.expect("workers can be read");
+        let again = store.queue_anew(90, requests.to_vec()).await.expect("the queue can be read");
+        let alive = store.live_workers_anew(workers.to_vec()).await.expect("workers can be read");
+        assert_eq!((&again, &alive), (&queue, &live));
+        (again, alive)
+    };
+    let seen = same(&requests, &workers).await;
+    assert_eq!(seen, (requests.clone(), workers.clone()));
+    // One of each that is there no more, one that is another, one that is new, and one that comes to the front.
+    let mut batch = Batch::new("suite.change");
+    batch.update(&mut Request { state: RequestState::Done, ..requests[3].clone() });
+    batch.update(&mut Request { attempts: 7, ..requests[4].clone() });
+    batch.update(&mut Request { priority: 7, ..requests[5].clone() });
+    batch.insert(&Request { priority: 8, ..samples::request(101) });
+    batch.update(&mut Worker { gone: Some(NOW), ..workers[3].clone() });
+    batch.update(&mut Worker { builds_done: 7, ..workers[4].clone() });
+    batch.insert(&Worker { gone: None, ..samples::worker(101) });
+    store.commit(batch).await.expect("nobody else has changed them");
+    let (requests, workers) = same(&requests, &workers).await;
+    assert_eq!(requests[..2].iter().map(|r| r.id.0).collect::<Vec<_>>(), [101, 6]);
+    assert!(requests.iter().any(|r| r.attempts == 7) && workers.iter().any(|w| w.builds_done == 7));
+    // More than are read one by one.
+    let mut batch = Batch::new("suite.change");
+    for worker in &workers[..90] {
+        batch.update(&mut Worker { builds_done: 9, ..worker.clone() });
+    }
+    store.commit(batch).await.expect("nobody else has changed them");
+    let (_, workers) = same(&requests, &workers).await;
+    assert_eq!(workers.iter().filter(|w| w.builds_done == 9).count(), 90);
 }
 
 pub async fn what_is_not_approved_is_not_in_the_queue_and_lapses(subject: &dyn Subject) {
