@@ -76,8 +76,12 @@ pub async fn apply_for(
         match ctx.store.commit(batch).await {
             Ok(()) => {
                 ctx.switchboard.look_at_worker(id);
-                ctx.nudges.fleet.notify_one();
-                ctx.nudges.matching.notify_one();
+                if !is_of_its_driver(event) {
+                    ctx.nudges.fleet.notify_one();
+                }
+                if next.is_steady() {
+                    ctx.nudges.matching.notify_one();
+                }
                 return Ok(Applied { worker: next, effects, changed: true });
             }
             Err(error) if error.is_conflict() => {}
@@ -85,6 +89,11 @@ pub async fn apply_for(
         }
     }
     Err(WorkerError::Contended { worker: id })
+}
+
+/// Whether it only says how far a worker's driver is: what the fleet may count on is the same as before.
+fn is_of_its_driver(event: &WorkerEvent) -> bool {
+    matches!(event, WorkerEvent::LaunchIssued { .. } | WorkerEvent::TerminateIssued)
 }
 
 /// Puts on record, in the worker's timeline, that something on its link was refused. It changes nothing of the worker.

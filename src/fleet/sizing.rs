@@ -24,6 +24,7 @@ use rouse_store::Batch;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Launches are decided on by looks that lie so far apart.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -89,6 +90,8 @@ impl Fleet {
         for worker in workers.iter().filter(|worker| waiting_workers.contains(&worker.id)) {
             *beside.entry(&worker.pool).or_default() += 1;
         }
+        // The same for all that wait for a pool.
+        let (mut rooms, mut closed) = (HashMap::new(), HashMap::new());
         let there: HashSet<ReuseClass> = workers.iter().map(class_of_worker).collect();
         for mut request in waiting {
             let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
@@ -109,7 +112,7 @@ impl Fleet {
                 let there = load.get(*name).copied().unwrap_or(0) - beside;
                 there + wished(name) < pool.at(now).max as usize
                     && budgets.get(*name).is_none_or(|budget| budget.purse().affords() > wished(name))
-                    && self.has_room(&active.config, pool, taken)
+                    && *rooms.entry(*name).or_insert_with(|| self.has_room(&active.config, pool, taken))
             });
             let Some((pool_name, pool)) = roomy.or(candidates.first()).copied() else { continue };
             let Some(class) = self.class_of(active, builder, &mut request, pool_name, pool).await? else {
@@ -129,8 +132,9 @@ impl Fleet {
                 failures::refused(self, builder, &mut request, pool_name, None, &error).await?;
                 continue;
             }
-            if let Some(error) = self.without_offering(pool, pool_name)
-                && failures::holds_back(&mut request, pool_name, &error, now)
+            let closed = closed.entry(pool_name).or_insert_with(|| self.without_offering(pool, pool_name));
+            if let Some(error) = closed
+                && failures::holds_back(&mut request, pool_name, error, now)
             {
                 held.push(request.clone());
             }
@@ -180,6 +184,7 @@ impl Fleet {
         Seen { workers, in_use, budgets }: Seen<'_>,
         taken: &mut Taken,
         whole: bool,
+        stop: &CancellationToken,
     ) -> Result<(), FleetError> {
         let now = self.ctx.now();
         let running = self.look_at_builds(active, workers, &in_use.leases).await?;
@@ -204,7 +209,7 @@ impl Fleet {
                 self.launches(active, name.as_str(), pool, &answer, (taken, Left::of(budget))).await?;
             let mut reckoning = reckoning_of(&limits, &capacity, &answer, &launched);
             reckoning.1.budget = budget.map(|budget| budget.standing.clone());
-            let decision = self.decided(active, name.as_str(), reckoning, launched.workers).await?;
+            let decision = self.decided(active, name.as_str(), reckoning, launched.workers, stop).await?;
             for (id, reason) in answer.end {
                 if let Some(worker) = workers.iter().find(|w| w.id == id) {
                     let busy = in_use.slots.get(&id).copied().unwrap_or_default();
@@ -248,11 +253,12 @@ impl Fleet {
 
     /// Puts on record what a pass came to for a pool, with the workers that are to be launched for it; its number where something was done.
     async fn decided(
-        &self,
+        self: &Arc<Self>,
         active: &Active,
         pool: &str,
         (code, reckoning): (DecisionCode, Reckoning),
         launched: Vec<Worker>,
+        stop: &CancellationToken,
     ) -> Result<Option<DecisionId>, FleetError> {
         let at = self.ctx.now();
         let now = Now { pool, code, reckoning, config: active.revision, master: self.ctx.me, at };
@@ -266,17 +272,17 @@ impl Fleet {
             decision = code.is_deed().then_some(id);
             self.decided.next(id, now, &mut batch);
         }
-        for worker in launched {
-            let worker = Worker { decision, ..worker };
-            batch.insert(&worker).event(crate::workers::phase_event(&worker, at));
+        let launched: Vec<Worker> =
+            launched.into_iter().map(|worker| Worker { decision, ..worker }).collect();
+        for worker in &launched {
+            batch.insert(worker).event(crate::workers::phase_event(worker, at));
         }
         if batch.is_empty() {
             return Ok(None);
         }
         self.ctx.store.commit(batch).await?;
-        if matches!(code, DecisionCode::Launch | DecisionCode::FallBack) {
-            self.ctx.nudges.fleet.notify_one();
-        }
+        // The next pass would do it too, once it has counted everything anew.
+        launched.iter().for_each(|worker| self.ensure_driver(worker, stop));
         Ok(decision)
     }
 
