@@ -110,6 +110,13 @@ pub fn load(main: &Path, kinds: &[Arc<dyn ProviderKind>]) -> Result<Loaded, Faul
     }
 }
 
+/// The hash of what [`load`] would read; `None` where that cannot be read.
+#[must_use]
+pub fn hash_of(main: &Path) -> Option<String> {
+    let (sources, faults) = source::read_all(main);
+    faults.is_empty().then(|| hash(&sources))
+}
+
 /// Checks texts, the main file first.
 ///
 /// # Errors

@@ -98,6 +98,11 @@ impl Revisions {
             match revisions.read_row(row) {
                 Ok(active) => {
                     revisions.active.send_replace(active);
+                    // The file has just been read, as it stands on record.
+                    if row.author.starts_with(FROM_FILE) && config::hash_of(file).as_ref() == Some(&row.hash)
+                    {
+                        return Ok(revisions);
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "the newest configuration on record is of no use"),
             }
