@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod generated;
+mod mutants;
 mod packages;
 mod process;
 mod sim;
@@ -61,6 +62,13 @@ enum Verb {
     Sim(sim::Arguments),
     /// Runs the parsers of foreign bytes under a fuzzer
     Fuzz(fuzz::Arguments),
+    /// Changes one thing at a time in the code and says which changes no test notices
+    #[command(disable_help_flag = true)]
+    Mutants {
+        /// For the package `mutants`, such as `model`, `fleet --only sizing` or `--help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Starts the back ends of the tests, runs COMMAND with their addresses, and stops them
     BackEnds {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -94,6 +102,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Generate => generated::write(&workspace, &Interrupt::install()?),
         Verb::Bench(arguments) => bench::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments, &Interrupt::install()?),
+        Verb::Mutants { arguments } => mutants::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::Sim(arguments) => sim::run(&workspace, &arguments, &Interrupt::install()?),
         Verb::BackEnds { command } => back_ends::around(&command, &Interrupt::install()?),
     }

@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::back_ends::{self, BackEnds};
 use crate::process::{self, Interrupt};
 use crate::workspace::Workspace;
-use crate::{agent, fuzz, packages, tidy};
+use crate::{agent, fuzz, mutants, packages, tidy};
 use binaries::Surroundings;
 pub use tally::Tally;
 
@@ -60,6 +60,7 @@ fn run_all(
     let surroundings = Surroundings { back_ends: &back_ends, soak };
     binaries::run(workspace, &built, &surroundings, interrupt, tally)?;
     fuzz::cases(workspace, interrupt, tally)?;
+    mutants::case(workspace, interrupt, tally)?;
     tally.skip(back_ends.skips());
     // A filtered run tells of leftovers too: they are the filtered tests' own.
     let left = back_ends.stop();
