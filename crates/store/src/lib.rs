@@ -462,7 +462,7 @@ fn records<R: Record>(rows: Vec<Row>) -> Result<Vec<R>, ReadError> {
 fn block_size(kind: &str) -> i64 {
     match kind {
         "request" | "build" | "buildset" | "worker" | "change_set" | "change" => 16,
-        "step" | "command" | "log" => 256,
+        "step" | "command" | "log" | "decision" => 256,
         _ => 1,
     }
 }

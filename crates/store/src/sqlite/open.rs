@@ -3,6 +3,7 @@
 use super::BUSY;
 use crate::dialect::SQLITE;
 use crate::{OpenError, migrate};
+use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -15,14 +16,33 @@ const LOOK: Duration = Duration::from_millis(10);
 /// There are fewer statements than this.
 const STATEMENTS: usize = 256;
 
+/// Of a database that is copied, in one step.
+const ALL_PAGES: i32 = -1;
+
 /// SQLite's word for a database without a file.
 pub(super) const IN_MEMORY: &str = ":memory:";
 
 pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
-    let opened = |source: rusqlite::Error| OpenError::Open {
-        location: path.display().to_string(),
-        source: source.into(),
-    };
+    let connection = connect(path)?;
+    bring_up_to_date(&connection)?;
+    Ok(connection)
+}
+
+/// The same as a copy of another one's database, which is of the newest schema.
+pub(super) fn copy_in_memory(from: &Connection) -> Result<Connection, OpenError> {
+    let path = Path::new(IN_MEMORY);
+    let mut connection = connect(path)?;
+    let copied = Backup::new(from, &mut connection).and_then(|copy| copy.step(ALL_PAGES));
+    copied.map_err(|source| not_opened(path, source))?;
+    Ok(connection)
+}
+
+fn not_opened(path: &Path, source: rusqlite::Error) -> OpenError {
+    OpenError::Open { location: path.display().to_string(), source: source.into() }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let opened = |source: rusqlite::Error| not_opened(path, source);
     if path != Path::new(IN_MEMORY) {
         keep_private(path);
     }
@@ -37,7 +57,6 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
         )
         .map_err(opened)?;
     keep_statements(&connection).map_err(opened)?;
-    bring_up_to_date(&connection)?;
     Ok(connection)
 }
 
