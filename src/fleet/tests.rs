@@ -16,13 +16,14 @@ mod stage;
 mod town;
 mod waiting;
 
+use rouse_store::testing::Memory;
 use rouse_testkit::chance;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use town::{Story, Town};
 
 /// Of a usual run; `cargo xtask sim --seeds N` goes through more.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 const SOAKED: u64 = 10_000;
 
 #[test]
@@ -37,13 +38,14 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_left() {
     };
     let next = AtomicU64::new(first);
     let all = Mutex::new(Story::default());
+    let made = Memory::new().unwrap();
     let run = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + seeds {
                 return;
             }
-            let told = std::panic::catch_unwind(|| Town::of(seed).live());
+            let told = std::panic::catch_unwind(|| Town::of(seed, &made).live());
             let Ok(story) = told else { panic!("seed {seed}; again: cargo xtask sim --seed {seed}") };
             all.lock().unwrap().add(story);
         }
@@ -62,8 +64,9 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_left() {
 #[test]
 fn a_seed_tells_the_same_story_again() {
     let seed = chance::seed_asked_for().unwrap_or_else(chance::fresh_seed);
+    let made = Memory::new().unwrap();
     // One master, and two.
     for seed in [seed | 1, seed.next_multiple_of(town::ALONE)] {
-        assert_eq!(Town::of(seed).live(), Town::of(seed).live(), "seed {seed}");
+        assert_eq!(Town::of(seed, &made).live(), Town::of(seed, &made).live(), "seed {seed}");
     }
 }

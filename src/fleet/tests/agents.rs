@@ -17,8 +17,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const LOOK: Duration = Duration::from_secs(2);
-/// The longest that a command runs, and that a cut connection stays away: below the grace period.
-const LONGEST: u64 = 40;
+/// The longest that a command runs.
+const LONGEST: u64 = 20;
+/// The longest that a cut connection stays away: below the grace period.
+const AWAY: u64 = 40;
 
 /// Commands by the token of the instance that runs them.
 type Machines = BTreeMap<String, BTreeMap<i64, Run>>;
@@ -78,7 +80,7 @@ impl Agents {
             for worker in sessions.keys().copied().collect::<Vec<_>>() {
                 let cut = now < calm && dice.below(100) == 0;
                 if cut {
-                    away.insert(worker, now + Duration::from_secs(dice.below(LONGEST)));
+                    away.insert(worker, now + Duration::from_secs(dice.below(AWAY)));
                     self.cuts.fetch_add(1, Ordering::Relaxed);
                 }
                 if cut || !up.contains_key(&worker) {

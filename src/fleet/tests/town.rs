@@ -31,7 +31,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 const START: Timestamp = Timestamp(1_764_032_400_000_000);
 /// Things go wrong for so long.
-const TROUBLED: Duration = Duration::from_secs(120);
+const TROUBLED: Duration = Duration::from_secs(90);
 /// A master that dies does so within so many commits.
 const COMMITS: u64 = 400;
 /// By then all must be over.
@@ -50,24 +50,24 @@ const AWAY: u64 = 40;
 pub(super) const ALONE: u64 = 4;
 const MOST: [(&str, usize); 3] = [("small", 12), ("big", 6), ("spare", 6)];
 /// What the workers of `big` may cost in an hour.
-const BUDGET: Money = Money(2_000_000);
+const BUDGET: Money = Money(800_000);
 
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", spare: "127.0.0.1:1", bad: "127.0.0.1:1"}}}
 providers:
   cloud: {fake: {latency: 200ms, capacity: 15, batch: 4}}
 pools:
-  small: {fake: {on: cloud, image: "debian:12", boot: 20s}, max: 12, reuse: {builds: 3, idle: 20s}, deadlines: {launch: 3m, attach: 1m}}
+  small: {fake: {on: cloud, image: "debian:12", boot: 10s}, max: 12, reuse: {builds: 3, idle: 10s}, deadlines: {launch: 2m, attach: 1m}}
   big:
     fake:
       on: cloud
       image: "debian:13"
-      boot: 40s
+      boot: 20s
       offers: [{types: [{name: spot, price: 3 USD/h}], try_for: 20s}, {types: [{name: sure, price: 6 USD/h}]}]
     max: 6
-    deadlines: {launch: 3m, attach: 90s}
-    budget: {limits: 2 USD/h, build: 5m}
-  spare: {fake: {on: cloud, image: "debian:13", boot: 40s}, max: 6, deadlines: {launch: 3m, attach: 90s}}
+    deadlines: {launch: 2m, attach: 90s}
+    budget: {limits: 0.8 USD/h, build: 2m}
+  spare: {fake: {on: cloud, image: "debian:13", boot: 20s}, max: 6, deadlines: {launch: 2m, attach: 90s}}
   bad: {fake: {on: cloud, image: "debian:0"}}
 builders:
   unit: {pool: small, steps: [{run: make test}]}
@@ -145,7 +145,8 @@ pub(super) struct Town {
 }
 
 impl Town {
-    pub(super) fn of(seed: u64) -> Self {
+    /// `made`: a new database, which it has a copy of.
+    pub(super) fn of(seed: u64, made: &Memory) -> Self {
         let clock = Arc::new(SimClock::at(START));
         let cloud = Cloud::new(Arc::clone(&clock), seed, &["debian:12", "debian:13"]);
         let mut dice = Dice::of(seed);
@@ -169,14 +170,14 @@ impl Town {
         });
         let builders = ["unit", "unit", "unit", "package", "package", "broken"];
         let wish = |dice: &mut Dice| {
-            let at = START + Duration::from_secs(dice.below(90));
+            let at = START + Duration::from_secs(dice.below(60));
             (at, builders[usize::try_from(dice.below(6)).unwrap()])
         };
         let mut wishes: Vec<_> = (0..WISHES).map(|_| wish(&mut dice)).collect();
         wishes.sort_by_key(|(at, _)| *at);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rouse.yaml"), CONFIG).unwrap();
-        let memory = Memory::new().unwrap();
+        let memory = made.copy().unwrap();
         let (kills, jumps, moved) = Default::default();
         Self { seed, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills, jumps, moved }
     }

@@ -8,6 +8,7 @@ use rouse_model::worker::{CauseCode, LaunchToken, Phase, Worker};
 use rouse_model::{BuildResult, Timestamp};
 use rouse_provider_fake::Cloud;
 use rouse_store::Store;
+use rouse_store::reads::BuildFilter;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(super) async fn all(store: &Store, cloud: &Cloud, wishes: &[(Timestamp, &'st
     let launched = cloud.launched();
     let workers = store.workers(&Default::default(), ALL).await.unwrap();
     check_spend(&workers);
+    check_builds(store, &workers).await;
     for worker in &workers {
         check_worker(store, worker, &launched, &mut story);
     }
@@ -75,10 +77,26 @@ fn check_worker(store: &Store, worker: &Worker, launched: &HashMap<LaunchToken, 
     }
 }
 
+/// A worker was given just the builds that it counted, so that nobody has overwritten what another one wrote of it; and none that had something to do was ended
+/// because it seemed to have nothing.
+async fn check_builds(store: &Store, workers: &[Worker]) {
+    use CauseCode::{Budget, Displaced, Idle, Used};
+    let for_nothing = |worker: &Worker| {
+        worker.cause().is_some_and(|cause| matches!(cause.code, Budget | Displaced | Idle | Used))
+    };
+    let builds = store.builds(&BuildFilter::default(), ALL).await.unwrap();
+    for worker in workers {
+        let given: Vec<_> = builds.iter().filter(|build| build.worker == Some(worker.id)).collect();
+        assert_eq!(i64::try_from(given.len()), Ok(worker.builds_done), "{given:#?} were on {worker:#?}");
+        let lost = given.iter().find(|build| build.result != Some(BuildResult::Success));
+        assert!(lost.is_none() || !for_nothing(worker), "{lost:#?} was on {worker:#?}");
+    }
+}
+
 /// In no hour did the pool with a budget cost more than that, as far as each of its workers did what it was counted with: to boot in time, one build,
 /// and to be gone a minute later.
 fn check_spend(workers: &[Worker]) {
-    let counted = Duration::from_secs(90 + 300) + budget::TEARDOWN;
+    let counted = Duration::from_secs(90 + 120) + budget::TEARDOWN;
     let hour = Duration::from_secs(3600);
     for from in (-1..3).map(|number| Timestamp(START.0 + 3_600_000_000 * number)) {
         let cost = workers.iter().filter(|worker| worker.pool == "big").map(|worker| {

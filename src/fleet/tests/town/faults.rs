@@ -12,7 +12,7 @@ pub(super) fn of_launch(dice: &mut Dice) -> Fault {
         3 => Fault::Unheard,
         4 => Fault::Unanswered,
         5 => Fault::Broken,
-        _ => Fault::Late(Duration::from_secs(dice.below(300))),
+        _ => Fault::Late(Duration::from_secs(dice.below(200))),
     }
 }
 
