@@ -1,11 +1,12 @@
-//! What cargo is asked: whether the copy compiles and what is wrong, and for the tests' binaries.
+//! What cargo is asked for: the tests' binaries, or why there are none.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::child::Interrupt;
 use crate::list::What;
 
 /// The cargo at hand, where it works, and where it builds.
@@ -13,6 +14,7 @@ pub struct Cargo<'a> {
     pub program: &'a Path,
     pub root: &'a Path,
     pub target: &'a Path,
+    pub interrupt: &'a Interrupt,
 }
 
 /// A binary of tests, and the folder that its tests expect to be in.
@@ -71,49 +73,42 @@ struct Expansion {
     span: Span,
 }
 
+/// What cargo came to.
+pub enum Built {
+    Tests(Vec<Binary>),
+    /// What stops the code from compiling.
+    Faults(Vec<Fault>),
+}
+
 impl Cargo<'_> {
-    /// What stops the library of the copy from compiling; nothing does where it compiles.
-    pub fn faults(&self, what: What) -> Result<Vec<Fault>> {
-        let (good, lines) = self.run(&["check", "--lib", "--package", what.package()], Stdio::null())?;
-        if good {
-            return Ok(Vec::new());
+    /// The tests, or what is wrong. There is no look before that would only check: it would compile for itself all that the project uses.
+    pub fn tests(&self, what: What) -> Result<Built> {
+        let mut command = Command::new(self.program);
+        command.args(["test", "--no-run", "--quiet", "--locked", "--message-format", "json"]);
+        command.args(["--package", what.package()]).args(what.tests()).arg("--target-dir").arg(self.target);
+        let output = command.current_dir(self.root).output().context("cargo could not be run")?;
+        self.interrupt.check()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let lines = said.lines().map(serde_json::from_str).collect::<Result<Vec<Line>, _>>();
+        let lines = lines.context("what cargo said was not understood")?;
+        if output.status.success() {
+            return Ok(Built::Tests(lines.into_iter().filter_map(Line::test).collect()));
         }
         let messages = lines.into_iter().filter_map(|line| line.message);
         let faults: Vec<Fault> =
             messages.filter(|message| message.level == "error").map(Fault::from).collect();
         if faults.is_empty() {
-            bail!(
-                "cargo check failed before the compiler could say why: `cargo check --lib --package {}`",
-                what.package()
-            );
+            bail!("cargo test --no-run: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(faults)
+        Ok(Built::Faults(faults))
     }
+}
 
-    pub fn tests(&self, what: What) -> Result<Vec<Binary>> {
-        let mut arguments = vec!["test", "--no-run", "--package", what.package()];
-        arguments.extend(what.tests());
-        let (good, lines) = self.run(&arguments, Stdio::inherit())?;
-        if !good {
-            bail!("the tests of {} do not compile", what.package());
-        }
-        let tests = lines.into_iter().filter(|line| {
-            line.reason == "compiler-artifact" && line.profile.as_ref().is_some_and(|profile| profile.test)
-        });
-        let binary = |line: Line| {
-            Some(Binary { file: line.executable?, folder: line.manifest_path?.parent()?.into() })
-        };
-        Ok(tests.filter_map(binary).collect())
-    }
-
-    fn run(&self, arguments: &[&str], complaints: Stdio) -> Result<(bool, Vec<Line>)> {
-        let mut command = Command::new(self.program);
-        command.args(arguments).args(["--quiet", "--locked", "--message-format", "json", "--target-dir"]);
-        command.arg(self.target).current_dir(self.root).stderr(complaints);
-        let output = command.output().context("cargo could not be run")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let lines = said.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-        Ok((output.status.success(), lines.context("what cargo said was not understood")?))
+impl Line {
+    fn test(self) -> Option<Binary> {
+        let test = self.reason == "compiler-artifact" && self.profile?.test;
+        let folder = self.manifest_path?.parent()?.into();
+        self.executable.filter(|_| test).map(|file| Binary { file, folder })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which changes a test notices: each is run against the tests that come by its place, the quickest first, until one fails.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,52 +28,55 @@ pub enum Verdict {
     Survived(usize),
 }
 
-/// A verdict on each change, in their order.
-pub fn judge(
-    changes: &[Change],
-    settled: &Settled,
-    suite: &Suite,
-    jobs: usize,
-    interrupt: &Interrupt,
-) -> Result<Vec<Verdict>> {
-    let place = settled.places.iter().flat_map(|changes| changes.iter().map(|change| (*change, changes[0])));
-    let place: BTreeMap<u32, u32> = place.collect();
-    let none = Vec::new();
-    let (done, survived) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    child::each(jobs, changes, |change| {
-        if let Some(dropped) = settled.dropped.get(&change.number) {
-            return Ok(Verdict::Dropped(dropped.clone()));
-        }
-        let tests = place.get(&change.number).and_then(|place| suite.reached.get(place)).unwrap_or(&none);
-        let verdict = match noticed_by(change, tests, suite, interrupt)? {
-            Some(test) => Verdict::Noticed(test),
-            None => Verdict::Survived(tests.len()),
-        };
-        if matches!(verdict, Verdict::Survived(_)) {
-            survived.fetch_add(1, Ordering::Relaxed);
-        }
-        let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if so_far.is_multiple_of(TELL) {
-            let (of, survived) = (changes.len() - settled.dropped.len(), survived.load(Ordering::Relaxed));
-            eprintln!("{so_far} of {of} changes run, {survived} survived");
-        }
-        Ok(verdict)
-    })
+/// What the changes are run against.
+pub struct Trial<'a> {
+    pub settled: &'a Settled,
+    pub suite: &'a Suite,
+    /// Changes that were noticed before, by their names, and the tests that did.
+    pub before: &'a HashMap<String, String>,
+    pub jobs: usize,
+    pub interrupt: &'a Interrupt,
 }
 
-fn noticed_by(
-    change: &Change,
-    tests: &[usize],
-    suite: &Suite,
-    interrupt: &Interrupt,
-) -> Result<Option<String>> {
-    for test in tests.iter().filter_map(|at| suite.tests.get(*at)) {
-        let mut command = suite.command(test.binary, &test.name);
-        command.env("ROUSE_MUTANT", change.number.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
-        let ended = child::run(&mut command, AT_LEAST + test.took * TIMES, interrupt)?;
-        if !ended.is_some_and(|status| status.success()) {
-            return Ok(Some(test.name.clone()));
-        }
+impl Trial<'_> {
+    /// A verdict on each change, in their order.
+    pub fn judge(&self, changes: &[Change]) -> Result<Vec<Verdict>> {
+        let (done, survived) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let known = |change: &&Change| {
+            self.settled.dropped.contains_key(&change.number) || self.before.contains_key(&change.name)
+        };
+        let all = changes.len() - changes.iter().filter(known).count();
+        child::each(self.jobs, changes, |change| {
+            if let Some(dropped) = self.settled.dropped.get(&change.number) {
+                return Ok(Verdict::Dropped(dropped.clone()));
+            }
+            if let Some(test) = self.before.get(&change.name) {
+                return Ok(Verdict::Noticed(test.clone()));
+            }
+            let verdict = self.run(change)?;
+            if matches!(verdict, Verdict::Survived(_)) {
+                survived.fetch_add(1, Ordering::Relaxed);
+            }
+            let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if so_far.is_multiple_of(TELL) {
+                eprintln!("{so_far} of {all} changes run, {} survived", survived.load(Ordering::Relaxed));
+            }
+            Ok(verdict)
+        })
     }
-    Ok(None)
+
+    fn run(&self, change: &Change) -> Result<Verdict> {
+        let tests = self.settled.place(change.number).and_then(|place| self.suite.reached.get(&place));
+        let tests = tests.map(Vec::as_slice).unwrap_or_default();
+        for test in tests.iter().filter_map(|at| self.suite.tests.get(*at)) {
+            let mut command = self.suite.command(test.binary, &test.name);
+            let number = change.number.to_string();
+            command.env("ROUSE_MUTANT", number).stdout(Stdio::null()).stderr(Stdio::null());
+            let ended = child::run(&mut command, AT_LEAST + test.took * TIMES, self.interrupt)?;
+            if !ended.is_some_and(|status| status.success()) {
+                return Ok(Verdict::Noticed(test.name.clone()));
+            }
+        }
+        Ok(Verdict::Survived(tests.len()))
+    }
 }

@@ -1,12 +1,15 @@
 //! What came of it: the table by file and the survivors as `docs/mutants.md` has them, or all of it as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::judge::Verdict;
 use crate::list::{Change, What};
 use crate::settle::Dropped;
+
+const NOTICED: &str = "noticed";
 
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Row {
@@ -101,19 +104,18 @@ impl<'a> Report<'a> {
 
     pub fn json(&self) -> Value {
         let (_, all) = self.rows();
-        let changes = self.judged.iter().map(|(change, verdict)| {
-            let (result, detail) = match verdict {
-                Verdict::Dropped(Dropped::Fault(code)) => ("does_not_compile", json!(code)),
-                Verdict::Dropped(Dropped::Unwoven(why)) => ("not_run", json!(why)),
-                Verdict::Noticed(by) => ("noticed", json!(by)),
-                Verdict::Survived(tests) => ("survived", json!(tests)),
-            };
-            let key = match verdict {
-                Verdict::Dropped(_) => "why",
-                Verdict::Noticed(_) => "by",
-                Verdict::Survived(_) => "tests",
-            };
-            json!({ "change": self.short(&change.name), "result": result, key: detail })
+        let each = self.judged.iter().map(|(change, verdict)| {
+            let change = &change.name;
+            match verdict {
+                Verdict::Dropped(Dropped::Fault(code)) => {
+                    json!({ "change": change, "result": "does_not_compile", "why": code })
+                }
+                Verdict::Dropped(Dropped::Unwoven(why)) => {
+                    json!({ "change": change, "result": "not_run", "why": why })
+                }
+                Verdict::Noticed(by) => json!({ "change": change, "result": NOTICED, "by": by }),
+                Verdict::Survived(tests) => json!({ "change": change, "result": "survived", "tests": tests }),
+            }
         });
         json!({
             "of": self.what.name(),
@@ -122,9 +124,19 @@ impl<'a> Report<'a> {
             "not_run": all.unwoven,
             "noticed": all.noticed,
             "survived": all.survived,
-            "each": changes.collect::<Vec<_>>(),
+            "each": each.collect::<Vec<_>>(),
         })
     }
+}
+
+/// What the JSON of an earlier run has as noticed: changes by their names, and the tests that did.
+pub fn noticed(json: &str) -> Result<HashMap<String, String>> {
+    let report: Value = serde_json::from_str(json).context("it is not JSON")?;
+    let each = report["each"].as_array().context("it has no list `each`, as what `-o json` prints has")?;
+    let noticed = each.iter().filter(|change| change["result"] == NOTICED);
+    let name =
+        |change: &Value| Some((change["change"].as_str()?.to_owned(), change["by"].as_str()?.to_owned()));
+    Ok(noticed.filter_map(name).collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share, to be read by a person")]
@@ -168,9 +180,9 @@ mod tests {
         assert!(table.ends_with("| `a.rs:2:1: replace \\|\\| with && in two` | 3 |\n"), "{table}");
         let json = report.json();
         assert_eq!(json["each"][1]["result"], "survived");
-        assert_eq!(
-            json["each"][3],
-            json!({ "change": "a.rs:4:1: four", "result": "not_run", "why": "E0015" })
-        );
+        let last = json!({ "change": changes[3].name, "result": "not_run", "why": "E0015" });
+        assert_eq!(json["each"][3], last);
+        let noticed = noticed(&json.to_string()).unwrap();
+        assert_eq!(noticed.into_iter().collect::<Vec<_>>(), [(changes[0].name.clone(), "test".to_owned())]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{Cargo, Fault};
+use crate::build::{Binary, Built, Cargo, Fault};
 use crate::copy::Copy;
 use crate::list::{Change, What};
 use crate::places::{self, Place};
@@ -35,6 +35,14 @@ pub struct Settled {
     pub places: Vec<Vec<u32>>,
 }
 
+impl Settled {
+    /// A change's place, by the first of its changes; none where it cannot be switched on.
+    pub fn place(&self, change: u32) -> Option<u32> {
+        let place = self.places.iter().find(|changes| changes.contains(&change));
+        place.and_then(|changes| changes.first().copied())
+    }
+}
+
 /// A file of the project with its places.
 struct File<'a> {
     name: PathBuf,
@@ -43,44 +51,50 @@ struct File<'a> {
     changes: Vec<&'a Change>,
 }
 
-pub fn settle(tree: &Path, copy: &Copy, cargo: &Cargo, what: What, changes: &[Change]) -> Result<Settled> {
+/// The tests of the copy with all changes that can be switched on.
+pub fn settle(
+    tree: &Path,
+    copy: &Copy,
+    cargo: &Cargo,
+    what: What,
+    changes: &[Change],
+) -> Result<(Settled, Vec<Binary>)> {
     let files = read(tree, changes)?;
     let mut dropped = without_place(&files);
     let switch = Path::new(what.home()).join(SWITCH).with_extension("rs");
     copy.write(&switch, SWITCH_TEXT.as_bytes())?;
     loop {
         let woven = write(copy, what, &files, &dropped)?;
-        let faults = cargo.faults(what)?;
-        let Some(first) = faults.first() else {
-            return Ok(Settled {
-                dropped,
-                places: woven.into_values().flat_map(|woven| woven.places).collect(),
-            });
+        let faults = match cargo.tests(what)? {
+            Built::Tests(tests) => {
+                let places = woven.into_values().flat_map(|woven| woven.places).collect();
+                return Ok((Settled { dropped, places }, tests));
+            }
+            Built::Faults(faults) => faults,
         };
         let before = dropped.len();
         for fault in &faults {
             for number in blamed(fault, &woven, cargo.root) {
-                let Some(change) = usize::try_from(number).ok().and_then(|at| changes.get(at - 1)) else {
-                    continue;
-                };
-                dropped.entry(number).or_insert_with(|| judge(fault, change));
+                if let Some(change) = changes.iter().find(|change| change.number == number) {
+                    dropped.entry(number).or_insert_with(|| judge(fault, change));
+                }
             }
         }
         if dropped.len() == before {
-            let at =
-                first.places.first().map(|(file, _)| format!("{}: ", file.display())).unwrap_or_default();
-            bail!(
-                "{at}{}: it does not compile in {}, and no change is the cause: does the project compile as it is?",
-                first.message,
-                copy.root.display()
-            );
+            bail!("no change is the cause, so the project itself does not compile:\n{}", told(&faults));
         }
-        eprintln!(
-            "{} changes of {} are left out so far, since they do not compile",
-            dropped.len(),
-            changes.len()
-        );
+        let (left_out, all) = (dropped.len(), changes.len());
+        eprintln!("{left_out} changes of {all} are left out so far: they do not compile");
     }
+}
+
+/// Each complaint with its place, which is one in the copy.
+fn told(faults: &[Fault]) -> String {
+    let line = |fault: &Fault| {
+        let file = fault.places.first().map(|(file, _)| format!("{}: ", file.display()));
+        format!("{}{}", file.unwrap_or_default(), fault.message)
+    };
+    faults.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn read<'a>(tree: &Path, changes: &'a [Change]) -> Result<Vec<File<'a>>> {

@@ -34,6 +34,12 @@ pub struct Test {
     pub took: Duration,
 }
 
+/// Which tests take part.
+pub struct Wanted<'a> {
+    pub names: Option<&'a Regex>,
+    pub longest: Option<Duration>,
+}
+
 pub struct Suite {
     binaries: Vec<Binary>,
     /// What tests write to; nothing of it is looked at.
@@ -45,23 +51,25 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Runs each test once, in a process of its own.
+    /// Runs each wanted test once, in a process of its own.
     pub fn record(
         binaries: Vec<Binary>,
         scratch: PathBuf,
-        only: Option<&Regex>,
+        wanted: &Wanted,
         jobs: usize,
         interrupt: &Interrupt,
     ) -> Result<Self> {
         fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
         let mut suite = Self { binaries, scratch, tests: Vec::new(), reached: BTreeMap::new() };
-        let names = suite.names(only)?;
+        let names = suite.names(wanted.names)?;
         if names.is_empty() {
             bail!("no test is of that name: there is nothing to run the changes against");
         }
         let numbered: Vec<(usize, &(usize, String))> = names.iter().enumerate().collect();
-        let recorded =
-            child::each(jobs, &numbered, |(at, (binary, name))| suite.once(*at, *binary, name, interrupt))?;
+        let deadline = wanted.longest.unwrap_or(RECORDING);
+        let recorded = child::each(jobs, &numbered, |(at, (binary, name))| {
+            suite.once(*at, *binary, name, deadline, interrupt)
+        })?;
         let mut recorded: Vec<(Test, Vec<u32>)> = recorded.into_iter().flatten().collect();
         recorded.sort_by_key(|(test, _)| test.took);
         for (at, (test, places)) in recorded.into_iter().enumerate() {
@@ -98,12 +106,13 @@ impl Suite {
         Ok(names)
     }
 
-    /// One that does not pass with the code as it stands says nothing of a change.
+    /// What does not pass in time with the code as it stands says nothing of a change.
     fn once(
         &self,
         at: usize,
         binary: usize,
         name: &str,
+        deadline: Duration,
         interrupt: &Interrupt,
     ) -> Result<Option<(Test, Vec<u32>)>> {
         let path = |of: &str| self.scratch.join(format!("{at}.{of}"));
@@ -112,10 +121,14 @@ impl Suite {
         let mut command = self.command(binary, name);
         command.env("ROUSE_MUTANT_REACHED", &reached).stderr(out.try_clone()?).stdout(out);
         let began = Instant::now();
-        let status = child::run(&mut command, RECORDING, interrupt)?;
+        let status = child::run(&mut command, deadline, interrupt)?;
         let took = began.elapsed();
+        let Some(status) = status else {
+            eprintln!("{name} takes longer than {} s, and is not used", deadline.as_secs());
+            return Ok(None);
+        };
         let said = fs::read_to_string(&said).unwrap_or_default();
-        if !status.is_some_and(|status| status.success()) || !said.contains("1 passed") {
+        if !status.success() || !said.contains("1 passed") {
             eprintln!("{name} does not pass with the code as it stands, and is not used:\n{said}");
             return Ok(None);
         }
