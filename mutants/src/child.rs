@@ -35,7 +35,7 @@ impl Interrupt {
     }
 
     #[cfg(test)]
-    fn never() -> Self {
+    pub fn never() -> Self {
         Self(Arc::new(AtomicBool::new(false)))
     }
 }

@@ -12,6 +12,9 @@ use crate::list::Change;
 use crate::settle::{Dropped, Settled};
 use crate::suite::Suite;
 
+#[cfg(test)]
+mod tests;
+
 /// A change under which a test takes so much longer than with the code as it stands is noticed: it may well never end.
 const TIMES: u32 = 8;
 const AT_LEAST: Duration = Duration::from_secs(20);

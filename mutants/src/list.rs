@@ -160,3 +160,35 @@ fn number(listed: Vec<Listed>, only: Option<&Regex>) -> Vec<Change> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTED: &str = r#"[
+        {"file": "a.rs", "function": {"function_name": "f", "return_type": "-> impl Iterator<Item = u32> + '_"},
+         "genre": "FnValue", "name": "a.rs:1:2: one", "replacement": "::std::iter::empty()",
+         "span": {"start": {"line": 1, "column": 2}, "end": {"line": 1, "column": 9}}},
+        {"file": "a.rs", "function": {"function_name": "f", "return_type": "-> Simple"},
+         "genre": "FnValue", "name": "a.rs:3:4: two", "replacement": "Default::default()",
+         "span": {"start": {"line": 3, "column": 4}, "end": {"line": 3, "column": 9}}},
+        {"file": "a.rs", "function": null, "genre": "SomethingNew", "name": "a.rs:5:6: three", "replacement": "",
+         "span": {"start": {"line": 5, "column": 6}, "end": {"line": 5, "column": 9}}}
+    ]"#;
+
+    #[test]
+    fn what_cargo_mutants_lists_is_read() {
+        let listed = || serde_json::from_str(LISTED).unwrap();
+        let all = number(listed(), None);
+        assert_eq!(all.iter().map(|change| change.number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(all.iter().map(|change| change.hidden_type).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!((all[0].kind, all[2].kind), (Kind::Body, Kind::Unknown));
+        assert_eq!((all[1].line, all[1].column), (3, 4));
+        let two = number(listed(), Some(&Regex::new("two|three").unwrap()));
+        assert_eq!(
+            two.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(),
+            ["a.rs:3:4: two", "a.rs:5:6: three"]
+        );
+        assert_eq!(two[0].number, 1);
+    }
+}

@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::places::{Place, Shape};
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// The module that `woven/switch.rs` becomes.
 pub const SWITCH: &str = "mutant_switch";

@@ -8,7 +8,7 @@ use crate::list::{Change, Kind};
 use crate::places;
 
 /// The first change stands at the `§` of the first needle, and is number 1.
-fn changes(text: &str, all: &[(Kind, &str, &str)]) -> Vec<Change> {
+pub fn changes(text: &str, all: &[(Kind, &str, &str)]) -> Vec<Change> {
     let change = |(number, (kind, needle, replacement)): (u32, &(Kind, &str, &str))| {
         let (before, after) = needle.split_once('§').unwrap();
         let found = text.find(&format!("{before}{after}")).unwrap_or_else(|| panic!("no {needle}"));
