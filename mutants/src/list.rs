@@ -141,13 +141,18 @@ pub fn changes(cargo: &Path, root: &Path, what: What, only: Option<&Regex>) -> R
     Ok(number(listed, only))
 }
 
-fn number(listed: Vec<Listed>, only: Option<&Regex>) -> Vec<Change> {
-    let wanted = listed.into_iter().filter(|change| only.is_none_or(|only| only.is_match(&change.name)));
+/// In the order of the files' names and of the places in them, as tables have them.
+fn number(mut listed: Vec<Listed>, only: Option<&Regex>) -> Vec<Change> {
+    listed.retain(|change| only.is_none_or(|only| only.is_match(&change.name)));
+    listed.sort_by(|a, b| {
+        let place = |of: &Listed| (of.span.start.line, of.span.start.column);
+        a.file.cmp(&b.file).then(place(a).cmp(&place(b)))
+    });
     let hides = |function: &Function| {
         function.return_type.split(|c: char| !c.is_alphanumeric()).any(|word| word == "impl")
     };
     (1..)
-        .zip(wanted)
+        .zip(listed)
         .map(|(number, listed)| Change {
             number,
             file: listed.file,

@@ -4,10 +4,9 @@
 //! behind a number that a variable of the environment chooses (`weave`); those that do not compile are left out (`settle`); each test is
 //! run once to see which places it comes by (`suite`), and each change only against the tests that come by its place (`judge`).
 //!
-//! What is not run, has a column of its own and is never counted as noticed: in a constant, or in a function that can be called in one, a
-//! switch cannot stand; from a function that returns `impl Trait` no other type can be returned early; an `&&` beside a `let` cannot stand
-//! within another expression. A change of an operator keeps its operands: what `a - b * c` becomes is `a - (b + c)`, where cargo-mutants
-//! would write `a - b + c`.
+//! What is not run has a column of its own and is never counted as noticed: in a constant, or in a function that is called in one, a
+//! switch cannot stand; from a function that returns `impl Trait` no other type can be returned early. A change of an operator keeps its
+//! operands: what `a - b * c` becomes is `a - (b + c)`, where cargo-mutants would write `a - b + c`.
 //!
 //! Nothing is written but below the target folder.
 

@@ -44,27 +44,36 @@ pub struct Alternative {
     pub text: String,
 }
 
-/// The places of one file, outer ones before those within them. What is not found among them has no place.
-pub fn find(text: &str, changes: &[&Change]) -> Result<Vec<Place>> {
+/// What there is in one file. A change that is not among it has no place.
+#[derive(Debug)]
+pub struct Found {
+    /// Outer ones before those within them.
+    pub places: Vec<Place>,
+    /// Changes that no compiler would take: an `||` beside a `let`.
+    pub impossible: Vec<u32>,
+}
+
+pub fn find(text: &str, changes: &[&Change]) -> Result<Found> {
     let file = syn::parse_file(text).context("it is not Rust")?;
     let mut by_start: HashMap<(usize, usize), Vec<&Change>> = HashMap::new();
     for change in changes {
         by_start.entry((change.line, change.column)).or_default().push(change);
     }
     let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-    let mut finder = Finder { text, lines, by_start, places: Vec::new() };
+    let found = Found { places: Vec::new(), impossible: Vec::new() };
+    let mut finder = Finder { text, lines, by_start, found };
     finder.visit_file(&file);
-    let mut places = finder.places;
+    let mut found = finder.found;
     // Stable: of two that reach equally far, the one found first is the outer one.
-    places.sort_by_key(|place| (place.range.start, std::cmp::Reverse(place.range.end)));
-    Ok(places)
+    found.places.sort_by_key(|place| (place.range.start, std::cmp::Reverse(place.range.end)));
+    Ok(found)
 }
 
 struct Finder<'a> {
     text: &'a str,
     lines: Vec<usize>,
     by_start: HashMap<(usize, usize), Vec<&'a Change>>,
-    places: Vec<Place>,
+    found: Found,
 }
 
 impl Finder<'_> {
@@ -88,7 +97,7 @@ impl Finder<'_> {
     fn put(&mut self, range: Range<usize>, shape: Shape, changes: Vec<(u32, String)>) {
         if !changes.is_empty() {
             let changes = changes.into_iter().map(|(number, text)| Alternative { number, text }).collect();
-            self.places.push(Place { range, shape, changes });
+            self.found.places.push(Place { range, shape, changes });
         }
     }
 
@@ -130,14 +139,16 @@ impl<'a> Visit<'a> for Finder<'_> {
     }
 
     fn visit_expr_binary(&mut self, binary: &'a ExprBinary) {
-        if !binds(&binary.left) && !binds(&binary.right) {
+        let changes = self.at(binary.op.span(), Kind::Binary);
+        if binds(&binary.left) || binds(&binary.right) {
+            self.found.impossible.extend(changes.into_iter().map(|(number, _)| number));
+        } else {
             let (left, right) = (self.range(binary.left.span()), self.range(binary.right.span()));
             let all = left.start..right.end;
-            let changes = self.at(binary.op.span(), Kind::Binary).into_iter().map(|(number, operator)| {
-                (number, format!("{} {operator} {}", &self.text[left.clone()], &self.text[right.clone()]))
-            });
-            let changes = changes.collect();
-            self.put(all, Shape::Expression, changes);
+            let (left, right) = (&self.text[left], &self.text[right]);
+            let changes =
+                changes.into_iter().map(|(number, operator)| (number, format!("{left} {operator} {right}")));
+            self.put(all, Shape::Expression, changes.collect());
         }
         visit::visit_expr_binary(self, binary);
     }

@@ -8,12 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::build::{Binary, Built, Cargo, Fault};
 use crate::copy::Copy;
 use crate::list::{Change, What};
-use crate::places::{self, Place};
+use crate::places::{self, Found, Place};
 use crate::weave::{Of, SWITCH, Woven, weave};
 
-/// The compiler's complaints that a change is the cause of: it is of another type, or there is no such operation. Others (in a constant no
+/// The compiler's complaints that a change is the cause of: it is of another type, or there is no such
+/// operation or name. Others (in a constant no
 /// function such as the switch can be called; what a block borrows ends with it) may be the weaving's.
-const OWN: &[&str] = &[INCOMPLETE, "E0063", "E0277", "E0308", "E0368", "E0369", "E0599", "E0600"];
+const OWN: &[&str] =
+    &[INCOMPLETE, "E0063", "E0277", "E0308", "E0368", "E0369", "E0412", "E0425", "E0433", "E0599", "E0600"];
 
 /// A `match` lacks arms.
 const INCOMPLETE: &str = "E0004";
@@ -48,6 +50,7 @@ struct File<'a> {
     name: PathBuf,
     text: String,
     places: Vec<Place>,
+    impossible: Vec<u32>,
     changes: Vec<&'a Change>,
 }
 
@@ -105,8 +108,8 @@ fn read<'a>(tree: &Path, changes: &'a [Change]) -> Result<Vec<File<'a>>> {
     let read = |(name, changes): (&str, Vec<&'a Change>)| {
         let text =
             std::fs::read_to_string(tree.join(name)).with_context(|| format!("{name} cannot be read"))?;
-        let places = places::find(&text, &changes).with_context(|| name.to_owned())?;
-        Ok(File { name: name.into(), text, places, changes })
+        let Found { places, impossible } = places::find(&text, &changes).with_context(|| name.to_owned())?;
+        Ok(File { name: name.into(), text, places, impossible, changes })
     };
     by_file.into_iter().map(read).collect()
 }
@@ -117,7 +120,14 @@ fn without_place(files: &[File]) -> BTreeMap<u32, Dropped> {
         let placed = file.places.iter().flat_map(|place| &place.changes);
         let placed: BTreeSet<u32> = placed.map(|change| change.number).collect();
         let without = file.changes.iter().filter(|change| !placed.contains(&change.number));
-        missing.extend(without.map(|change| (change.number, Dropped::Unwoven("beside a `let`".into()))));
+        missing.extend(without.map(|change| {
+            let why = if file.impossible.contains(&change.number) {
+                Dropped::Fault("beside a `let`".into())
+            } else {
+                Dropped::Unwoven("no place for it".into())
+            };
+            (change.number, why)
+        }));
     }
     missing
 }

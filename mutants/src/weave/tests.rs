@@ -29,7 +29,7 @@ pub fn changes(text: &str, all: &[(Kind, &str, &str)]) -> Vec<Change> {
 
 fn woven(text: &str, all: &[(Kind, &str, &str)], dropped: &[u32]) -> Woven {
     let changes = changes(text, all);
-    let places = places::find(text, &changes.iter().collect::<Vec<_>>()).unwrap();
+    let places = places::find(text, &changes.iter().collect::<Vec<_>>()).unwrap().places;
     weave(text, &places, &dropped.iter().copied().collect::<BTreeSet<_>>())
 }
 
@@ -91,6 +91,8 @@ fn beside_a_let_there_is_no_place() {
     let woven = woven(text, &all, &[]);
     assert_eq!(woven.places, [[2]]);
     assert!(line(&woven).starts_with("if let Some(a) = a && (match"), "{}", woven.text);
+    let changes = changes(text, &all);
+    assert_eq!(places::find(text, &changes.iter().collect::<Vec<_>>()).unwrap().impossible, [1]);
 }
 
 #[test]
