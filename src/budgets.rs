@@ -4,7 +4,7 @@ use crate::config::PoolConfig;
 use crate::ctx::Ctx;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc};
 use rouse_contract::units::{Each, Tariff};
-use rouse_model::budget::{BudgetGrant, cost_since};
+use rouse_model::budget::{BudgetGrant, Parking, cost_since};
 use rouse_model::event::{EventKind, NewEvent};
 use rouse_model::money::Money;
 use rouse_model::worker::Worker;
@@ -84,12 +84,16 @@ pub async fn spent(
         return Ok(Vec::new());
     }
     let grants = store.budget_grants_at(now).await?;
+    let lay = match live.iter().any(|worker| worker.resumes > 0 || worker.parked_since().is_some()) {
+        true => store.parkings_of_live(name).await?,
+        false => Vec::new(),
+    };
     let granted: Money = grants.iter().filter(|grant| grant.pool == name).map(|grant| grant.amount).sum();
     let mut all = Vec::with_capacity(pool.budget.limits.len());
     for limit in &pool.budget.limits {
         let (from, until) = window(limit.each, now);
         let gone = ledger.cost_of_gone(store, name, limit.each, from, now).await?;
-        let spent = gone + of_live(live, from, now);
+        let spent = gone + of_live(live, &lay, from, now);
         all.push(Spent { limit: *limit, amount: limit.amount + granted, spent, until });
     }
     Ok(all)
@@ -134,12 +138,13 @@ pub async fn grant(
     Ok(grant)
 }
 
-fn of_live(workers: &[&Worker], from: Timestamp, now: Timestamp) -> Money {
+fn of_live(workers: &[&Worker], lay: &[Parking], from: Timestamp, now: Timestamp) -> Money {
     let cost = |worker: &&Worker| {
         let since = worker.accepted.unwrap_or(worker.requested);
         cost_since(worker.price, since, from, now)
     };
-    workers.iter().map(cost).sum()
+    let spared = lay.iter().filter(|lay| workers.iter().any(|worker| worker.id == lay.worker));
+    workers.iter().map(cost).sum::<Money>() - spared.map(|lay| lay.spared(from, now)).sum()
 }
 
 /// Since when a limit counts what is spent, and until when, in UTC.

@@ -50,7 +50,7 @@ pub use leaf::{
     ProjectName, PropertyName, ProviderName, SchedulerName, SecretName,
 };
 pub use parameter::{AnswerFault, ParameterConfig, ParameterKind};
-pub use pool::{Attach, Bounds, Budget, Deadlines, Hours, Idle, PoolConfig, Reuse, Warm};
+pub use pool::{Attach, Bounds, Budget, Deadlines, Hours, Idle, Park, PoolConfig, Reuse, Warm};
 pub use project::{DEFAULT_PROJECT, ProjectConfig};
 pub use provider::ProviderConfig;
 pub use report::{FaultRecord, Faults, Position};

@@ -3,7 +3,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use rouse_model::WorkerId;
-use rouse_model::worker::LaunchToken;
+use rouse_model::worker::{LaunchToken, Worker};
 use sha2::Sha256;
 use std::fmt;
 use std::io::{Read, Write};
@@ -109,27 +109,32 @@ impl InstallationKey {
         hex::decode(tag).is_ok_and(|tag| self.mac(purpose, facts).verify_slice(&tag).is_ok())
     }
 
-    /// Secret; lets one worker of one attempt join.
+    /// Secret; lets one worker join, until it is resumed the next time.
     #[must_use]
-    pub fn join_token(&self, installation: &str, epoch: i64, worker: WorkerId, attempt: i64) -> String {
-        self.sign("join", &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()])
+    pub fn join_token(&self, facts: &rouse_store::Facts, worker: &Worker) -> String {
+        let facts = join_facts(facts, worker);
+        self.sign("join", &facts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     #[must_use]
-    pub fn is_join_token(
-        &self,
-        installation: &str,
-        epoch: i64,
-        worker: WorkerId,
-        attempt: i64,
-        token: &str,
-    ) -> bool {
-        self.verify(
-            "join",
-            &[installation, &epoch.to_string(), &worker.to_string(), &attempt.to_string()],
-            token,
-        )
+    pub fn is_join_token(&self, facts: &rouse_store::Facts, worker: &Worker, token: &str) -> bool {
+        let facts = join_facts(facts, worker);
+        self.verify("join", &facts.iter().map(String::as_str).collect::<Vec<_>>(), token)
     }
+}
+
+/// What tells one agent of an installation from all others, those of the same instance among them.
+fn join_facts(facts: &rouse_store::Facts, worker: &Worker) -> Vec<String> {
+    let mut told = vec![
+        facts.installation.clone(),
+        facts.store_epoch.to_string(),
+        worker.id.to_string(),
+        worker.attempt.to_string(),
+    ];
+    if worker.resumes > 0 {
+        told.push(worker.resumes.to_string());
+    }
+    told
 }
 
 /// Public; makes a launch idempotent.
@@ -142,7 +147,7 @@ pub fn launch_token(installation: &str, epoch: i64, worker: WorkerId, attempt: i
 
 /// What every object of a worker carries.
 #[must_use]
-pub fn tag(facts: &rouse_store::Facts, worker: &rouse_model::worker::Worker) -> rouse_contract::Tag {
+pub fn tag(facts: &rouse_store::Facts, worker: &Worker) -> rouse_contract::Tag {
     rouse_contract::Tag {
         installation: facts.installation.clone(),
         store_epoch: facts.store_epoch,
@@ -169,17 +174,30 @@ pub fn worker_name(pool: &str, token: &LaunchToken, worker: WorkerId) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rouse_model::worker::{Link, Phase, ProviderRef};
 
     #[test]
     fn tokens_depend_on_every_fact() {
         let key = InstallationKey::from_bytes([7; LENGTH]);
-        let token = key.join_token("i", 1, WorkerId(2), 1);
-        assert!(key.is_join_token("i", 1, WorkerId(2), 1, &token));
-        assert!(!key.is_join_token("i", 2, WorkerId(2), 1, &token));
-        assert!(!key.is_join_token("i", 1, WorkerId(3), 1, &token));
-        assert!(!key.is_join_token("i", 1, WorkerId(2), 2, &token));
-        assert!(!InstallationKey::from_bytes([8; LENGTH]).is_join_token("i", 1, WorkerId(2), 1, &token));
-        assert!(!key.is_join_token("i", 1, WorkerId(2), 1, "not hex"));
+        let facts = |store_epoch| rouse_store::Facts { installation: "i".into(), store_epoch };
+        let worker = |id, attempt, resumes| {
+            let worker =
+                crate::api::tests::seed::worker(id, Phase::Up { at: ProviderRef("p".into()) }, Link::Never);
+            Worker { attempt, resumes, ..worker }
+        };
+        let token = key.join_token(&facts(1), &worker(2, 1, 0));
+        assert!(key.is_join_token(&facts(1), &worker(2, 1, 0), &token));
+        assert!(!key.is_join_token(&facts(2), &worker(2, 1, 0), &token));
+        assert!(!key.is_join_token(&facts(1), &worker(3, 1, 0), &token));
+        assert!(!key.is_join_token(&facts(1), &worker(2, 2, 0), &token));
+        assert!(!key.is_join_token(&facts(1), &worker(2, 1, 1), &token), "of one that was resumed");
+        assert!(!key.is_join_token(
+            &facts(1),
+            &worker(2, 1, 1),
+            &key.join_token(&facts(1), &worker(2, 1, 2))
+        ));
+        assert!(!InstallationKey::from_bytes([8; LENGTH]).is_join_token(&facts(1), &worker(2, 1, 0), &token));
+        assert!(!key.is_join_token(&facts(1), &worker(2, 1, 0), "not hex"));
         assert_ne!(launch_token("i", 1, WorkerId(1), 1), launch_token("i", 2, WorkerId(1), 1));
     }
 

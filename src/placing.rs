@@ -3,7 +3,7 @@
 //! The fleet asks before each launch, the explanations when somebody wants to know why there is none.
 
 use crate::config::{Config, PoolConfig};
-use rouse_model::placement::{Host, Room};
+use rouse_model::placement::{Host, Room, place};
 use rouse_model::worker::Worker;
 use std::collections::HashMap;
 
@@ -15,7 +15,8 @@ impl Taken {
     #[must_use]
     pub fn by(config: &Config, workers: &[Worker]) -> Self {
         let mut taken = Self::default();
-        for worker in workers {
+        // What lies parked takes nothing of it but storage.
+        for worker in workers.iter().filter(|worker| !worker.is_parked()) {
             let pool = config.pools.iter().find(|(name, _)| name.as_str() == worker.pool);
             taken.add(&worker.provider, pool.map_or(Room::ONE, |(_, pool)| pool.takes));
         }
@@ -30,6 +31,13 @@ impl Taken {
             }
         }
     }
+}
+
+/// Whether an account of a pool has room for one more of its workers.
+#[must_use]
+pub fn has_room(config: &Config, pool: &PoolConfig, taken: &Taken, account: &str) -> bool {
+    let hosts = hosts(config, pool, taken);
+    hosts.iter().any(|host| host.name == account && place(std::slice::from_ref(host), pool.takes).is_ok())
 }
 
 /// A pool's accounts in order, of each of which it is not yet known whether it is away or warm.

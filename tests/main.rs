@@ -38,6 +38,7 @@ mod matrix;
 mod metrics;
 mod mirrors;
 mod opened;
+mod parking;
 mod per_branch;
 mod registries;
 mod reload;

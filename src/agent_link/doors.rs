@@ -81,7 +81,7 @@ impl Entry {
 pub(super) async fn remove_join_document(entry: &Entry, worker: &Worker) {
     let dir = match entry {
         Entry::One(door) => door.dir.clone(),
-        Entry::Any { .. } if worker.attached.is_some() => None,
+        Entry::Any { .. } if worker.attached.is_some() && worker.resumes == 0 => None,
         Entry::Any { ctx, accounts, .. } => super::link_dir(ctx, accounts, worker).await.map(Arc::from),
     };
     if let Some(dir) = dir {
@@ -91,7 +91,9 @@ pub(super) async fn remove_join_document(entry: &Entry, worker: &Worker) {
 
 /// Whether a worker may have an agent that comes to this master.
 pub(super) fn is_ours(ctx: &Ctx, worker: &Worker) -> bool {
-    worker.master == ctx.me && !matches!(worker.phase, Phase::Requested { .. } | Phase::Gone { .. })
+    let has_none =
+        matches!(worker.phase, Phase::Requested { .. } | Phase::Parked { .. } | Phase::Gone { .. });
+    worker.master == ctx.me && !has_none
 }
 
 /// The doors that are open.

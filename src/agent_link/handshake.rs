@@ -200,7 +200,7 @@ async fn check(door: &Door, hello: &Hello, challenge: &Challenge) -> Result<Work
     }
     let facts = ctx.store.facts();
     let token = hello.join_token.reveal();
-    if !ctx.key.is_join_token(&facts.installation, facts.store_epoch, worker.id, worker.attempt, token) {
+    if !ctx.key.is_join_token(facts, &worker, token) {
         return Err(refuse(RefusalCode::BadToken, "not this worker's token", false));
     }
     let signed = signing_bytes(hello.version, challenge, &worker.name, &hello.incarnation);

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 pub struct DecisionView {
     pub id: i64,
     pub pool: String,
-    /// What came of it: `launch`, `fall_back`, `end`, `ramp`, `providers_full`, `pool_full`, `budget`, `met`, `rest`.
+    /// What came of it: `launch`, `fall_back`, `resume`, `end`, `park`, `ramp`, `providers_full`, `pool_full`, `budget`, `met`, `rest`.
     pub code: String,
     /// Whole, for a person.
     pub sentence: String,
@@ -46,6 +46,10 @@ pub struct DecisionView {
     pub passed: Vec<PassedView>,
     /// Whose end was decided.
     pub ended: Vec<EndedView>,
+    /// Parked workers that were resumed.
+    pub resumed: Vec<i64>,
+    /// Idle workers that were parked.
+    pub parked: Vec<i64>,
     /// The config revision that it was made under.
     pub config: i64,
     /// The master that made it.
@@ -162,6 +166,8 @@ pub(super) fn view(caller: &Caller, decision: Decision) -> DecisionView {
             .into_iter()
             .map(|(worker, why)| EndedView { worker: worker.0, why: word(why) })
             .collect(),
+        resumed: told.resumed.into_iter().map(|worker| worker.0).collect(),
+        parked: told.parked.into_iter().map(|worker| worker.0).collect(),
         config: decision.config.0,
         master: decision.master.0,
     }

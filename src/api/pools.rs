@@ -57,6 +57,8 @@ pub struct PoolView {
     pub max: u32,
     /// Workers on their way at one time, at most; null where `max` alone is the limit.
     pub ramp: Option<u32>,
+    /// Idle workers that are parked instead of ended, at most.
+    pub park: usize,
     /// What one worker costs, as it is written: `0.17 USD/h`; null where nothing is counted.
     pub price: Option<String>,
     /// Builds that one worker runs at the same time.
@@ -201,6 +203,7 @@ async fn view(state: &AppState, now: &Now, name: &str, config: &PoolConfig) -> R
         min: bounds.min,
         max: bounds.max,
         ramp: config.ramp,
+        park: config.parks(),
         price: config.price.map(|price| price.to_string()),
         slots: config.slots,
         accepts: config.accepts.into(),

@@ -100,7 +100,7 @@ words! {
     CauseCode {
         Used = "used", Idle = "idle", Displaced = "displaced", Budget = "budget", Age = "age", LaunchRefused = "launch_refused", Deadline = "deadline",
         Died = "died", Silent = "silent", PoolChanged = "pool_changed", Operator = "operator", Shutdown = "shutdown",
-        Alarm = "alarm",
+        ParkFailed = "park_failed", ResumeFailed = "resume_failed", Alarm = "alarm",
     }
 
     /// What became of a test.
@@ -137,7 +137,8 @@ same! {
     Tested => TestOutcome { Passed, Skipped, Failed, Error }
     Class => FailureClass { User, Image, Boot, Offering, Quota, Throttle, Auth, Preempted, AgentLost, Master }
     Code => CauseCode {
-        Used, Idle, Displaced, Budget, Age, LaunchRefused, Deadline, Died, Silent, PoolChanged, Operator, Shutdown, Alarm
+        Used, Idle, Displaced, Budget, Age, LaunchRefused, Deadline, Died, Silent, PoolChanged, Operator, Shutdown, ParkFailed,
+        ResumeFailed, Alarm
     }
 }
 
@@ -190,9 +191,12 @@ impl WorkerState {
             (Phase::Requested { .. }, _) => Self::Requested,
             (Phase::Launching { .. }, _) => Self::Launching,
             (Phase::Booting { .. } | Phase::Resuming { .. }, _) => Self::Booting,
-            (Phase::Parking { .. } | Phase::Parked { .. }, _) => Self::Parked,
+            (Phase::Parking { .. } | Phase::Parked { .. }, Wanted::Run) => Self::Booting,
+            (Phase::Parking { .. } | Phase::Parked { .. }, _) | (Phase::Up { .. }, Wanted::Park) => {
+                Self::Parked
+            }
             (Phase::Up { .. }, Wanted::Drain { .. }) => Self::Draining,
-            (Phase::Up { .. }, Wanted::Hold { .. } | Wanted::Park) => Self::Held,
+            (Phase::Up { .. }, Wanted::Hold { .. }) => Self::Held,
             (Phase::Up { .. }, Wanted::Run) => match worker.link {
                 Link::Attached { .. } if taken > 0 => Self::Busy,
                 Link::Attached { .. } => Self::Idle,

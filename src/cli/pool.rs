@@ -87,13 +87,16 @@ fn text(detail: &PoolDetail, now: Timestamp) -> String {
     line(
         "of which",
         format!(
-            "{} coming, {} idle, {} busy, {} silent, {} leaving",
-            counts.coming, counts.idle, counts.busy, counts.silent, counts.leaving
+            "{} coming, {} idle, {} busy, {} silent, {} parked, {} leaving",
+            counts.coming, counts.idle, counts.busy, counts.silent, counts.parked, counts.leaving
         ),
     );
     line("waiting", format!("{} request(s) that it can run", pool.waiting));
     if let Some(ramp) = pool.ramp {
         line("ramp", format!("{ramp} on their way at one time"));
+    }
+    if pool.park > 0 {
+        line("park", format!("{} at most, instead of being ended", pool.park));
     }
     if let Some(price) = &pool.price {
         line("price", format!("{price} for each worker"));

@@ -2,9 +2,11 @@
 
 mod cost;
 mod hours;
+mod park;
 
 pub use cost::{Budget, Warm};
 pub use hours::{Bounds, Hours};
+pub use park::Park;
 
 use super::context::Context;
 use super::fault::{Code, Fault};
@@ -14,6 +16,7 @@ use super::tree::Path;
 use cost::{RawBudget, RawWarm};
 use hours::RawHours;
 use indexmap::IndexMap;
+use park::RawPark;
 use rouse_contract::units::Tariff;
 use rouse_contract::{Offer, Offering};
 use rouse_model::money::Price;
@@ -43,6 +46,8 @@ pub(crate) struct RawPool {
     ramp: Option<u32>,
     /// Idle workers that are kept for what may come: a number, or what it is worth that nobody waits. Default: 0.
     warm: Option<RawWarm>,
+    /// Idle workers that are stopped instead of ended, at most, and resumed when work comes for them; for providers that can. Default: none.
+    park: Option<RawPark>,
     /// What one worker costs while it is there. Default: nothing is counted.
     price: Option<Tariff>,
     /// What may be spent on its workers: `30 USD/day`, or several. Never more is launched than the rest of it pays for to the end.
@@ -148,6 +153,8 @@ pub struct PoolConfig {
     pub schedule: Vec<Hours>,
     /// On their way at one time, at most.
     pub ramp: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub park: Option<Park>,
     /// Of one worker.
     pub price: Option<Tariff>,
     pub budget: Budget,
@@ -182,6 +189,12 @@ impl PoolConfig {
     #[must_use]
     pub fn costs_something(&self) -> bool {
         self.price.is_some() || self.offerings().any(|one| one.price.is_some())
+    }
+
+    /// How many workers are parked at most.
+    #[must_use]
+    pub fn parks(&self) -> usize {
+        self.park.map_or(0, |park| park.keep as usize)
     }
 
     /// How many workers may wait beside `max`.
@@ -297,6 +310,7 @@ impl RawPool {
             )));
         }
         let on = accounts(on, kind.name(), cx, &root)?;
+        let park = self.park.map(|park| park.check((&kind, &options), &reuse, self.price, cx, path));
         let takes = kind.takes(&options);
         let offers = if cx.is_clean(&root) { kind.offers(&options) } else { Vec::new() };
         cost::check_offers(self.price, &offers, &wants_price, cx, path, &root.join(OFFERS));
@@ -309,6 +323,7 @@ impl RawPool {
             bounds,
             schedule,
             ramp: self.ramp,
+            park,
             price: self.price,
             budget,
             waiting: self.waiting,

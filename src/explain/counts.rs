@@ -14,6 +14,8 @@ pub struct Counts {
     pub busy: usize,
     /// Up, but no agent answers.
     pub silent: usize,
+    /// Stopped at their provider until work comes for them.
+    pub parked: usize,
     /// Draining, held, or ending.
     pub leaving: usize,
 }
@@ -21,7 +23,7 @@ pub struct Counts {
 impl Counts {
     #[must_use]
     pub fn live(&self) -> usize {
-        self.coming + self.idle + self.busy + self.silent + self.leaving
+        self.coming + self.idle + self.busy + self.silent + self.parked + self.leaving
     }
 
     /// Counts the workers of one pool.
@@ -33,6 +35,7 @@ impl Counts {
                 Standing::Idle => &mut counts.idle,
                 Standing::Busy => &mut counts.busy,
                 Standing::Silent => &mut counts.silent,
+                Standing::Parked => &mut counts.parked,
                 Standing::Leaving => &mut counts.leaving,
             } += 1;
         }
@@ -46,10 +49,14 @@ pub(super) enum Standing {
     Idle,
     Busy,
     Silent,
+    Parked,
     Leaving,
 }
 
 pub(super) fn standing(worker: &Worker, leases: &[Lease]) -> Standing {
+    if worker.is_parked() {
+        return Standing::Parked;
+    }
     if !matches!(worker.wanted, Wanted::Run) || matches!(worker.phase, Phase::Terminating { .. }) {
         return Standing::Leaving;
     }

@@ -25,7 +25,9 @@ pub fn sentence(decision: &Decision) -> String {
         DecisionCode::Launch | DecisionCode::FallBack => {
             format!("launched {}{}", told.launched(), launched_as(&told.sums))
         }
+        DecisionCode::Resume => format!("resumed {}", told.resumed.len()),
         DecisionCode::End => ended(&told.ended),
+        DecisionCode::Park => format!("parked {} that idled for long enough", told.parked.len()),
         DecisionCode::Ramp => format!("{more} more wanted, and enough are on their way at one time"),
         DecisionCode::ProvidersFull => format!("{more} more wanted, and no provider has room"),
         DecisionCode::PoolFull => format!("{more} more wanted, and the maximum of {} is reached", told.max),
@@ -40,13 +42,19 @@ pub fn sentence(decision: &Decision) -> String {
     if terms.is_anything() {
         let _ = write!(text, ": {}", sum(&terms));
     }
-    if matches!(decision.code, DecisionCode::Launch | DecisionCode::FallBack) {
+    if matches!(decision.code, DecisionCode::Launch | DecisionCode::FallBack | DecisionCode::Resume) {
         if more > 0 {
             let _ = write!(text, "; {more} more held back");
+        }
+        if decision.code != DecisionCode::Resume && !told.resumed.is_empty() {
+            let _ = write!(text, "; resumed {}", told.resumed.len());
         }
         if !told.ended.is_empty() {
             let _ = write!(text, "; {}", ended(&told.ended));
         }
+    }
+    if decision.code != DecisionCode::Park && !told.parked.is_empty() {
+        let _ = write!(text, "; parked {}", told.parked.len());
     }
     if let Some(passed) = passed_over(&told.passed, decision.until) {
         let _ = write!(text, "; {passed}");
@@ -198,6 +206,8 @@ mod tests {
             sums: vec![first, sum(Terms::default())],
             passed: vec![],
             ended: vec![],
+            resumed: vec![],
+            parked: vec![],
         };
         let code = reckoning.code(None, false);
         Decision {

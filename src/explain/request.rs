@@ -12,7 +12,7 @@ use rouse_model::buildset::{HeldBack, LaunchFailure, Request, RequestState};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::{Misfit, Offer, Requirement, fits};
 use rouse_model::placement::{Host, Room, place};
-use rouse_model::worker::Worker;
+use rouse_model::worker::{Phase, Worker};
 use rouse_model::{BuildId, BuildResult, Timestamp, Trust};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -112,7 +112,9 @@ pub struct Coming {
     pub name: String,
     /// Which of what its pool may be launched as it is.
     pub offering: Option<String>,
-    /// How long ago it was wished for.
+    /// It was parked, and is being resumed.
+    pub resumed: bool,
+    /// How long ago it was wished for, or wanted again.
     pub for_so_long: Duration,
 }
 
@@ -378,7 +380,8 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
         .map(|w| Coming {
             name: w.name.clone(),
             offering: w.offering.clone(),
-            for_so_long: snapshot.now.since(w.requested),
+            resumed: w.is_being_resumed(),
+            for_so_long: snapshot.now.since(wanted_since(w, snapshot.now)),
         })
         .collect();
     let (mut code, mut sentence) = waits_for(pool, &answer, digest.is_some(), free);
@@ -392,6 +395,15 @@ fn verdict(snapshot: &Snapshot, named: &[String], pool: &PoolFacts) -> PoolVerdi
     answer.sentence = sentence;
     answer.starts = starts::of_pool(snapshot, pool, &answer, code);
     answer
+}
+
+/// Since when one that is on its way is waited for.
+fn wanted_since(worker: &Worker, now: Timestamp) -> Timestamp {
+    match worker.phase {
+        Phase::Resuming { since, .. } => since,
+        Phase::Parking { .. } | Phase::Parked { .. } => now,
+        _ => worker.requested,
+    }
 }
 
 /// What keeps a pool that could run it from running it now.
@@ -410,10 +422,14 @@ fn waits_for(pool: &PoolFacts, so_far: &PoolVerdict, resolved: bool, free: bool)
         let usual = pool.boot().map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
         let (name, for_so_long) = (&first.name, seconds(first.for_so_long));
         let kind = first.offering.as_ref().map_or_else(String::new, |offering| format!(" as {offering}"));
-        let sentence = format!("worker {name} is on its way{kind}: {for_so_long}{usual}{behind}");
+        let sentence = match first.resumed {
+            true => format!("worker {name} was parked, and is being resumed: {for_so_long}{behind}"),
+            false => format!("worker {name} is on its way{kind}: {for_so_long}{usual}{behind}"),
+        };
         return (ReasonCode::Provisioning, sentence);
     }
-    if counts.live() >= pool.max + pool.beside_max {
+    // One that lies parked makes room.
+    if counts.live() - counts.parked >= pool.max + pool.beside_max {
         let taken = taken(counts);
         let workers = if pool.max == 1 { "worker" } else { "workers" };
         let beside = match super::decision::waiting(pool.beside_max) {

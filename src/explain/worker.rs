@@ -18,6 +18,8 @@ pub enum WorkerCode {
     Held,
     Coming,
     Silent,
+    /// It lies stopped at its provider until work comes for it.
+    Parked,
     Busy,
     /// Something waits that it can run.
     Awaited,
@@ -29,13 +31,14 @@ pub enum WorkerCode {
 }
 
 impl WorkerCode {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Gone,
         Self::Ending,
         Self::Draining,
         Self::Held,
         Self::Coming,
         Self::Silent,
+        Self::Parked,
         Self::Busy,
         Self::Awaited,
         Self::Kept,
@@ -52,6 +55,7 @@ impl WorkerCode {
             Self::Held => "worker_held",
             Self::Coming => "worker_coming",
             Self::Silent => "worker_silent",
+            Self::Parked => "worker_parked",
             Self::Busy => "worker_busy",
             Self::Awaited => "worker_awaited",
             Self::Kept => "worker_kept",
@@ -132,6 +136,14 @@ pub fn judge(snapshot: &WorkerSnapshot) -> (WorkerCode, String) {
                 format!("{by} holds it for another {left}: it is given no builds, and not ended"),
             )
         }
+        (_, Wanted::Park) => (WorkerCode::Parked, parked(worker, *now)),
+        _ if worker.is_being_resumed() => {
+            let since = match worker.phase {
+                Phase::Resuming { since: at, .. } => format!(" for {}", since(at)),
+                _ => String::new(),
+            };
+            (WorkerCode::Coming, format!("it was parked, and is being resumed{since}"))
+        }
         _ if worker.is_coming() => {
             let usual = snapshot.pool.and_then(|pool| pool.boot);
             let usual = usual.map_or_else(String::new, |boot| format!(" of about {}", seconds(boot)));
@@ -150,6 +162,16 @@ pub fn judge(snapshot: &WorkerSnapshot) -> (WorkerCode, String) {
                 None => idles(snapshot),
             },
         },
+    }
+}
+
+fn parked(worker: &Worker, now: Timestamp) -> String {
+    match worker.phase {
+        Phase::Parked { since, .. } => {
+            let so_long = seconds(now.since(since));
+            format!("it has been parked for {so_long}: stopped, until work of its kind comes")
+        }
+        _ => "it is being parked: nothing waited for it".to_owned(),
     }
 }
 

@@ -50,8 +50,11 @@ impl Fleet {
             let name = name.as_str();
             let workers: Vec<&Worker> = workers.iter().filter(|worker| worker.pool == name).collect();
             let build = self.build_counts(name, pool).await?;
-            let within = self.learned.attach_within(name);
+            let within = self.learned.attach_within(name).max(self.learned.resume_within(name));
             let promised = workers.iter().map(|worker| {
+                if let Some(lies) = lies(worker, pool, now) {
+                    return lies;
+                }
                 let rest = doing(worker, within, &building, now).rest(build, now);
                 worker.price.over(rest) + spares(worker, building.contains_key(&worker.id), build, now)
             });
@@ -84,6 +87,14 @@ impl Fleet {
     }
 }
 
+/// What one that lies parked may still cost where nobody wants it: to lie for as long as it may, and to be ended.
+fn lies(worker: &Worker, pool: &PoolConfig, now: Timestamp) -> Option<Money> {
+    let park = pool.park.filter(|_| worker.is_parked())?;
+    let Phase::Parked { since, .. } = worker.phase else { return None };
+    let until = (since + park.length.0).min(worker.expires);
+    Some(park.cost().min(worker.price).over(until.since(now)) + worker.price.over(TEARDOWN))
+}
+
 /// When the latest build of each worker began.
 fn latest_builds(leases: &[Lease]) -> HashMap<WorkerId, Timestamp> {
     let mut latest = HashMap::new();
@@ -105,6 +116,13 @@ fn doing(
     }
     match building.get(&worker.id) {
         Some(since) => Doing::Building { since: *since },
+        None if worker.is_being_resumed() => {
+            let since = match worker.phase {
+                Phase::Resuming { since, .. } => since,
+                _ => now,
+            };
+            Doing::Coming { since, within }
+        }
         None if worker.attached.is_none() && worker.is_coming() => {
             // Its time begins when its provider has taken it.
             Doing::Coming { since: worker.accepted.unwrap_or(now), within }

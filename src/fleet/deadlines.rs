@@ -16,6 +16,8 @@ pub(super) struct Moments {
     known: HashMap<Timestamp, Instant>,
     /// Since when its provider does not show an instance whose agent has not come yet.
     absent: Option<Instant>,
+    /// The last time that its provider has said that it is resumed, by its number.
+    resumed: Option<i64>,
 }
 
 impl Moments {
@@ -41,9 +43,25 @@ impl Moments {
         }
     }
 
+    pub(super) fn is_resumed(&mut self, nth: i64) {
+        self.resumed = Some(nth);
+    }
+
+    pub(super) fn was_resumed(&self, nth: i64) -> bool {
+        self.resumed == Some(nth)
+    }
+
     /// Whether it was absent when it was looked for last.
     pub(super) fn misses_it(&self) -> bool {
         self.absent.is_some()
+    }
+}
+
+/// How long it may be until the agent of an instance that is resumed has come.
+pub(super) fn resume_within(fleet: &Fleet, worker: &Worker) -> Duration {
+    match deadlines(fleet, worker).attach {
+        Attach::Within(period) => period.0,
+        Attach::Auto => fleet.learned.resume_within(&worker.pool),
     }
 }
 

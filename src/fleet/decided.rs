@@ -119,6 +119,7 @@ mod tests {
             foretold: 0.0,
             reserve: 0.0,
             warm: 0,
+            park: 0,
             usual: None,
             purse: None,
         };

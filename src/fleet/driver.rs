@@ -2,29 +2,27 @@
 
 use super::deadlines::{Moments, attach_within, launch_within};
 use super::inspecting::{died, inspect, with_console};
-use super::{Fleet, FleetError, failures, mirrors};
+use super::{Fleet, FleetError, failures, joining, mirrors, parking};
 use crate::accounts::Account;
 use crate::switchboard::ToSession;
 use crate::workers::{self, WorkerError};
-use rouse_agent_protocol::{Endpoint, JOIN_VERSION, JoinDocument, OPENED_NAME};
-use rouse_contract::{EndedBy, LaunchItem, LaunchOutcome, LaunchSpec, ProviderError, Tag};
+use rouse_contract::{EndedBy, LaunchOutcome, LaunchSpec, ProviderError, Tag};
 use rouse_model::WorkerId;
 use rouse_model::failure::FailureClass;
 use rouse_model::offering::Scarce;
 use rouse_model::worker::{Cause, CauseCode, Link, Phase, ProviderRef, Wanted, Worker, WorkerEvent};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Between looks at an instance on its way.
-const LOOK: Duration = Duration::from_secs(10);
+pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// Between looks at one that needs nothing: whatever happens to it nudges its driver.
-const CALM: Duration = Duration::from_secs(60);
+pub(super) const CALM: Duration = Duration::from_secs(60);
 /// How long an agent may be silent before its builds are lost.
 const GRACE: Duration = Duration::from_secs(60);
 /// Between tries of a call that failed.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// What to do next.
 pub(super) enum Step {
     /// Look again at once.
@@ -98,8 +96,12 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
         Phase::Up { at } => up(fleet, &worker, at, moments).await,
         Phase::Gone { .. } => Ok(Step::Done),
         Phase::Terminating { .. } => end(fleet, &worker).await,
-        // Not reached yet: no provider parks.
-        Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. } => Ok(Step::Wait(LOOK)),
+        Phase::Parking { at, since } => parking::stop(fleet, &worker, at, *since, moments).await,
+        Phase::Parked { at, since } => parking::lie(fleet, &worker, at, *since, moments).await,
+        Phase::Resuming { at, since, deadline } => {
+            let left = moments.until(*deadline, fleet.ctx.now(), deadline.since(*since));
+            parking::start(fleet, &worker, at, left, moments).await
+        }
     }
 }
 
@@ -123,6 +125,9 @@ async fn up(
             return Ok(Step::Again);
         }
         return Ok(Step::Wait(left.min(LOOK)));
+    }
+    if let Wanted::Park = worker.wanted {
+        return parking::begin(fleet, worker).await;
     }
     if let Wanted::Hold { until, by } = &worker.wanted {
         let left = until.since(now);
@@ -256,7 +261,6 @@ fn broke_off() -> Result<LaunchOutcome, ProviderError> {
 
 async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome, ProviderError> {
     let account = account(fleet, worker).await?;
-    let tag = crate::keys::tag(fleet.ctx.store.facts(), worker);
     let broken = |what: &str, why: String| ProviderError::new(FailureClass::Master, what.to_owned(), why);
     let mut spec: LaunchSpec = serde_json::from_str(&worker.spec)
         .map_err(|e| broken("read the worker's launch spec", e.to_string()))?;
@@ -265,82 +269,14 @@ async fn try_launch(fleet: &Arc<Fleet>, worker: &Worker) -> Result<LaunchOutcome
     if let Some(tree) = &mut spec.tree {
         tree.reader = super::trees::reader(Arc::clone(&fleet.ctx));
     }
-    let dir = account.provider.link_dir(&tag).await?;
-    let opened = account.provider.streams().map(|_| crate::keys::opened_socket(&tag));
-    let endpoint = match endpoint(fleet, worker, dir.is_some(), opened).await {
-        Ok(endpoint) => endpoint,
+    let item = match joining::item(fleet, worker, &account).await? {
+        Ok(item) => item,
         // Asking again would change nothing.
         Err(reason) => return Ok(LaunchOutcome::Invalid { class: FailureClass::Master, reason }),
     };
-    let by_socket = matches!(endpoint, Endpoint::Unix { .. });
-    let needs_network = matches!(endpoint, Endpoint::Tls { .. });
-    let join = serde_json::to_vec(&join_document(fleet, worker, &tag, endpoint))
-        .map_err(|e| broken("write the join document", e.to_string()))?;
-    if let Some(dir) = &dir {
-        write_join(dir, &join).map_err(|e| broken("write the join document", e.to_string()))?;
-        if by_socket {
-            fleet.ctx.nudges.agent_link.notify_one();
-        }
-    }
-    let item =
-        LaunchItem { tag, join, needs_network, offering: worker.offering.clone(), expires: worker.expires };
     let launch = account.provider.launch(&spec, std::slice::from_ref(&item));
     let mut outcomes = fleet.ctx.store.deed("provider.launch", launch).await;
     outcomes.pop().ok_or_else(|| broken("launch", "the provider gave no answer".into()))
-}
-
-/// By TLS where the pool is advertised, else by the socket in the link folder, else by streams that the master opens, to `opened`.
-async fn endpoint(
-    fleet: &Fleet,
-    worker: &Worker,
-    shares_a_host: bool,
-    opened: Option<String>,
-) -> Result<Endpoint, String> {
-    let told = fleet.ctx.revisions.get(worker.config).await.map_err(|e| crate::supervisor::chain(&e))?;
-    match (told.config.server.agents.address(&worker.pool), opened) {
-        (Some(_), _) if fleet.ctx.agents.is_none() => Err(format!(
-            "pool `{}` is advertised under `server.agents`, but this master listens for no agents; start it with --agents-listen ADDRESS:PORT",
-            worker.pool
-        )),
-        (Some(address), _) => {
-            Ok(Endpoint::Tls { address: address.to_string(), ca: fleet.ctx.authority.pem().to_owned() })
-        }
-        (None, _) if shares_a_host => Ok(Endpoint::Unix { path: "sock".into() }),
-        (None, Some(socket)) => Ok(Endpoint::Opened {
-            socket,
-            name: OPENED_NAME.to_owned(),
-            ca: fleet.ctx.authority.pem().to_owned(),
-        }),
-        (None, None) => Err(format!(
-            "workers of pool `{0}` are not on this host; say how they see it: `server: {{agents: {{advertise: {{{0}: HOST:PORT}}}}}}`",
-            worker.pool
-        )),
-    }
-}
-
-fn join_document(fleet: &Fleet, worker: &Worker, tag: &Tag, endpoint: Endpoint) -> JoinDocument {
-    let token = fleet.ctx.key.join_token(&tag.installation, tag.store_epoch, worker.id, worker.attempt);
-    JoinDocument {
-        version: JOIN_VERSION,
-        installation: tag.installation.clone(),
-        worker: worker.name.clone(),
-        worker_id: worker.id.0,
-        join_token: token.into(),
-        store_epoch: tag.store_epoch,
-        endpoints: vec![endpoint],
-        // The provider says where by a flag.
-        work_dir: String::new(),
-        expiry_s: rouse_model::worker::DEAD_MAN.as_secs_f64(),
-    }
-}
-
-/// Whole or not at all; an agent that has read it has removed it, and one that asks again must find it.
-fn write_join(dir: &Path, join: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let half = dir.join("join.new");
-    std::fs::write(&half, join)?;
-    std::fs::set_permissions(&half, std::fs::Permissions::from_mode(0o644))?;
-    std::fs::rename(half, dir.join("join.json"))
 }
 
 /// Ends an instance: says it to the agent, asks the provider until it confirms, then closes the record.
@@ -398,7 +334,7 @@ async fn take_away(account: &Account, worker: &Worker, tag: &Tag) -> Result<(), 
 }
 
 /// An event whose conflict means only that somebody was faster.
-async fn apply(
+pub(super) async fn apply(
     fleet: &Fleet,
     id: WorkerId,
     name: &'static str,

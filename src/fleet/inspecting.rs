@@ -6,7 +6,7 @@ use super::{Fleet, FleetError, failures};
 use crate::workers;
 use rouse_contract::{EndedBy, ObservedState};
 use rouse_model::failure::FailureClass;
-use rouse_model::worker::{Cause, CauseCode, ProviderRef, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, Link, ProviderRef, Worker, WorkerEvent};
 use std::sync::Arc;
 
 /// What is kept of what a failed instance printed.
@@ -33,9 +33,15 @@ pub(super) async fn inspect(
             }
             ObservedState::Ended { detail, by: EndedBy::Preemption } => (FailureClass::Preempted, detail),
             ObservedState::Ended { detail, .. } => (class_before_or_after(worker), detail),
-            ObservedState::Starting | ObservedState::Running | ObservedState::Resource { .. } => {
-                return Ok(None);
-            }
+            // Not while its agent speaks: what is shown may be what was.
+            ObservedState::Parked if matches!(worker.link, Link::Silent { .. }) && !worker.lies() => (
+                class_before_or_after(worker),
+                "its provider has stopped it, which nobody asked for".to_owned(),
+            ),
+            ObservedState::Starting
+            | ObservedState::Running
+            | ObservedState::Parked
+            | ObservedState::Resource { .. } => return Ok(None),
         },
         Ok(None) if !moments.is_absent(&worker.link) => return Ok(None),
         Ok(None) => (class_before_or_after(worker), "its provider does not have it any more".to_owned()),

@@ -36,6 +36,8 @@ struct Known {
     boots: HashMap<String, Duration>,
     /// By pool, how long the next agent may take to come.
     attach: HashMap<String, Duration>,
+    /// By pool, what nine of ten of its parked workers do not exceed that were resumed, and how long the next one may take.
+    resumes: HashMap<String, (Option<Duration>, Duration)>,
     /// By the name of what workers were launched as.
     records: HashMap<String, Record>,
     /// By builder.
@@ -61,6 +63,17 @@ impl Learned {
     /// How long the next agent of a pool may take to come, once its instance was accepted.
     pub(super) fn attach_within(&self, pool: &str) -> Duration {
         self.known().attach.get(pool).copied().unwrap_or_else(|| boots::attach_within(&[]))
+    }
+
+    /// What nine of ten parked workers of a pool did not exceed when they were resumed; as long as a boot where none was.
+    pub(super) fn resume(&self, pool: &str) -> Option<Duration> {
+        let known = self.known();
+        known.resumes.get(pool).and_then(|(usual, _)| *usual).or_else(|| known.boots.get(pool).copied())
+    }
+
+    /// How long it may take until the agent of the next worker of a pool that is resumed has come.
+    pub(super) fn resume_within(&self, pool: &str) -> Duration {
+        self.known().resumes.get(pool).map_or_else(|| boots::attach_within(&[]), |(_, within)| *within)
     }
 
     /// What became of the latest workers of an offering.
@@ -154,7 +167,7 @@ impl Fleet {
         }
         let now = self.ctx.now();
         let (mut boots, mut attach) = (HashMap::new(), HashMap::new());
-        let mut records = HashMap::new();
+        let (mut resumes, mut records) = (HashMap::new(), HashMap::new());
         for name in self.ctx.config().config.pools.keys() {
             let filter = WorkerFilter { pool: Some(name.to_string()), live: false };
             let workers = self.ctx.store.workers(&filter, Page { before: None, limit: WORKERS }).await?;
@@ -162,12 +175,16 @@ impl Fleet {
             boots.extend(nine_of_ten(took.collect()).map(|boot| (name.to_string(), boot)));
             let latest: Vec<Boot> = workers.iter().filter_map(|worker| boot_of(worker, now)).collect();
             attach.insert(name.to_string(), attach_within(&latest));
+            let took: Vec<Duration> = workers.iter().filter_map(|worker| worker.resume_took).collect();
+            let within = attach_within(&took.iter().map(|took| Boot::Came(*took)).collect::<Vec<_>>());
+            resumes.insert(name.to_string(), (nine_of_ten(took), within));
             workers.iter().for_each(|worker| add_record(&mut records, worker, now));
         }
         let mut known = self.learned.known();
         known.looked = Some(Instant::now());
         known.boots = boots;
         known.attach = attach;
+        known.resumes = resumes;
         known.records = records;
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! What a pass has before it, for the metrics.
 
 use super::budgets::Budgets;
+use super::parking;
+use crate::config::Config;
 use crate::metrics::{FleetLevels, PoolLevels};
 use rouse_model::WorkerId;
 use rouse_model::build::Lease;
@@ -8,7 +10,7 @@ use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use std::collections::{BTreeMap, HashMap};
 
 /// Workers and their slots, by pool.
-pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
+pub(super) fn levels(config: &Config, workers: &[Worker], leases: &[Lease]) -> FleetLevels {
     let mut taken: HashMap<WorkerId, u32> = HashMap::new();
     for lease in leases {
         *taken.entry(lease.worker).or_default() += 1;
@@ -17,7 +19,8 @@ pub(super) fn levels(workers: &[Worker], leases: &[Lease]) -> FleetLevels {
     for worker in workers {
         let pool = pools.entry(worker.pool.clone()).or_default();
         *pool.phases.entry(crate::workers::phase_word(&worker.phase)).or_default() += 1;
-        pool.price.0 = pool.price.0.saturating_add(worker.price.0);
+        let price = parking::price(config, worker).unwrap_or(worker.price);
+        pool.price.0 = pool.price.0.saturating_add(price.0);
         let slots = u32::try_from(worker.slots).unwrap_or(1);
         let busy = taken.get(&worker.id).copied().unwrap_or_default().min(slots);
         pool.busy += busy;

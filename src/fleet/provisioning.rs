@@ -288,6 +288,8 @@ impl Fleet {
             gone: None,
             expires: now + MAX_AGE,
             console: None,
+            resumes: 0,
+            resume_took: None,
             generation: 0,
         }))
     }

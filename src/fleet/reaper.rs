@@ -7,7 +7,7 @@ use crate::accounts::Account;
 use rouse_contract::{Hint, LaunchSpec, Observed, ObservedState};
 use rouse_model::WorkerId;
 use rouse_model::worker::{Phase, ProviderRef};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -149,11 +149,22 @@ pub(super) async fn sweep(
         }
     }
     let is_ended = |observed: &&Observed| matches!(observed.state, ObservedState::Ended { .. });
-    let there: HashSet<&ProviderRef> =
-        there.iter().filter(|observed| !is_ended(observed)).map(|observed| &observed.at).collect();
+    let there: HashMap<&ProviderRef, &ObservedState> = there
+        .iter()
+        .filter(|observed| !is_ended(observed))
+        .map(|observed| (&observed.at, &observed.state))
+        .collect();
     for worker in before.iter().filter(|w| w.provider == account.name) {
-        let (Phase::Booting { at, .. } | Phase::Up { at }) = &worker.phase else { continue };
-        if !there.contains(at) {
+        let (Phase::Booting { at, .. }
+        | Phase::Up { at }
+        | Phase::Parked { at, .. }
+        | Phase::Resuming { at, .. }) = &worker.phase
+        else {
+            continue;
+        };
+        let lies = |state: &&ObservedState| matches!(state, ObservedState::Parked);
+        let is_as_it_should = there.get(at).is_some_and(|state| worker.lies() || !lies(state));
+        if !is_as_it_should {
             // Its driver asks the provider itself before it believes that.
             fleet.look_at(worker.id);
         }

@@ -63,6 +63,8 @@ pub(super) fn reckoning_of(
     reckoning.passed.clone_from(&launches.passed);
     // That one has served its last build is reason enough.
     reckoning.ended = answer.end.iter().filter(|(_, reason)| *reason != Reason::Used).copied().collect();
+    reckoning.resumed.clone_from(&answer.resume);
+    reckoning.parked.clone_from(&answer.park);
     let bound = answer.held_back.first().map(|(_, _, bound)| Short::By(*bound));
     let short = launches.held_back.first().map(|(_, _, short)| *short).or(bound);
     (reckoning.code(short, launches.fell_back), reckoning)

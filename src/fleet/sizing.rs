@@ -13,12 +13,12 @@ use crate::placing::Taken;
 use crate::specs;
 use rouse_model::build::Lease;
 use rouse_model::buildset::Request;
-use rouse_model::decision::{DecisionCode, Reckoning};
+use rouse_model::decision::{DecisionCode, Reckoning, Short};
 use rouse_model::locks::at_once_on_a_worker;
 use rouse_model::matching::ReuseClass;
 use rouse_model::money::{Money, Price};
-use rouse_model::scaling::{self, Answer, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
-use rouse_model::worker::{Link, Phase, Wanted, Worker};
+use rouse_model::scaling::{self, Answer, Bound, Capacity, Coming, Demand, Limits, Reason, Running, Tally};
+use rouse_model::worker::{Link, Phase, Wanted, Worker, WorkerEvent};
 use rouse_model::{DecisionId, Timestamp, WorkerId, arrivals};
 use rouse_store::Batch;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -83,7 +83,8 @@ impl Fleet {
         let mut asked = Asked::new();
         let mut load: HashMap<String, usize> = HashMap::new();
         let mut held = Vec::new();
-        for worker in workers {
+        // One that lies parked is resumed for its class, or makes room for another.
+        for worker in workers.iter().filter(|worker| !worker.is_parked()) {
             *load.entry(worker.pool.clone()).or_default() += 1;
         }
         let mut beside: HashMap<&str, usize> = HashMap::new();
@@ -205,11 +206,19 @@ impl Fleet {
             let mut answer = scaling::decide(&limits, &demand, &capacity, now);
             let whole = whole && !wishes.unsettled.contains(name.as_str());
             answer.end.retain(|(_, reason)| whole || *reason != Reason::Idle);
-            let launched =
-                self.launches(active, name.as_str(), pool, &answer, (taken, Left::of(budget))).await?;
+            answer.park.retain(|_| whole);
+            let mut left = Left::of(budget);
+            let held_back = self.resume(active, pool, workers, &mut answer, (taken, &mut left)).await?;
+            let mut launched = self.launches(active, name.as_str(), pool, &answer, (taken, left)).await?;
+            launched.held_back.extend(held_back);
             let mut reckoning = reckoning_of(&limits, &capacity, &answer, &launched);
             reckoning.1.budget = budget.map(|budget| budget.standing.clone());
             let decision = self.decided(active, name.as_str(), reckoning, launched.workers, stop).await?;
+            for id in answer.park {
+                if let Some(worker) = workers.iter().find(|w| w.id == id) {
+                    self.decide(worker, "worker.park", WorkerEvent::Park).await?;
+                }
+            }
             for (id, reason) in answer.end {
                 if let Some(worker) = workers.iter().find(|w| w.id == id) {
                     let busy = in_use.slots.get(&id).copied().unwrap_or_default();
@@ -249,6 +258,43 @@ impl Fleet {
             }
         }
         Ok(launches)
+    }
+
+    /// Resumes the workers that were decided on, as far as their account has room for one more that runs, and what is left pays for it; answers what
+    /// was held back. What an answer holds of them then are those that come.
+    async fn resume(
+        &self,
+        active: &Active,
+        pool: &PoolConfig,
+        workers: &[Worker],
+        answer: &mut Answer,
+        (taken, left): (&mut Taken, &mut Left),
+    ) -> Result<Vec<(ReuseClass, usize, Short)>, FleetError> {
+        let (mut resumed, mut held_back) = (Vec::new(), Vec::new());
+        for id in std::mem::take(&mut answer.resume) {
+            let Some(worker) = workers.iter().find(|w| w.id == id) else { continue };
+            let short = match () {
+                () if !left.pays_for(worker.price) => Some(Short::By(Bound::Budget)),
+                () if !crate::placing::has_room(&active.config, pool, taken, &worker.provider) => {
+                    Some(Short::Room)
+                }
+                () => None,
+            };
+            if short == Some(Short::Room) && self.has_room(&active.config, pool, taken) {
+                // Another account has room for one that is launched in its place.
+                answer.end.push((id, Reason::Displaced));
+            }
+            if let Some(short) = short {
+                held_back.push((class_of_worker(worker), 1, short));
+                continue;
+            }
+            left.take(worker.price);
+            taken.add(&worker.provider, pool.takes);
+            self.decide(worker, "worker.resume", WorkerEvent::Resume).await?;
+            resumed.push(id);
+        }
+        answer.resume = resumed;
+        Ok(held_back)
     }
 
     /// Puts on record what a pass came to for a pool, with the workers that are to be launched for it; its number where something was done.
@@ -339,6 +385,7 @@ impl Fleet {
                 }
             },
             warm: bounds.free().max(soon.free()) as usize,
+            park: pool.parks(),
             usual: if is_kept { self.learned.latest(name) } else { None },
             purse: budget.map(Counted::purse),
         }
@@ -358,19 +405,28 @@ impl Fleet {
         // Like one whose builds never end: it takes room, gives none, and nobody may end it.
         let held = matches!(worker.wanted, Wanted::Hold { .. });
         let boot = || self.learned.boot(&worker.pool).unwrap_or_default();
+        let up_by = match worker.phase {
+            _ if worker.is_being_resumed() => {
+                let since = worker.parked_since().filter(|_| !worker.lies()).unwrap_or(now);
+                Some(since + self.learned.resume(&worker.pool).unwrap_or_default())
+            }
+            _ => worker.attached.is_none().then(|| worker.requested + boot()),
+        };
+        let parked = worker.is_parked();
         Capacity {
             worker: worker.id,
             class: class_of_worker(worker),
-            free: if held { 0 } else { slots.saturating_sub(busy) },
+            free: if held || parked { 0 } else { slots.saturating_sub(busy) },
             locked: of_worker(&in_use.locked),
             slots,
-            leaving: !matches!(worker.wanted, Wanted::Run | Wanted::Hold { .. })
+            leaving: !matches!(worker.wanted, Wanted::Run | Wanted::Hold { .. } | Wanted::Park)
                 || matches!(worker.phase, Phase::Terminating { .. })
                 || (now >= worker.expires && !held)
                 || matches!(worker.link, Link::Lost { .. }),
-            idle_since: if busy == 0 && up && !held { worker.idle_since } else { None },
+            idle_since: if busy == 0 && up && !held && !parked { worker.idle_since } else { None },
             waits: in_use.waiting.contains(&worker.id),
-            up_by: worker.attached.is_none().then(|| worker.requested + boot()),
+            up_by,
+            parked: parked.then(|| worker.parked_since().unwrap_or(now)),
             spares: Money::default(),
             uses_left: usize::try_from(worker.max_builds - worker.builds_done).unwrap_or(0),
             running: if held { Vec::new() } else { running.get(&worker.id).cloned().unwrap_or_default() },

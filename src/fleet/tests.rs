@@ -10,6 +10,7 @@ mod images;
 mod locks;
 mod money;
 mod offers;
+mod parking;
 mod reasons;
 mod seen;
 mod stage;

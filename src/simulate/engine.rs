@@ -267,6 +267,7 @@ impl<'a> Run<'a> {
             },
             reserve: self.policy.reserve,
             warm: 0,
+            park: 0,
             usual: None,
             purse: None,
         };

@@ -64,6 +64,7 @@ impl Supply {
             waits: false,
             idle_since: None,
             up_by: Some(up_by),
+            parked: None,
             uses_left: uses,
             spares: Money::default(),
             running: Vec::new(),

@@ -58,6 +58,7 @@ fn tick(workers: usize, pending: usize) -> Result<Duration> {
         foretold: 0.5,
         reserve: 0.7,
         warm: 0,
+        park: 0,
         usual: None,
         purse: None,
     };
@@ -98,6 +99,7 @@ fn capacity(n: usize, class: &ReuseClass, usual: &Arc<Durations>) -> Capacity {
         waits: false,
         idle_since: idle.then(|| ago(n % 300)),
         up_by: booting.then_some(NOW + Duration::from_secs(30)),
+        parked: None,
         uses_left: 20,
         spares: Money::default(),
         running: if booting || idle { Vec::new() } else { vec![running] },

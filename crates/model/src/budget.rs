@@ -4,7 +4,7 @@
 //! what is launched is paid for to its end.
 
 use crate::money::{Money, Price};
-use crate::{BudgetGrantId, Timestamp};
+use crate::{BudgetGrantId, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -23,6 +23,27 @@ pub struct BudgetGrant {
     pub until: Timestamp,
     /// Who, and why where that was said.
     pub by: String,
+}
+
+/// A worker lay parked, and cost less for that time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parking {
+    pub worker: WorkerId,
+    /// How often it had been resumed by then.
+    pub nth: i64,
+    pub since: Timestamp,
+    /// `None` where it was not resumed: it lies, or ended where it lay.
+    pub until: Option<Timestamp>,
+    /// Of its price.
+    pub spares: Price,
+}
+
+impl Parking {
+    /// What that has spared since `from`, of a worker that is or was there until `end`.
+    #[must_use]
+    pub fn spared(&self, from: Timestamp, end: Timestamp) -> Money {
+        cost_since(self.spares, self.since, from, self.until.unwrap_or(end))
+    }
 }
 
 /// How a worker stands, as far as that costs something.

@@ -32,8 +32,12 @@ pub enum DecisionCode {
     Launch,
     /// Workers were launched as a later one of their pool's offers: those before it could not be had.
     FallBack,
-    /// Workers were ended, and none launched.
+    /// Parked workers were resumed, and none launched.
+    Resume,
+    /// Workers were ended, and none launched or resumed.
     End,
+    /// Idle workers were parked instead of ended, and nothing else was done.
+    Park,
     /// More are wanted than may be on their way at one time.
     Ramp,
     /// More are wanted, and no provider has room.
@@ -49,10 +53,12 @@ pub enum DecisionCode {
 }
 
 impl DecisionCode {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Launch,
         Self::FallBack,
+        Self::Resume,
         Self::End,
+        Self::Park,
         Self::Ramp,
         Self::ProvidersFull,
         Self::PoolFull,
@@ -66,7 +72,9 @@ impl DecisionCode {
         match self {
             Self::Launch => "launch",
             Self::FallBack => "fall_back",
+            Self::Resume => "resume",
             Self::End => "end",
+            Self::Park => "park",
             Self::Ramp => "ramp",
             Self::ProvidersFull => "providers_full",
             Self::PoolFull => "pool_full",
@@ -79,7 +87,7 @@ impl DecisionCode {
     /// Something was done, so it is never the same as the one before.
     #[must_use]
     pub fn is_deed(self) -> bool {
-        matches!(self, Self::Launch | Self::FallBack | Self::End)
+        matches!(self, Self::Launch | Self::FallBack | Self::Resume | Self::End | Self::Park)
     }
 }
 
@@ -108,6 +116,12 @@ pub struct Reckoning {
     pub passed: Vec<PassedOver>,
     /// Whose end was decided, but for those that had served all that they may.
     pub ended: Vec<(WorkerId, Reason)>,
+    /// Parked workers that were resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<WorkerId>,
+    /// Idle workers that were parked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<WorkerId>,
 }
 
 /// The sum of one class, in slots, and the answer, in workers.
@@ -157,6 +171,8 @@ impl Reckoning {
             sums: Vec::new(),
             passed: Vec::new(),
             ended: Vec::new(),
+            resumed: Vec::new(),
+            parked: Vec::new(),
         }
     }
 
@@ -176,7 +192,9 @@ impl Reckoning {
         match short {
             _ if self.launched() > 0 && fell_back => DecisionCode::FallBack,
             _ if self.launched() > 0 => DecisionCode::Launch,
+            _ if !self.resumed.is_empty() => DecisionCode::Resume,
             _ if !self.ended.is_empty() => DecisionCode::End,
+            _ if !self.parked.is_empty() => DecisionCode::Park,
             Some(Short::Room) => DecisionCode::ProvidersFull,
             Some(Short::By(Bound::Max)) => DecisionCode::PoolFull,
             Some(Short::By(Bound::Ramp)) => DecisionCode::Ramp,
@@ -217,6 +235,8 @@ mod tests {
             sums,
             passed: Vec::new(),
             ended: Vec::new(),
+            resumed: Vec::new(),
+            parked: Vec::new(),
         }
     }
 
@@ -233,6 +253,11 @@ mod tests {
         let ends = Reckoning { ended: ended(), ..reckoning(vec![sum(3, 0, 3)]) };
         assert_eq!((ends.launched(), ends.held_back(), ends.code(None, false)), (0, 3, End));
         assert_eq!(of(&ends), [End; 4]);
+        let (resumed, parked) = (vec![WorkerId(2)], vec![WorkerId(3)]);
+        let parks = Reckoning { parked, ..reckoning(vec![sum(3, 0, 3)]) };
+        assert_eq!(of(&parks), [Park; 4]);
+        assert_eq!(of(&Reckoning { ended: ended(), ..parks.clone() }), [End; 4]);
+        assert_eq!(of(&Reckoning { resumed, ended: ended(), ..parks }), [Resume; 4]);
         let held = reckoning(vec![sum(3, 0, 3)]);
         assert_eq!(of(&held), [PoolFull, Ramp, Budget, ProvidersFull]);
         assert_eq!(held.code(None, true), Met, "nothing was launched");
@@ -243,7 +268,10 @@ mod tests {
     fn each_code_has_the_name_that_it_is_kept_under() {
         for code in DecisionCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-            assert_eq!(code.is_deed(), ["launch", "fall_back", "end"].contains(&code.as_str()));
+            assert_eq!(
+                code.is_deed(),
+                ["launch", "fall_back", "resume", "end", "park"].contains(&code.as_str())
+            );
         }
     }
 }

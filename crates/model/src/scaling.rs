@@ -7,6 +7,7 @@
 mod ends;
 pub mod offers;
 mod outlook;
+mod parking;
 mod tally;
 mod warm;
 
@@ -15,6 +16,7 @@ use crate::matching::ReuseClass;
 use crate::money::Money;
 use crate::{Timestamp, WorkerId};
 use outlook::Classes;
+use parking::Parked;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,8 @@ pub struct Capacity {
     pub idle_since: Option<Timestamp>,
     /// On its way, and likely up by then; `None` where it is up.
     pub up_by: Option<Timestamp>,
+    /// It lies stopped since then, or is about to: it takes room and gives none until it is resumed.
+    pub parked: Option<Timestamp>,
     /// Builds that it may still serve.
     pub uses_left: usize,
     /// What is spared where it is given no more builds.
@@ -110,6 +114,8 @@ pub struct Limits {
     pub reserve: f64,
     /// Idle workers that are kept beside those that are needed.
     pub warm: usize,
+    /// Workers that are parked, at most, where they would end for idleness.
+    pub park: usize,
     /// Of which class a worker is that is there though nothing waits for it: the one that was asked for last.
     pub usual: Option<ReuseClass>,
     /// Where what is spent has a limit.
@@ -129,6 +135,10 @@ pub struct Purse {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
     pub launch: Vec<(ReuseClass, usize)>,
+    /// Parked ones that come before any launch of their class.
+    pub resume: Vec<WorkerId>,
+    /// Idle ones that are parked instead of ended.
+    pub park: Vec<WorkerId>,
     pub end: Vec<(WorkerId, Reason)>,
     /// What would be launched but for a limit.
     pub held_back: Vec<(ReuseClass, usize, Bound)>,
@@ -192,8 +202,7 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     let sure = classes.wanted(false);
     let mut room = Room::of(limits, capacity);
     room.launch(demand, &sure, &mut answer);
-    let short: usize =
-        answer.held_back.iter().filter(|(_, _, bound)| *bound != Bound::Ramp).map(|(_, n, _)| n).sum();
+    let short = Lacks::of(&answer);
     let mut hoped = classes.wanted(true);
     hoped.iter_mut().zip(&sure).for_each(|(all, sure)| *all = all.saturating_sub(*sure));
     room.launch(demand, &hoped, &mut answer);
@@ -204,6 +213,7 @@ pub fn decide(limits: &Limits, demand: &[Demand], capacity: &[Capacity], now: Ti
     ends::unaffordable(&classes, &mut answer);
     ends::displace(&classes, short, &mut answer);
     ends::idle(&classes, now, &mut answer);
+    parking::park(&classes, &mut answer);
     answer.terms = classes.terms();
     answer
 }
@@ -214,21 +224,48 @@ pub fn beside_max(limits: &Limits, capacity: &[Capacity]) -> usize {
     capacity.iter().filter(|worker| worker.waits && !worker.leaving).count().min(limits.waiting)
 }
 
+impl Answer {
+    /// Workers that come by it.
+    fn coming(&self) -> usize {
+        self.launch.iter().map(|(_, n)| n).sum::<usize>() + self.resume.len()
+    }
+}
+
+/// How many workers that are surely wanted are held back.
+#[derive(Debug, Clone, Copy)]
+struct Lacks {
+    /// For want of room in the maximum.
+    room: usize,
+    /// For that or for want of money.
+    all: usize,
+}
+
+impl Lacks {
+    fn of(answer: &Answer) -> Self {
+        let by = |which: &[Bound]| {
+            answer.held_back.iter().filter(|(_, _, bound)| which.contains(bound)).map(|(_, n, _)| n).sum()
+        };
+        Self { room: by(&[Bound::Max]), all: by(&[Bound::Max, Bound::Budget]) }
+    }
+}
+
 /// How many workers the limits still let come.
-struct Room {
+struct Room<'a> {
     workers: usize,
     ramp: usize,
     affordable: usize,
+    parked: Parked<'a>,
 }
 
-impl Room {
-    fn of(limits: &Limits, capacity: &[Capacity]) -> Self {
+impl<'a> Room<'a> {
+    fn of(limits: &Limits, capacity: &'a [Capacity]) -> Self {
         let booting = capacity.iter().filter(|worker| worker.up_by.is_some()).count();
         let taken = capacity.len() - beside_max(limits, capacity);
         Self {
             workers: limits.max.saturating_sub(taken),
             ramp: limits.ramp.saturating_sub(booting),
             affordable: limits.purse.map_or(usize::MAX, Purse::affords),
+            parked: Parked::of(capacity),
         }
     }
 
@@ -239,7 +276,13 @@ impl Room {
         }
     }
 
+    /// Those that are parked come first: they have their room already.
     fn take(&mut self, wanted: &ReuseClass, count: usize, answer: &mut Answer) {
+        let resumed = self.parked.take(wanted, count.min(self.ramp).min(self.affordable));
+        let count = count - resumed.len();
+        self.ramp -= resumed.len();
+        self.affordable -= resumed.len();
+        answer.resume.extend(resumed);
         let launched = count.min(self.workers).min(self.ramp).min(self.affordable);
         self.workers -= launched;
         self.ramp -= launched;

@@ -2,15 +2,19 @@
 //! (as lease rows elsewhere) what it is busy with. Transitions are pure; the caller commits the next value by compare-and-set, then acts.
 
 mod cause;
+mod event;
 mod limits;
+mod parking;
 
 pub use cause::{Cause, CauseCode};
+pub use event::{Effect, Transition, WorkerEvent};
 pub use limits::{DEAD_MAN, Deadlines};
 
 use crate::failure::FailureClass;
 use crate::money::Price;
 use crate::{ConfigRevisionId, DecisionId, MasterId, Timestamp, Trust, WorkerId};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The provider's own name of an instance: a container id, a process id with its start time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +41,7 @@ pub enum Wanted {
         /// Who, and why where that was said.
         by: String,
     },
+    /// No new builds; to lie stopped at its provider until work comes for it. Can be taken back at any time.
     Park,
     End {
         cause: Cause,
@@ -64,14 +69,19 @@ pub enum Phase {
     Up {
         at: ProviderRef,
     },
+    /// The provider was, or is about to be, asked to stop it. Left only when it has said that it lies.
     Parking {
         at: ProviderRef,
+        since: Timestamp,
     },
     Parked {
         at: ProviderRef,
+        since: Timestamp,
     },
+    /// The provider was, or is about to be, asked to start it again; its agent is to come by then.
     Resuming {
         at: ProviderRef,
+        since: Timestamp,
         deadline: Timestamp,
     },
     /// Left only when the provider confirms absence. Without a `ref` the token is what is looked for.
@@ -147,74 +157,11 @@ pub struct Worker {
     pub expires: Timestamp,
     /// The last lines that a failed instance printed.
     pub console: Option<String>,
+    /// How often it was asked to be resumed: each time its agent is another one, with a token of its own.
+    pub resumes: i64,
+    /// How long the last time took, from the wish to the agent.
+    pub resume_took: Option<Duration>,
     pub generation: i64,
-}
-
-/// What happens to a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerEvent {
-    /// The driver is about to call the provider.
-    LaunchIssued {
-        deadline: Timestamp,
-    },
-    /// The provider took it; the attach deadline counts from now.
-    Accepted {
-        at: ProviderRef,
-        attach_deadline: Timestamp,
-    },
-    LaunchRefused {
-        cause: Cause,
-    },
-    /// An agent proved to be this worker's.
-    Attached {
-        session: String,
-        incarnation: String,
-    },
-    Detached {
-        session: String,
-    },
-    GraceOver,
-    /// The provider says that the instance is dead or away.
-    InstanceDied {
-        cause: Cause,
-    },
-    Drain {
-        cause: Cause,
-    },
-    CancelDrain,
-    Hold {
-        until: Timestamp,
-        by: String,
-    },
-    Release,
-    End {
-        cause: Cause,
-    },
-    /// The driver is about to ask for its end.
-    TerminateIssued,
-    AbsenceConfirmed,
-}
-
-/// What the caller must do once the next value is committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    CallLaunch,
-    CallTerminate,
-    /// Builds on it lost their agent.
-    BuildsLost(Cause),
-    TellAgentEnd,
-}
-
-/// The answer to an event.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Transition {
-    Applied {
-        next: Box<Worker>,
-        effects: Vec<Effect>,
-    },
-    AlreadySatisfied,
-    /// The only error: the event contradicts what is on record.
-    Conflict(&'static str),
 }
 
 impl Worker {
@@ -228,13 +175,24 @@ impl Worker {
     #[must_use]
     pub fn is_coming(&self) -> bool {
         matches!(self.wanted, Wanted::Run)
-            && matches!(
-                self.phase,
-                Phase::Requested { .. }
-                    | Phase::Launching { .. }
-                    | Phase::Booting { .. }
-                    | Phase::Resuming { .. }
-            )
+            && (self.is_being_resumed()
+                || matches!(
+                    self.phase,
+                    Phase::Requested { .. } | Phase::Launching { .. } | Phase::Booting { .. }
+                ))
+    }
+
+    /// It was parked, and is wanted again.
+    #[must_use]
+    pub fn is_being_resumed(&self) -> bool {
+        matches!(self.wanted, Wanted::Run)
+            && matches!(self.phase, Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. })
+    }
+
+    /// It lies stopped, or is to, and serves nobody until it is wanted again.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        matches!(self.wanted, Wanted::Park)
     }
 
     /// May be given a build at `now` if a slot is free.
@@ -256,8 +214,8 @@ impl Worker {
         match &self.phase {
             Phase::Booting { at, .. }
             | Phase::Up { at }
-            | Phase::Parking { at }
-            | Phase::Parked { at }
+            | Phase::Parking { at, .. }
+            | Phase::Parked { at, .. }
             | Phase::Resuming { at, .. } => Some(at),
             Phase::Terminating { at, .. } => at.as_ref(),
             Phase::Requested { .. } | Phase::Launching { .. } | Phase::Gone { .. } => None,
@@ -358,18 +316,20 @@ impl Worker {
                 },
             },
             WorkerEvent::Drain { cause } => match self.wanted {
-                Wanted::Run | Wanted::Hold { .. } => self.wanting(Wanted::Drain { cause }, vec![]),
+                Wanted::Run | Wanted::Hold { .. } | Wanted::Park => {
+                    self.wanting(Wanted::Drain { cause }, vec![])
+                }
                 Wanted::Drain { .. } | Wanted::End { .. } => AlreadySatisfied,
-                Wanted::Park => Conflict("it is parked"),
             },
             WorkerEvent::CancelDrain => match self.wanted {
-                Wanted::Drain { .. } => self.wanting(Wanted::Run, vec![]),
-                Wanted::Run => AlreadySatisfied,
+                Wanted::Drain { .. } => self.wanting(self.undrained(), vec![]),
+                Wanted::Run | Wanted::Park => AlreadySatisfied,
                 _ => Conflict("its end was decided"),
             },
             WorkerEvent::Hold { until, by } => match &self.wanted {
                 Wanted::End { .. } => Conflict("its end was decided"),
                 Wanted::Drain { .. } => Conflict("it is being drained; take that back first"),
+                _ if self.lies() => Conflict("it is parked: nothing runs in it that could be looked at"),
                 Wanted::Hold { until: u, by: b } if *u == until && *b == by => AlreadySatisfied,
                 _ => self.wanting(Wanted::Hold { until, by }, vec![]),
             },
@@ -383,6 +343,11 @@ impl Worker {
                 }
                 _ => AlreadySatisfied,
             },
+            WorkerEvent::Park
+            | WorkerEvent::Resume
+            | WorkerEvent::ParkIssued
+            | WorkerEvent::ParkConfirmed
+            | WorkerEvent::ResumeIssued { .. } => self.parking(&event, now),
             WorkerEvent::End { cause } => match (&self.wanted, &self.phase) {
                 (Wanted::End { .. }, _) | (_, Phase::Gone { .. }) => AlreadySatisfied,
                 _ => self.wanting(Wanted::End { cause }, vec![Effect::TellAgentEnd]),
@@ -410,6 +375,9 @@ impl Worker {
                 return Transition::Conflict("the worker has ended");
             }
             Phase::Requested { .. } => return Transition::Conflict("the worker was never launched"),
+            Phase::Parking { .. } | Phase::Parked { .. } => {
+                return Transition::Conflict("the worker is parked");
+            }
             _ => {}
         }
         match &self.link {
@@ -434,8 +402,13 @@ impl Worker {
         }
         next.link = Link::Attached { session, since: now };
         next.incarnation = Some(incarnation);
-        if let Phase::Booting { at, .. } | Phase::Resuming { at, .. } = &self.phase {
+        if let Phase::Booting { at, .. } = &self.phase {
             next.phase = Phase::Up { at: at.clone() };
+        }
+        if let Phase::Resuming { at, since, .. } = &self.phase {
+            next.phase = Phase::Up { at: at.clone() };
+            next.resume_took = Some(now.since(*since));
+            next.idle_since = Some(now);
         }
         if self.attached.is_none() {
             next.attached = Some(now);

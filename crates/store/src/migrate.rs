@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_triggers.sql"),
     include_str!("../migrations/0012_offerings.sql"),
     include_str!("../migrations/0013_cursors.sql"),
+    include_str!("../migrations/0014_parking.sql"),
 ];
 
 /// The statements of one migration for one database. No statement holds a semicolon but its end.

@@ -160,7 +160,7 @@ macro_rules! record {
     (@pick $self:ident $generation:ident) => { Some(&mut $self.$generation) };
 }
 
-use rouse_model::budget::BudgetGrant;
+use rouse_model::budget::{BudgetGrant, Parking};
 use rouse_model::build::{Build, BuildProperty, Command, Lease, Step};
 use rouse_model::buildset::{Buildset, Request, SchedulerState};
 use rouse_model::cache::Cache;
@@ -221,6 +221,7 @@ record!(Cache => "caches" key(id)
     id, project, name, key, build, bytes, sha256, object, created, used, replaced, generation
 } generation);
 record!(BudgetGrant => "budget_grants" key(id) { id, pool, amount, granted, until, by });
+record!(Parking => "parkings" key(worker, nth) { worker, nth, since, until, spares });
 record!(OfferingHealth => "offering_health" key(account, what) {
     account, what, wanted_by, refused_since, failures, until, changed
 });
@@ -234,7 +235,7 @@ record!(TestResult => "test_results" key(build, step, seq) {
 record!(Worker => "workers" key(id)
     fixed(name, pool, provider, offering, price, project, trust, spec_digest, config, decision, attempt, slots, max_builds, requested) {
     id, name, pool, provider, offering, price, project, trust, spec_digest, spec, config, decision, attempt, master, term, slots, max_builds, builds_done, wanted,
-    phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, generation
+    phase, link, incarnation, agent_key, facts, requested, accepted, attached, idle_since, gone, expires, console, resumes, resume_took, generation
 } generation);
 record!(Enrolment => "enrolments" key(account, name) {
     account, name, public_key, enrolled, enrolled_by, revoked, generation

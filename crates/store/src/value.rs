@@ -15,6 +15,7 @@ use rouse_model::{BuildResult, Timestamp, Trust};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A column's type; `NULL` must name it, since PostgreSQL wants every parameter typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,18 @@ impl Field for Timestamp {
     }
     fn take(value: Value) -> Result<Self, Value> {
         i64::take(value).map(Self)
+    }
+}
+
+/// In microseconds.
+impl Field for Duration {
+    const TYPE: Type = Type::I64;
+    fn put(&self) -> Value {
+        Value::I64(i64::try_from(self.as_micros()).unwrap_or(i64::MAX))
+    }
+    fn take(value: Value) -> Result<Self, Value> {
+        let micros = i64::take(value)?;
+        u64::try_from(micros).map(Self::from_micros).map_err(|_| Value::I64(micros))
     }
 }
 

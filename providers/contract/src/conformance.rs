@@ -6,11 +6,13 @@
 mod cases;
 mod hand;
 mod layered;
+mod parking;
 mod shelves;
 
 pub use cases::*;
 pub use hand::Hand;
 pub use layered::*;
+pub use parking::*;
 pub use shelves::shelves;
 
 use crate::{LaunchSpec, Provider, ResolveRequest, Tag};
@@ -101,6 +103,9 @@ macro_rules! conformance_suite {
             an_orphan_of_an_earlier_store_epoch_is_listed_with_its_tag
             what_belongs_to_others_is_neither_listed_nor_touched
             a_crowd_at_once
+            a_parked_instance_lies_and_comes_back
+            a_crash_while_parking_or_resuming_leaves_one_instance
+            what_is_not_there_is_neither_parked_nor_resumed
             an_offering_that_is_out_is_named_and_leaves_the_others
             side_resources_are_listed_and_removed
             throttled_calls_come_to_their_turn

@@ -91,6 +91,12 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Why workers of a pool cannot be parked, by its options as they are written; `None` where they can: then its provider's
+    /// [`Capabilities::park`](crate::Capabilities::park) says so too.
+    fn cannot_park(&self, _pool: &Value) -> Option<String> {
+        Some(format!("an instance of `{}` that is stopped cannot be started again", self.name()))
+    }
+
     /// The account to use where the configuration names none, as options.
     fn default_account(&self) -> Value;
 

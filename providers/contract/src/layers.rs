@@ -79,6 +79,7 @@ mod tests {
                 console: false,
                 shares_host_network: false,
                 largest_batch: 1,
+                park: false,
             }
         }
         async fn resolve(&self, _: &ResolveRequest) -> Result<Resolved, ProviderError> {

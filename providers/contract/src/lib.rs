@@ -92,6 +92,25 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Where it may still be there.
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError>;
 
+    /// Stops an instance and keeps what is in it, to be resumed later; where [`Capabilities::park`] says so. One that is parked is as good as parked
+    /// by this call, and what was cut off half way is done by the next one. An answer of `Done` means that nothing runs in it any more.
+    ///
+    /// # Errors
+    /// Where it may still run.
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        Err(ProviderError::new(FailureClass::Master, format!("park {}", at.0), "this provider cannot park"))
+    }
+
+    /// Starts a parked instance again, as it was but for its agent, which joins anew: by `item`'s join document, whose token is another one than before, in the link
+    /// folder where there is one. One that runs is as good as resumed by this call. Of the item nothing else may differ from its launch but the time by
+    /// which it expires. What an instance did not live through is `Absent` too: where it has ended while it was not parked.
+    ///
+    /// # Errors
+    /// Where it may not run; of a class that does not pass where it never will.
+    async fn resume(&self, at: &ProviderRef, _item: &LaunchItem) -> Result<Turned, ProviderError> {
+        Err(ProviderError::new(FailureClass::Master, format!("resume {}", at.0), "this provider cannot park"))
+    }
+
     /// The next hint that something happened (a container died, a pod was evicted). Hints may be lost; nothing may depend on them.
     /// Never returns where the provider has none.
     async fn next_hint(&self) -> Hint;
@@ -154,6 +173,16 @@ pub struct Capabilities {
     pub shares_host_network: bool,
     /// How many items of a launch are one call of the back end; 1 where each is a call of its own. More are split by the provider.
     pub largest_batch: usize,
+    /// Instances can be [parked](Provider::park) and [resumed](Provider::resume).
+    pub park: bool,
+}
+
+/// What came of parking or resuming an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    Done,
+    /// The provider confirms that there is none, or none that could be.
+    Absent,
 }
 
 /// What every provider is given when it is made.
@@ -363,6 +392,8 @@ pub struct Observed {
 pub enum ObservedState {
     Starting,
     Running,
+    /// Stopped by [`Provider::park`], with all that is in it.
+    Parked,
     /// There, but ended; how, for a person, and by what.
     Ended {
         detail: String,

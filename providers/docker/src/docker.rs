@@ -15,6 +15,7 @@ use crate::links::Links;
 use crate::mounts;
 use crate::observe;
 use crate::options::{AccountOptions, PoolOptions};
+use crate::parking;
 use crate::reference::Reference;
 use crate::removal;
 use crate::services::{self, Service, Waits};
@@ -28,6 +29,7 @@ use rouse_contract::kind::read_options;
 use rouse_contract::{
     Capabilities, Collected, Hint, Installation, LaunchItem, LaunchOutcome, LaunchSpec, Observed,
     ObservedState, Provider, ProviderError, ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    Turned,
 };
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
@@ -226,6 +228,7 @@ impl Provider for DockerProvider {
             console: true,
             shares_host_network: here,
             largest_batch: 1,
+            park: true,
         }
     }
 
@@ -277,6 +280,26 @@ impl Provider for DockerProvider {
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         let Some(reference) = Reference::parse(at) else { return Ok(()) };
         self.remove(&reference).await.doing(|| format!("remove {}", at.0))
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        let Some(Reference::Worker { key, container }) = Reference::parse(at) else {
+            return Ok(Turned::Absent);
+        };
+        let turn = self.turns.of(&key);
+        let _turn = turn.lock().await;
+        parking::park(&self.daemon, &self.owner, &container).await.doing(|| format!("park {}", at.0))
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        let Some(Reference::Worker { key, container }) = Reference::parse(at) else {
+            return Ok(Turned::Absent);
+        };
+        let turn = self.turns.of(&key);
+        let _turn = turn.lock().await;
+        let furnishes = !self.daemon.has_our_files();
+        let resumed = parking::resume(&self.daemon, &self.owner, (&container, item), furnishes);
+        resumed.await.doing(|| format!("resume {}", at.0))
     }
 
     async fn next_hint(&self) -> Hint {

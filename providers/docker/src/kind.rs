@@ -105,6 +105,12 @@ impl ProviderKind for DockerKind {
         Room { memory, millicpus, ..Room::ONE }
     }
 
+    fn cannot_park(&self, pool: &Value) -> Option<String> {
+        let services = pool.get("services").and_then(Value::as_object);
+        let has_some = services.is_some_and(|services| !services.is_empty());
+        has_some.then(|| "the services beside them are not".to_owned())
+    }
+
     fn default_account(&self) -> Value {
         Value::Object(serde_json::Map::new())
     }

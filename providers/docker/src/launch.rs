@@ -63,7 +63,7 @@ impl Launch<'_> {
                 }
                 self.start(&id).await
             }
-            Life::Running => Ok(LaunchOutcome::Accepted { at: self.reference(&id) }),
+            Life::Running | Life::Parked => Ok(LaunchOutcome::Accepted { at: self.reference(&id) }),
             Life::Ended { detail, .. } => self.died(&id, detail).await,
         }
     }
@@ -103,9 +103,7 @@ impl Launch<'_> {
         let join = self.link.is_none().then_some(self.item.join.as_slice());
         let tar = container::furniture(join)
             .map_err(|error| Failed::said(FailureClass::Master, error.to_string()))?;
-        let options = UploadToContainerOptions { path: INSIDE.into(), ..Default::default() };
-        let body = bollard::body_full(tar.into());
-        Ok(self.daemon.api().await?.upload_to_container(id, Some(options), body).await?)
+        upload(self.daemon, id, tar).await
     }
 
     /// What the daemon says against the inputs will be said again; of all else the container is left to be looked at.
@@ -129,6 +127,13 @@ impl Launch<'_> {
         let (at, by) = (self.reference(id), EndedBy::Something);
         Ok(LaunchOutcome::Died { at, reason, by, console })
     }
+}
+
+/// Unpacks what is to lie where everything of ours is.
+pub(crate) async fn upload(daemon: &Daemon, id: &str, tar: Vec<u8>) -> Result<(), Failed> {
+    let options = UploadToContainerOptions { path: INSIDE.into(), ..Default::default() };
+    let body = bollard::body_full(tar.into());
+    Ok(daemon.api().await?.upload_to_container(id, Some(options), body).await?)
 }
 
 /// Makes a container, or finds the one that has its name.

@@ -27,6 +27,7 @@ mod links;
 mod mounts;
 mod observe;
 pub mod options;
+mod parking;
 mod reference;
 mod refusal;
 mod registry;

@@ -3,6 +3,7 @@
 use crate::daemon::Daemon;
 use crate::failure::Failed;
 use crate::labels::{Labels, Owner, Part, is_beside, is_part};
+use crate::parking;
 use crate::reference::Reference;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListVolumesOptions};
@@ -25,7 +26,12 @@ const PASSING: [&str; 2] = ["unknown variant `stopped`", "locating image with ID
 pub(crate) enum Life {
     Created,
     Running,
-    Ended { detail: String, out_of_memory: bool },
+    /// Stopped to be started again.
+    Parked,
+    Ended {
+        detail: String,
+        out_of_memory: bool,
+    },
 }
 
 impl From<Life> for ObservedState {
@@ -33,6 +39,7 @@ impl From<Life> for ObservedState {
         match life {
             Life::Created => Self::Starting,
             Life::Running => Self::Running,
+            Life::Parked => Self::Parked,
             Life::Ended { detail, out_of_memory } => {
                 let by = if out_of_memory { EndedBy::Memory } else { EndedBy::Something };
                 Self::Ended { detail, by }
@@ -80,6 +87,7 @@ pub(crate) fn life(found: &ContainerInspectResponse) -> Life {
         (Some(ContainerStateStatusEnum::CREATED) | None, Some(detail)) => {
             Life::Ended { detail, out_of_memory }
         }
+        (Some(ContainerStateStatusEnum::EXITED), _) if parking::is_named(found) => Life::Parked,
         (
             Some(
                 ContainerStateStatusEnum::EXITED

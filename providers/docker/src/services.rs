@@ -263,7 +263,7 @@ impl Beside<'_> {
             let why_not = match observe::life(&found) {
                 Life::Ended { detail, .. } => break format!("ended before it was ready: {detail}"),
                 Life::Created => "it has not started".to_owned(),
-                Life::Running => {
+                Life::Running | Life::Parked => {
                     let health = found.state.and_then(|state| state.health).and_then(|health| health.status);
                     match self.look(service, id, health, &mut asked).await? {
                         None => {

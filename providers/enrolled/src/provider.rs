@@ -250,6 +250,7 @@ impl Provider for Machines {
             console: true,
             shares_host_network: false,
             largest_batch: 1,
+            park: false,
         }
     }
 

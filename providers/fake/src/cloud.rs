@@ -1,13 +1,15 @@
 //! The back end: what is there, what is on its way there, and what goes wrong. It decides by the test's clock alone, so it goes on while no master
 //! runs.
 
+mod parking;
+
 use rouse_contract::units::Rate;
 use rouse_contract::{EndedBy, LaunchItem, Observed, ObservedState, Tag};
 use rouse_model::worker::{LaunchToken, ProviderRef};
 use rouse_model::{Timestamp, WorkerId};
 use rouse_testkit::clock::SimClock;
 use rouse_testkit::faults::Script;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -19,6 +21,8 @@ pub mod on {
     pub const LIST: &str = "list";
     pub const INSPECT: &str = "inspect";
     pub const TERMINATE: &str = "terminate";
+    pub const PARK: &str = "park";
+    pub const RESUME: &str = "resume";
     pub const HINT: &str = "hint";
     pub const INSTANCE: &str = "instance";
 }
@@ -64,6 +68,11 @@ struct Instance {
     made: Timestamp,
     boots: Timestamp,
     joins: bool,
+    /// What lets its agent join has done so before: another time nobody lets it in.
+    used: HashSet<Vec<u8>>,
+    /// From when until when it was parked last.
+    parked: Option<(Timestamp, Option<Timestamp>)>,
+    resume: Duration,
     /// When it ended by itself, how, and what it printed.
     ended: Option<(Timestamp, String, String)>,
     /// When there was nothing of it any more.
@@ -86,6 +95,7 @@ impl Instance {
                 let by = if self.wanted_back { EndedBy::Preemption } else { EndedBy::Something };
                 ObservedState::Ended { detail: detail.clone(), by }
             }
+            _ if self.lies(at) => ObservedState::Parked,
             _ if self.boots > at => ObservedState::Starting,
             _ => ObservedState::Running,
         }
@@ -133,12 +143,14 @@ pub(crate) struct Wish {
     pub tag: Tag,
     pub join: Vec<u8>,
     pub boot: Duration,
+    pub resume: Duration,
     pub offering: Option<String>,
 }
 
 impl Wish {
-    pub(crate) fn of(item: &LaunchItem, boot: Duration) -> Self {
-        Self { tag: item.tag.clone(), join: item.join.clone(), boot, offering: item.offering.clone() }
+    pub(crate) fn of(item: &LaunchItem, boot: Duration, resume: Duration) -> Self {
+        let LaunchItem { tag, join, offering, .. } = item.clone();
+        Self { tag, join, boot, resume, offering }
     }
 }
 
@@ -234,7 +246,8 @@ impl Cloud {
     #[must_use]
     pub fn agents_that_speak(&self) -> Vec<(WorkerId, LaunchToken)> {
         let (state, now) = self.state();
-        let there = state.instances.values().filter(|i| i.joins && i.is_there(now) && i.boots <= now);
+        let there =
+            state.instances.values().filter(|i| i.joins && i.is_there(now) && i.boots <= now && !i.lies(now));
         there.map(|i| (i.tag.worker, i.tag.token.clone())).collect()
     }
 
@@ -283,7 +296,7 @@ impl Cloud {
         calls.made += 1;
         let Some(rate) = rate.map(Rate::per_second) else { return true };
         let burst = rate.max(1.0);
-        let changes = matches!(on, self::on::LAUNCH | self::on::TERMINATE);
+        let changes = !matches!(on, self::on::LIST | self::on::INSPECT);
         let credit = state.credit.entry(changes).or_insert(Credit { left: burst, at: now });
         credit.left = (credit.left + now.since(credit.at).as_secs_f64() * rate).min(burst);
         credit.at = now;
@@ -397,6 +410,9 @@ impl State {
                 made: now,
                 boots,
                 joins,
+                used: HashSet::from([wish.join]),
+                parked: None,
+                resume: wish.resume,
                 ended,
                 gone,
                 vanishes: gone.is_some(),

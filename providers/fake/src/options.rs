@@ -43,6 +43,8 @@ pub struct PoolOptions {
     pub image: String,
     /// How long an instance boots. Default: it does not.
     pub boot: Option<Span>,
+    /// How long a parked instance takes to run again. Default: a tenth of what it boots.
+    pub resume: Option<Span>,
     /// What an instance may be, in order, each for its time. Default: there is nothing to choose.
     pub offers: Vec<OfferOptions>,
 }
@@ -68,6 +70,10 @@ pub struct TypeOptions {
 impl PoolOptions {
     pub(crate) fn boot(&self) -> Duration {
         self.boot.map_or(Duration::ZERO, |span| span.0)
+    }
+
+    pub(crate) fn resume(&self) -> Duration {
+        self.resume.map_or(self.boot() / 10, |span| span.0)
     }
 
     fn types(&self) -> impl Iterator<Item = (usize, usize, &TypeOptions)> {
@@ -182,6 +188,10 @@ impl ProviderKind for FakeKind {
 
     fn images(&self, options: &Value) -> Vec<String> {
         options.get("image").and_then(Value::as_str).map(str::to_owned).into_iter().collect()
+    }
+
+    fn cannot_park(&self, _pool: &Value) -> Option<String> {
+        None
     }
 
     fn default_account(&self) -> Value {

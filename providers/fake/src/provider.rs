@@ -7,7 +7,7 @@ use futures::future::join_all;
 use rouse_contract::kind::read_options;
 use rouse_contract::{
     Capabilities, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, ObservedState, Provider,
-    ProviderError, ResolveRequest, Resolved, Tag,
+    ProviderError, ResolveRequest, Resolved, Tag, Turned,
 };
 use rouse_model::failure::FailureClass;
 use rouse_model::worker::ProviderRef;
@@ -129,7 +129,7 @@ impl Fake {
             self.travel().await;
             return refused;
         }
-        let wish = Wish::of(item, options.boot());
+        let wish = Wish::of(item, options.boot(), options.resume());
         if let Some(Fault::Late(by)) = fault {
             // On its way, whatever becomes of the caller.
             self.cloud.launch_later(wish.clone(), by);
@@ -160,6 +160,10 @@ fn lag_of(fault: Option<Fault>) -> Duration {
     if let Some(Fault::Lags(by)) = fault { by } else { Duration::ZERO }
 }
 
+fn turned(is_there: bool) -> Turned {
+    if is_there { Turned::Done } else { Turned::Absent }
+}
+
 #[async_trait]
 impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
@@ -169,6 +173,7 @@ impl Provider for Fake {
             console: true,
             shares_host_network: false,
             largest_batch: self.options.batch(),
+            park: true,
         }
     }
 
@@ -220,6 +225,18 @@ impl Provider for Fake {
         let remove = |cloud: &Cloud| cloud.remove(&self.installation, at);
         let fault = self.cloud.fault(on::TERMINATE);
         self.ask(on::TERMINATE, fault, &format!("terminate {}", at.0), remove).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        let park = |cloud: &Cloud| cloud.park(&self.installation, at);
+        let fault = self.cloud.fault(on::PARK);
+        Ok(turned(self.ask(on::PARK, fault, &format!("park {}", at.0), park).await?))
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        let resume = |cloud: &Cloud| cloud.resume(&self.installation, at, &item.join);
+        let fault = self.cloud.fault(on::RESUME);
+        Ok(turned(self.ask(on::RESUME, fault, &format!("resume {}", at.0), resume).await?))
     }
 
     async fn next_hint(&self) -> Hint {

@@ -64,6 +64,7 @@ impl Provider for Local {
             console: true,
             shares_host_network: true,
             largest_batch: 1,
+            park: false,
         }
     }
 

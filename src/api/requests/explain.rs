@@ -92,14 +92,16 @@ pub struct CountsView {
     pub busy: usize,
     /// Up, but no agent answers.
     pub silent: usize,
+    /// Stopped at their provider until work comes for them.
+    pub parked: usize,
     /// Draining, held or ending.
     pub leaving: usize,
 }
 
 impl From<Counts> for CountsView {
     fn from(counts: Counts) -> Self {
-        let Counts { coming, idle, busy, silent, leaving } = counts;
-        Self { coming, idle, busy, silent, leaving }
+        let Counts { coming, idle, busy, silent, parked, leaving } = counts;
+        Self { coming, idle, busy, silent, parked, leaving }
     }
 }
 
@@ -109,7 +111,9 @@ pub struct ComingView {
     pub name: String,
     /// Which of what its pool may be launched as it is; null where there is nothing to choose.
     pub offering: Option<String>,
-    /// Seconds since it was wished for.
+    /// It was parked, and is being resumed.
+    pub resumed: bool,
+    /// Seconds since it was wished for, or wanted again.
     pub seconds: f64,
 }
 
@@ -193,9 +197,10 @@ impl From<PoolVerdict> for PoolVerdictView {
             coming: pool
                 .coming
                 .into_iter()
-                .map(|Coming { name, offering, for_so_long }| ComingView {
+                .map(|Coming { name, offering, resumed, for_so_long }| ComingView {
                     name,
                     offering,
+                    resumed,
                     seconds: secs(for_so_long),
                 })
                 .collect(),

@@ -212,6 +212,8 @@ pub(crate) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         gone: None,
         expires: NOW + Duration::from_secs(86_400),
         console: None,
+        resumes: 0,
+        resume_took: None,
         generation: 0,
     }
 }
@@ -250,6 +252,8 @@ fn decisions(batch: &mut Batch) {
             sums: vec![sum],
             passed: vec![passed],
             ended: vec![],
+            resumed: vec![],
+            parked: vec![],
         },
     };
     let mut end = Decision {

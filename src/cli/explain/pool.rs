@@ -25,13 +25,14 @@ pub(super) async fn run(args: &Args, client: &Client, out: &mut Out) -> Result<E
 
 fn text(answer: &PoolExplanationView) -> String {
     let counts = &answer.counts;
-    let live = counts.coming + counts.idle + counts.busy + counts.silent + counts.leaving;
+    let live = counts.coming + counts.idle + counts.busy + counts.silent + counts.parked + counts.leaving;
     let mut text = format!("{BOLD}pool {}{BOLD:#} · {live} of {} workers", answer.pool, answer.max);
     let parts = [
         (counts.coming, "coming"),
         (counts.idle, "idle"),
         (counts.busy, "busy"),
         (counts.silent, "silent"),
+        (counts.parked, "parked"),
         (counts.leaving, "leaving"),
     ];
     for (count, word) in parts.iter().filter(|(count, _)| *count > 0) {

@@ -89,6 +89,8 @@ pub(in crate::explain) fn worker(id: i64, phase: Phase, link: Link) -> Worker {
         gone: None,
         expires: NOW + Duration::from_secs(3600),
         console: None,
+        resumes: 0,
+        resume_took: None,
         generation: 1,
     }
 }

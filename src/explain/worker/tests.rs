@@ -105,6 +105,8 @@ fn one_that_idles_says_what_keeps_it() {
             sums: vec![sum],
             passed: vec![],
             ended: vec![],
+            resumed: vec![],
+            parked: vec![],
         },
     });
     says(

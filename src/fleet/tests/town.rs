@@ -57,7 +57,7 @@ server: {agents: {advertise: {small: "127.0.0.1:1", big: "127.0.0.1:1", spare: "
 providers:
   cloud: {fake: {latency: 200ms, capacity: 15, batch: 4}}
 pools:
-  small: {fake: {on: cloud, image: "debian:12", boot: 10s}, max: 12, reuse: {builds: 3, idle: 10s}, deadlines: {launch: 2m, attach: 1m}}
+  small: {fake: {on: cloud, image: "debian:12", boot: 10s}, max: 12, reuse: {builds: 5, idle: 5s}, park: {keep: 3, for: 3m}, deadlines: {launch: 2m, attach: 1m}}
   big:
     fake:
       on: cloud
@@ -96,6 +96,8 @@ pub(super) struct Story {
     /// Workers that were launched where the budget of another pool was out, and as the dearer of two offers.
     spared: usize,
     fell_back: usize,
+    /// Workers that came back after they had been parked.
+    resumed: usize,
     /// Seeds with two masters, and workers that went from one of them to the other.
     pairs: usize,
     moved: usize,
@@ -116,6 +118,7 @@ impl Story {
         self.preempted += other.preempted;
         self.spared += other.spared;
         self.fell_back += other.fell_back;
+        self.resumed += other.resumed;
         self.pairs += other.pairs;
         self.moved += other.moved;
         self.seconds += other.seconds;
@@ -123,8 +126,8 @@ impl Story {
 
     /// Whether all that the simulation is for has been met.
     pub(super) fn is_eventful(&self) -> bool {
-        let ends =
-            [self.succeeded, self.gave_up, self.failed_launches, self.spared, self.fell_back, self.moved];
+        let launches = [self.failed_launches, self.spared, self.fell_back, self.resumed, self.moved];
+        let ends = [&[self.succeeded, self.gave_up], &launches[..]].concat();
         let troubles = [self.faults, self.cuts, self.kills, self.jumps, self.preempted];
         ends.iter().chain(&troubles).all(|n| *n > 0)
     }
@@ -163,6 +166,8 @@ impl Town {
             script.draw(on::LAUNCH, often, faults::of_launch);
             script.draw(on::INSTANCE, often, faults::of_instance);
             script.draw(on::TERMINATE, often, faults::of_call);
+            script.draw(on::PARK, often, faults::of_call);
+            script.draw(on::RESUME, often, faults::of_call);
             script.draw(on::INSPECT, often, faults::of_call);
             script.draw(on::LIST, often, faults::of_list);
             script.draw(on::RESOLVE, often, faults::of_resolve);

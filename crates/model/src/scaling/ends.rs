@@ -1,7 +1,7 @@
 //! Which workers end.
 
 use super::outlook::Classes;
-use super::{Answer, Capacity, Reason, warm};
+use super::{Answer, Capacity, Lacks, Reason, parking, warm};
 use crate::matching::ReuseClass;
 use crate::money::Money;
 use crate::{Timestamp, WorkerId};
@@ -47,11 +47,15 @@ fn spare<'a>(classes: &Classes<'a>, answer: &Answer) -> Vec<&'a Capacity> {
     spare
 }
 
-/// At the maximum, idle workers of classes without demand make room.
-pub(super) fn displace(classes: &Classes<'_>, short: usize, answer: &mut Answer) {
+/// At the maximum, workers of classes without demand make room: those that are parked before those that idle.
+pub(super) fn displace(classes: &Classes<'_>, short: Lacks, answer: &mut Answer) {
+    let leaving = classes.capacity.iter().filter(|w| w.leaving).count() + answer.end.len();
+    for victim in parking::spare(classes, answer).into_iter().take(short.room.saturating_sub(leaving)) {
+        answer.end.push((victim.worker, Reason::Displaced));
+    }
     let leaving = classes.capacity.iter().filter(|w| w.leaving).count() + answer.end.len();
     let spare = spare(classes, answer);
-    for victim in spare.into_iter().take(short.saturating_sub(leaving)) {
+    for victim in spare.into_iter().take(short.all.saturating_sub(leaving)) {
         answer.end.push((victim.worker, Reason::Displaced));
     }
 }
@@ -60,7 +64,7 @@ pub(super) fn displace(classes: &Classes<'_>, short: usize, answer: &mut Answer)
 pub(super) fn idle(classes: &Classes<'_>, now: Timestamp, answer: &mut Answer) {
     let limits = classes.limits;
     // Those that were just decided on count, as they will when this is asked again.
-    let launched: usize = answer.launch.iter().map(|(_, n)| n).sum();
+    let launched = answer.coming();
     let usual = limits.usual.as_ref();
     let ending: HashSet<WorkerId> = answer.end.iter().map(|(worker, _)| *worker).collect();
     let stays = |w: &&Capacity| warm::counts(w, usual) && !ending.contains(&w.worker);

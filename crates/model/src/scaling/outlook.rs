@@ -99,7 +99,7 @@ impl<'a> Classes<'a> {
         }
         classes.asked = classes.all.len();
         let mut last: Option<usize> = None;
-        for worker in capacity.iter().filter(|worker| !worker.leaving) {
+        for worker in capacity.iter().filter(|worker| !worker.leaving && worker.parked.is_none()) {
             // Mostly the next one is of the same class: looking it up costs more than comparing it.
             let place = match last.filter(|place| *classes.all[*place].class == worker.class) {
                 Some(place) => place,

@@ -30,14 +30,14 @@ fn deviations(tail: f64) -> f64 {
 /// Whether one counts among the workers that are kept. One that idles does not where it has served its last build, or is not of the class that is wanted next.
 pub(super) fn counts(worker: &Capacity, usual: Option<&ReuseClass>) -> bool {
     let is_of_use = worker.uses_left > 0 && usual.is_none_or(|usual| *usual == worker.class);
-    !worker.leaving && (worker.idle_since.is_none() || is_of_use)
+    !worker.leaving && worker.parked.is_none() && (worker.idle_since.is_none() || is_of_use)
 }
 
 /// Workers of the usual class that are to come though nothing waits for them.
 pub(super) fn lacking<'a>(classes: &Classes<'a>, answer: &Answer) -> Option<(&'a ReuseClass, usize)> {
     let limits = classes.limits;
     let usual = limits.usual.as_ref()?;
-    let launched: usize = answer.launch.iter().map(|(_, n)| n).sum();
+    let launched = answer.coming();
     let there = classes.capacity.iter().filter(|worker| counts(worker, Some(usual))).count();
     let for_min = limits.min.saturating_sub(there + launched);
     // What was just launched is needed.

@@ -45,6 +45,10 @@ pub enum CauseCode {
     Died,
     /// The agent was silent past its grace.
     Silent,
+    /// Its provider could not stop it to be parked.
+    ParkFailed,
+    /// Its provider could not start it again, or its agent did not come back.
+    ResumeFailed,
     /// Its pool was removed or changed.
     PoolChanged,
     Operator,

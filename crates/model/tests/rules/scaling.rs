@@ -115,6 +115,7 @@ fn capacity(limits: &Limits, id: i64, n: usize, doing: Doing, uses: usize) -> Ca
             None
         },
         up_by: fresh.then_some(NOW + BOOT),
+        parked: None,
         running: Vec::new(),
         uses_left: if fresh { limits.builds } else { uses.min(limits.builds) },
         spares: Money::default(),
@@ -300,6 +301,7 @@ fn plain(max: usize) -> Limits {
         foretold: 0.0,
         reserve: 0.0,
         warm: 0,
+        park: 0,
         usual: None,
         purse: None,
     }

@@ -38,6 +38,8 @@ fn fresh() -> Worker {
         gone: None,
         expires: Timestamp(i64::MAX),
         console: None,
+        resumes: 0,
+        resume_took: None,
         generation: 41,
     }
 }
@@ -68,6 +70,11 @@ fn events() -> impl Strategy<Value = WorkerEvent> {
         2 => Just(WorkerEvent::CancelDrain),
         2 => Just(WorkerEvent::Hold { until: Timestamp(5), by: "alice".into() }),
         2 => Just(WorkerEvent::Release),
+        3 => Just(WorkerEvent::Park),
+        3 => Just(WorkerEvent::Resume),
+        4 => Just(WorkerEvent::ParkIssued),
+        4 => Just(WorkerEvent::ParkConfirmed),
+        4 => Just(WorkerEvent::ResumeIssued { deadline: Timestamp(3000) }),
         1 => causes().prop_map(|cause| WorkerEvent::End { cause }),
         3 => Just(WorkerEvent::TerminateIssued),
         3 => Just(WorkerEvent::AbsenceConfirmed),
@@ -109,12 +116,19 @@ fn is_possible(worker: &Worker) -> Result<(), TestCaseError> {
             prop_assert!(matches!(worker.link, Link::Never | Link::Lost { .. }), "who is gone is silent");
         }
         Phase::Parking { .. } | Phase::Parked { .. } | Phase::Resuming { .. } => {
-            prop_assert!(false, "no event parks");
+            prop_assert!(worker.accepted.is_some() && worker.attached.is_some());
+            prop_assert!(!worker.takes_work(Timestamp(0)), "it is not there");
         }
     }
     prop_assert_eq!(worker.gone.is_some(), matches!(worker.phase, Phase::Gone { .. }));
-    prop_assert_eq!(worker.attached.is_some(), worker.link != Link::Never);
+    // Once it lay, its agent is another one.
+    let lay = worker.resumes > 0 || worker.attached.is_some() && worker.incarnation.is_none();
+    prop_assert!(worker.attached.is_some() == (worker.link != Link::Never) || lay);
     prop_assert_eq!(worker.incarnation.is_some(), worker.link != Link::Never);
+    if let Phase::Parked { .. } = worker.phase {
+        prop_assert!(worker.link == Link::Never && worker.agent_key.is_none(), "nobody can speak");
+    }
+    prop_assert!(!worker.is_being_resumed() || worker.is_coming());
     if matches!(worker.link, Link::Lost { .. }) {
         prop_assert!(ended, "who is lost is to end");
     }
@@ -131,7 +145,16 @@ fn is_a_step(
     new: &Worker,
     effects: &[Effect],
 ) -> Result<(), TestCaseError> {
-    prop_assert!(rank(&new.phase) >= rank(&old.phase), "{:?} after {:?}", new.phase, old.phase);
+    let rises = matches!((&old.phase, &new.phase), (Phase::Resuming { .. }, Phase::Up { .. }));
+    prop_assert!(rank(&new.phase) >= rank(&old.phase) || rises, "{:?} after {:?}", new.phase, old.phase);
+    let parks = effects.contains(&Effect::CallPark);
+    prop_assert_eq!(parks, matches!((&old.phase, &new.phase), (Phase::Up { .. }, Phase::Parking { .. })));
+    let resumes = effects.contains(&Effect::CallResume);
+    prop_assert_eq!(resumes, old.resumes < new.resumes, "each time with a token of its own");
+    prop_assert!(!resumes || matches!(new.phase, Phase::Resuming { .. }), "{:?}", new);
+    if matches!(new.phase, Phase::Parking { .. }) && old.phase != new.phase {
+        prop_assert_eq!(&old.wanted, &Wanted::Park, "only what is wanted so is parked");
+    }
     if let Phase::Terminating { cause, .. } = &old.phase {
         match &new.phase {
             Phase::Gone { cause: last } => {
@@ -158,7 +181,8 @@ fn is_a_step(
     prop_assert_eq!(terminates, rank(&new.phase) == 5 && old.phase != new.phase);
     let lost = effects.iter().any(|e| matches!(e, Effect::BuildsLost(_)));
     let silenced = matches!(new.link, Link::Lost { .. }) && !matches!(old.link, Link::Lost { .. });
-    let restarted = old.incarnation.is_some() && old.incarnation != new.incarnation;
+    let lies = matches!(new.phase, Phase::Parked { .. });
+    let restarted = old.incarnation.is_some() && old.incarnation != new.incarnation && !lies;
     prop_assert!(!restarted || lost, "what the agent ran before is lost");
     prop_assert!(!silenced || lost || rank(&new.phase) == 6, "what a lost agent ran is lost");
     // What is not the event's to say: identity, and the generation, which the commit raises.
@@ -171,6 +195,9 @@ fn is_a_step(
         attached: old.attached,
         idle_since: old.idle_since,
         gone: old.gone,
+        agent_key: old.agent_key.clone(),
+        resumes: old.resumes,
+        resume_took: old.resume_took,
         ..new.clone()
     };
     prop_assert_eq!(&same, old);
@@ -239,7 +266,7 @@ proptest! {
                     return Err(TestCaseError::fail("it could not be taken back"));
                 };
                 prop_assert_eq!(effects, vec![]);
-                prop_assert_eq!(&back.wanted, &Wanted::Run);
+                prop_assert_eq!(&back.wanted, if worker.lies() { &Wanted::Park } else { &Wanted::Run });
                 prop_assert!(!could_work || back.takes_work(Timestamp(11)));
                 prop_assert_eq!(Worker { wanted: worker.wanted.clone(), ..*back }, worker);
             }
@@ -365,7 +392,8 @@ fn one_that_is_wanted_and_not_there_yet_is_coming() {
         (true, Phase::Requested { token: LaunchToken("token".into()) }),
         (true, Phase::Booting { at: at(), deadline: Timestamp(9) }),
         (false, Phase::Up { at: at() }),
-        (false, Phase::Parked { at: at() }),
+        (true, Phase::Parked { at: at(), since: Timestamp(1) }),
+        (true, Phase::Resuming { at: at(), since: Timestamp(1), deadline: Timestamp(9) }),
     ];
     for (is_coming, phase) in phases {
         let worker = Worker { phase, ..fresh() };
@@ -431,4 +459,81 @@ fn why_one_ends_is_known_from_its_end_or_from_the_wish_for_it() {
     assert_eq!((of(&up, &Wanted::Run), of(&up, &end)), (None, Some(CauseCode::Idle)));
     assert_eq!(of(&up, &Wanted::Drain { cause: idle }), Some(CauseCode::Idle));
     assert_eq!((of(&gone, &end), of(&ends, &end)), (Some(CauseCode::Died), Some(CauseCode::Died)));
+}
+
+/// One that is idle and to be parked, as far as it has come.
+fn parked(events: &[WorkerEvent]) -> Worker {
+    after(&[up(), vec![WorkerEvent::Park], events.to_vec()].concat())
+}
+
+#[test]
+fn who_is_to_be_parked_takes_nothing_and_can_be_wanted_again_at_any_time() {
+    let (issued, confirmed) = (WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed);
+    for events in [vec![], vec![issued.clone()], vec![issued.clone(), confirmed.clone()]] {
+        let worker = parked(&events);
+        assert!(worker.is_parked() && !worker.takes_work(Timestamp(5)) && !worker.is_coming(), "{worker:?}");
+        let Transition::Applied { next, effects } = worker.on(WorkerEvent::Resume, Timestamp(6)) else {
+            panic!("it can be taken back: {worker:?}")
+        };
+        assert_eq!((effects, &next.wanted), (vec![], &Wanted::Run));
+        // Before its provider was asked it is there at once; after that it comes.
+        assert_eq!(
+            (next.takes_work(Timestamp(6)), next.is_coming()),
+            (events.is_empty(), !events.is_empty())
+        );
+        let asked_for = next.on(WorkerEvent::ParkIssued, Timestamp(7));
+        assert!(
+            !matches!(asked_for, Transition::Applied { .. }),
+            "nobody is asked to park it: {asked_for:?}"
+        );
+    }
+    let coming = after(&up()[..2]);
+    assert!(matches!(coming.on(WorkerEvent::Park, Timestamp(6)), Transition::Conflict(_)));
+}
+
+#[test]
+fn who_is_resumed_has_another_agent_and_idles_from_then_on() {
+    let worker = parked(&[WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed]);
+    assert_eq!((&worker.link, &worker.incarnation, worker.idle_since), (&Link::Never, &None, None));
+    let old = WorkerEvent::Attached { session: "t".into(), incarnation: "i".into() };
+    assert!(matches!(worker.on(old.clone(), Timestamp(6)), Transition::Conflict(_)), "it cannot speak");
+    let deadline = Timestamp(90);
+    let early = worker.on(WorkerEvent::ResumeIssued { deadline }, Timestamp(6));
+    assert!(matches!(early, Transition::Conflict(_)), "nobody wants it");
+    let risen = [WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed, WorkerEvent::Resume];
+    let worker = parked(&[risen.to_vec(), vec![WorkerEvent::ResumeIssued { deadline }]].concat());
+    assert_eq!((worker.resumes, worker.is_coming()), (1, true));
+    let came = WorkerEvent::Attached { session: "t".into(), incarnation: "j".into() };
+    let Transition::Applied { next, effects } = worker.on(came, Timestamp(45)) else {
+        panic!("it is its agent")
+    };
+    assert_eq!(effects, [], "nothing ran that is lost");
+    assert!(next.takes_work(Timestamp(45)));
+    let took = std::time::Duration::from_micros(40);
+    assert_eq!(
+        (next.idle_since, next.resume_took, next.attached),
+        (Some(Timestamp(45)), Some(took), Some(Timestamp(5)))
+    );
+}
+
+#[test]
+fn a_parked_one_ends_for_whatever_reason_and_is_not_held() {
+    let lies = parked(&[WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed]);
+    let hold = WorkerEvent::Hold { until: Timestamp(50), by: "alice".into() };
+    assert!(matches!(lies.on(hold, Timestamp(6)), Transition::Conflict(_)), "nobody could look at it");
+    let Transition::Applied { next, .. } =
+        lies.on(WorkerEvent::Drain { cause: cause(CauseCode::Operator) }, Timestamp(6))
+    else {
+        panic!("it is to end")
+    };
+    let Transition::Applied { next, .. } = next.on(WorkerEvent::CancelDrain, Timestamp(7)) else {
+        panic!("it lies")
+    };
+    assert_eq!(*next, lies, "it is parked as before");
+    let end = [WorkerEvent::End { cause: cause(CauseCode::Age) }, WorkerEvent::TerminateIssued];
+    let ending = parked(&[vec![WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed], end.to_vec()].concat());
+    assert_eq!(ending.provider_ref(), Some(&ProviderRef("a".into())), "it is ended where it lies");
+    let died = WorkerEvent::InstanceDied { cause: cause(CauseCode::Died) };
+    let Transition::Applied { next, .. } = lies.on(died, Timestamp(6)) else { panic!("it is news") };
+    assert!(matches!(next.wanted, Wanted::End { .. }));
 }

@@ -273,6 +273,8 @@ pub fn worker(id: i64) -> Worker {
         gone: None,
         expires: Timestamp(i64::MAX),
         console: None,
+        resumes: 0,
+        resume_took: None,
         generation: 0,
     }
 }
@@ -344,6 +346,8 @@ pub(crate) fn decision(id: i64, pool: &str) -> Decision {
             }],
             passed: vec![PassedOver { offering: "spot".into(), since: Some(NOW), why: HARD.into() }],
             ended: vec![(WorkerId(1), Reason::Displaced)],
+            resumed: vec![WorkerId(2)],
+            parked: vec![WorkerId(3)],
         },
     }
 }
@@ -364,9 +368,9 @@ pub(crate) fn workers() -> Vec<Worker> {
         Phase::Launching { token: token(), since: NOW, deadline: NOW },
         Phase::Booting { at: at(), deadline: NOW },
         Phase::Up { at: at() },
-        Phase::Parking { at: at() },
-        Phase::Parked { at: at() },
-        Phase::Resuming { at: at(), deadline: NOW },
+        Phase::Parking { at: at(), since: NOW },
+        Phase::Parked { at: at(), since: NOW },
+        Phase::Resuming { at: at(), since: NOW, deadline: NOW },
         Phase::Terminating { at: None, since: NOW, cause: cause() },
         Phase::Gone { cause: cause() },
     ];

@@ -62,7 +62,7 @@ pub async fn a_crash_between_calls_leaves_one_instance(bench: &dyn Bench) {
 }
 
 /// Polls until it is done or was woken so many times.
-async fn poll_some<T>(call: &mut (impl Future<Output = T> + Unpin), steps: u32) -> bool {
+pub(super) async fn poll_some<T>(call: &mut (impl Future<Output = T> + Unpin), steps: u32) -> bool {
     for _ in 0..=steps {
         if call.now_or_never().is_some() {
             return true;

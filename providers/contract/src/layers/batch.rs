@@ -6,7 +6,7 @@
 use super::rate::{CallClass, Pace};
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -161,6 +161,14 @@ impl Provider for Batched {
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         self.inner().terminate(at).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        self.inner().park(at).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        self.inner().resume(at, item).await
     }
 
     async fn next_hint(&self) -> Hint {

@@ -2,7 +2,7 @@
 
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use rouse_model::Timestamp;
@@ -26,6 +26,9 @@ pub struct Deadlines {
     pub inspect: Duration,
     /// Long: a container's disk may be large.
     pub terminate: Duration,
+    /// What runs in it may take its time to end.
+    pub park: Duration,
+    pub resume: Duration,
     pub console: Duration,
 }
 
@@ -38,6 +41,8 @@ impl Default for Deadlines {
             list: Duration::from_secs(60),
             inspect: Duration::from_secs(15),
             terminate: Duration::from_secs(120),
+            park: Duration::from_secs(120),
+            resume: Duration::from_secs(120),
             console: Duration::from_secs(15),
         }
     }
@@ -106,6 +111,15 @@ impl Provider for Deadlined {
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         within(self.deadlines.terminate, || format!("terminate {}", at.0), self.inner.terminate(at)).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        within(self.deadlines.park, || format!("park {}", at.0), self.inner.park(at)).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        let call = self.inner.resume(at, item);
+        within(self.deadlines.resume, || format!("resume {}", at.0), call).await
     }
 
     /// Without a deadline: there may be nothing to hint at for days.

@@ -3,7 +3,7 @@
 use super::CallKind;
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use rouse_model::Timestamp;
@@ -155,6 +155,14 @@ impl Provider for Faulty {
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         self.struck(CallKind::Terminate, self.inner.terminate(at)).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        self.struck(CallKind::Park, self.inner.park(at)).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        self.struck(CallKind::Resume, self.inner.resume(at, item)).await
     }
 
     async fn next_hint(&self) -> Hint {

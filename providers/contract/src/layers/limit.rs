@@ -8,7 +8,7 @@ use super::Deadlines;
 use super::rate::{CallClass, Pace};
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use rouse_model::Timestamp;
@@ -118,6 +118,16 @@ impl Provider for Limited {
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         let doing = || format!("terminate {}", at.0);
         self.in_turn(CallClass::Writes, self.deadlines.terminate, doing, self.inner.terminate(at)).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        let doing = || format!("park {}", at.0);
+        self.in_turn(CallClass::Writes, self.deadlines.park, doing, self.inner.park(at)).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        let doing = || format!("resume {}", at.0);
+        self.in_turn(CallClass::Writes, self.deadlines.resume, doing, self.inner.resume(at, item)).await
     }
 
     async fn next_hint(&self) -> Hint {

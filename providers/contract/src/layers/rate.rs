@@ -34,7 +34,7 @@ const SOON: Duration = Duration::from_secs(1);
 pub enum CallClass {
     /// List, inspect, console, logs of services.
     Reads,
-    /// Launch, terminate.
+    /// Launch, terminate, park, resume.
     Writes,
 }
 

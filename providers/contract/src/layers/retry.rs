@@ -6,7 +6,7 @@
 use super::Deadlines;
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use rouse_model::Timestamp;
@@ -117,6 +117,14 @@ impl Provider for Retried {
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         self.again(self.deadlines.terminate, || self.inner.terminate(at)).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        self.again(self.deadlines.park, || self.inner.park(at)).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        self.again(self.deadlines.resume, || self.inner.resume(at, item)).await
     }
 
     async fn next_hint(&self) -> Hint {

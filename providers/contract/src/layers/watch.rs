@@ -2,7 +2,7 @@
 
 use crate::{
     Capabilities, Collected, Hint, LaunchItem, LaunchOutcome, LaunchSpec, Observed, Provider, ProviderError,
-    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag,
+    ResolveRequest, Resolved, ServiceLog, Shelves, Streams, Tag, Turned,
 };
 use async_trait::async_trait;
 use rouse_model::Timestamp;
@@ -25,6 +25,8 @@ pub enum CallKind {
     List,
     Inspect,
     Terminate,
+    Park,
+    Resume,
     Console,
     Collect,
 }
@@ -39,6 +41,8 @@ impl CallKind {
             Self::List => "list",
             Self::Inspect => "inspect",
             Self::Terminate => "terminate",
+            Self::Park => "park",
+            Self::Resume => "resume",
             Self::Console => "console",
             Self::Collect => "collect",
         }
@@ -162,6 +166,14 @@ impl Provider for Watched {
 
     async fn terminate(&self, at: &ProviderRef) -> Result<(), ProviderError> {
         self.watch(CallKind::Terminate, &at.0, self.inner.terminate(at)).await
+    }
+
+    async fn park(&self, at: &ProviderRef) -> Result<Turned, ProviderError> {
+        self.watch(CallKind::Park, &at.0, self.inner.park(at)).await
+    }
+
+    async fn resume(&self, at: &ProviderRef, item: &LaunchItem) -> Result<Turned, ProviderError> {
+        self.watch(CallKind::Resume, &at.0, self.inner.resume(at, item)).await
     }
 
     async fn next_hint(&self) -> Hint {

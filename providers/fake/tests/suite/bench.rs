@@ -10,8 +10,10 @@ use rouse_provider_fake::{Cloud, FakeKind};
 use rouse_testkit::clock::SimClock;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub struct Air(pub Arc<Cloud>, Value);
+/// With how many join documents there were.
+pub struct Air(pub Arc<Cloud>, Value, AtomicUsize);
 
 pub async fn bench() -> Option<Air> {
     Some(air(json!({"latency": "5ms"})))
@@ -26,7 +28,7 @@ pub async fn in_batches() -> Option<Air> {
 pub fn air(options: Value) -> Air {
     let clock = Arc::new(SimClock::at(Timestamp::from_secs(1_764_000_000)));
     clock.enter();
-    Air(Cloud::new(clock, 1, &["debian:12"]), options)
+    Air(Cloud::new(clock, 1, &["debian:12"]), options, AtomicUsize::default())
 }
 
 #[async_trait]
@@ -63,7 +65,10 @@ impl Bench for Air {
 
     fn join_document(&self, tag: &Tag, joins: Joins) -> Vec<u8> {
         match joins {
-            Joins::InVain => json!({"worker": tag.name}).to_string().into_bytes(),
+            Joins::InVain => {
+                let nth = self.2.fetch_add(1, Ordering::Relaxed);
+                json!({"worker": tag.name, "token": nth}).to_string().into_bytes()
+            }
             Joins::Never => b"{".to_vec(),
         }
     }

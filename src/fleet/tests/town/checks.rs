@@ -66,6 +66,7 @@ fn check_worker(store: &Store, worker: &Worker, launched: &HashMap<LaunchToken, 
     assert!(cause.message.len() > 5, "{worker:#?}");
     story.workers += 1;
     story.spared += usize::from(worker.pool == "spare");
+    story.resumed += usize::from(worker.resume_took.is_some());
     story.fell_back += usize::from(worker.offering.as_deref() == Some("sure"));
     let token = crate::keys::tag(store.facts(), worker).token;
     if worker.accepted.is_some() {
