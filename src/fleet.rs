@@ -204,7 +204,8 @@ impl Fleet {
         let gate = Gate::of(ctx, &role, &active.config, &waiting, workers, &leases).await?;
         let budgets = self.budgets(&active, workers, &leases).await?;
         let mut taken = Taken::by(&active.config, workers);
-        let levels = measured::levels(&active.config, workers, &leases);
+        let price = |worker: &Worker| parking::price(&active.config, worker).unwrap_or(worker.price);
+        let levels = measured::levels(workers, &leases, price);
         let workers = self.within_reach(&active, workers);
         let waiting_workers = rouse_model::build::waiting_workers(&leases, &waiting_builds);
         let full = Filled { taken: &taken, budgets: &budgets, waiting: &waiting_workers };

@@ -1,16 +1,19 @@
 //! What a pass has before it, for the metrics.
 
 use super::budgets::Budgets;
-use super::parking;
-use crate::config::Config;
 use crate::metrics::{FleetLevels, PoolLevels};
 use rouse_model::WorkerId;
 use rouse_model::build::Lease;
+use rouse_model::money::Price;
 use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use std::collections::{BTreeMap, HashMap};
 
-/// Workers and their slots, by pool.
-pub(super) fn levels(config: &Config, workers: &[Worker], leases: &[Lease]) -> FleetLevels {
+/// Workers and their slots, by pool; `price` is what one costs as it is now.
+pub(super) fn levels(
+    workers: &[Worker],
+    leases: &[Lease],
+    price: impl Fn(&Worker) -> Price,
+) -> FleetLevels {
     let mut taken: HashMap<WorkerId, u32> = HashMap::new();
     for lease in leases {
         *taken.entry(lease.worker).or_default() += 1;
@@ -19,8 +22,7 @@ pub(super) fn levels(config: &Config, workers: &[Worker], leases: &[Lease]) -> F
     for worker in workers {
         let pool = pools.entry(worker.pool.clone()).or_default();
         *pool.phases.entry(crate::workers::phase_word(&worker.phase)).or_default() += 1;
-        let price = parking::price(config, worker).unwrap_or(worker.price);
-        pool.price.0 = pool.price.0.saturating_add(price.0);
+        pool.price.0 = pool.price.0.saturating_add(price(worker).0);
         let slots = u32::try_from(worker.slots).unwrap_or(1);
         let busy = taken.get(&worker.id).copied().unwrap_or_default().min(slots);
         pool.busy += busy;
@@ -59,7 +61,7 @@ mod tests {
     use crate::fleet::budgets::Counted;
     use rouse_model::Timestamp;
     use rouse_model::budget::Standing;
-    use rouse_model::money::{Money, Price};
+    use rouse_model::money::Money;
     use rouse_model::worker::{Cause, CauseCode, ProviderRef};
     use rouse_store::testing::samples;
     use std::time::Duration;
@@ -96,12 +98,13 @@ mod tests {
             Worker { slots: 2, max_builds: 9, ..samples::worker(6) },
             Worker { pool: "small".into(), ..up(7, 1, (0, 9)) },
         ];
-        let levels = levels(&workers, &leases(&[(1, 0), (1, 1), (1, 2), (2, 0), (3, 0)]));
+        let leases = leases(&[(1, 0), (1, 1), (1, 2), (2, 0), (3, 0)]);
+        let levels = levels(&workers, &leases, |worker| Price(worker.id.0));
         let big = &levels.pools["big"];
         assert_eq!((big.busy, big.idle), (5, 1 + 2 + 1 + 1));
         assert_eq!(big.supply, 1 + 1 + 2);
         assert_eq!(big.phases, BTreeMap::from([("requested", 1), ("terminating", 1), ("up", 4)]));
-        assert_eq!(big.price, Price(6 * 170_000));
+        assert_eq!(big.price, Price(1 + 2 + 3 + 4 + 5 + 6));
         let small = &levels.pools["small"];
         assert_eq!((small.busy, small.idle, small.supply), (0, 1, 1));
     }
@@ -120,7 +123,7 @@ mod tests {
         let left = standing.left();
         let counted = Counted { standing, build: Duration::ZERO, each: Duration::ZERO };
         let budgets = Budgets::from([("paid".to_owned(), counted)]);
-        let there = levels(&[up(1, 1, (0, 9))], &[]);
+        let there = levels(&[up(1, 1, (0, 9))], &[], |_| Price::NONE);
         let levels = with_demand(there, [("big", 3), ("new", 1)].into_iter(), &budgets);
         let of = |name: &str| (levels.pools[name].demand, levels.pools[name].left);
         assert_eq!((of("big"), of("new"), of("paid")), ((3, None), (1, None), (0, Some(left))));

@@ -2,6 +2,7 @@
 //! (`/secret/data/:path`, and the list of status codes), letter by letter but for the values.
 
 use super::*;
+use crate::tls_client::tests::server;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -178,30 +179,9 @@ async fn who_does_not_answer_is_away_and_nothing_else_is() {
 
 #[tokio::test]
 async fn its_certificate_is_held_against_the_given_authority() {
-    let authority = |name: &str| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        (pem, rcgen::Issuer::new(params, key))
-    };
-    let ((pem, issuer), (other, _)) = (authority("ours"), authority("theirs"));
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate =
-        rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )
-            .unwrap();
-    let double = Double::start(found(), Some(TlsAcceptor::from(Arc::new(config)))).await;
-    let mut fixture = Fixture::new(&format!("https://localhost:{}", double.port));
+    let ((pem, tls), (other, _)) = (server(), server());
+    let double = Double::start(found(), Some(tls)).await;
+    let mut fixture = Fixture::new(&format!("https://127.0.0.1:{}", double.port));
     let ca_file = fixture.dir.path().join("ca.pem");
     fixture.config.ca_file = Some(ca_file.clone());
 
