@@ -44,7 +44,7 @@ use suite::{Suite, Wanted};
 ///
 /// All changes are built at once, into a copy of the tree below `target/mutants`, and each is run against the tests that come by its place.
 /// Needs `cargo mutants` for the list of changes. Tests that need back ends take part under `cargo xtask back-ends -- cargo xtask mutants …`.
-/// The result is kept as `target/mutants/model.json` or `fleet.json` too.
+/// The result of a run of all changes is kept as `target/mutants/model.json` or `fleet.json` too.
 #[derive(Parser)]
 #[command(override_usage = "cargo xtask mutants <WHAT> [OPTIONS]")]
 struct Arguments {
@@ -130,8 +130,11 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let report = Report::new(what, &changes, &verdicts);
     let json = format!("{:#}\n", report.json());
-    let kept = folder.join(what.name()).with_extension("json");
-    std::fs::write(&kept, &json).with_context(|| format!("{} cannot be written", kept.display()))?;
+    // A run of a few changes does not take the place of one of all.
+    if arguments.only.is_none() {
+        let kept = folder.join(what.name()).with_extension("json");
+        std::fs::write(&kept, &json).with_context(|| format!("{} cannot be written", kept.display()))?;
+    }
     let text = match arguments.output {
         Output::Table => report.table(),
         Output::Json => json,
