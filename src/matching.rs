@@ -17,7 +17,7 @@ use rouse_model::worker::Worker;
 use rouse_model::{BuildId, Timestamp, WorkerId};
 use rouse_store::{Batch, CommitError, ReadError};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -96,8 +96,9 @@ async fn match_queue(
     now: Timestamp,
 ) -> Result<(), MatchError> {
     let active = ctx.config();
-    let mut pairs: HashMap<WorkerId, Vec<(Request, i64)>> = HashMap::new();
-    let mut workers: HashMap<WorkerId, Worker> = HashMap::new();
+    // In one order, whoever looks: a simulated seed is the same one again.
+    let mut pairs: BTreeMap<WorkerId, Vec<(Request, i64)>> = BTreeMap::new();
+    let mut workers: BTreeMap<WorkerId, Worker> = BTreeMap::new();
     // Read where somebody needs a lock that is counted on workers.
     let mut ledger: Option<Ledger> = None;
     for mut request in queue {

@@ -182,7 +182,7 @@ impl Town {
         wishes.sort_by_key(|(at, _)| *at);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rouse.yaml"), CONFIG).unwrap();
-        let memory = made.copy().unwrap();
+        let memory = made.copy().unwrap().at_a_pace(seed);
         let (kills, jumps, moved) = Default::default();
         Self { seed, clock, cloud, memory, agents: Agents::default(), wishes, folder, kills, jumps, moved }
     }

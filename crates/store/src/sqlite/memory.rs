@@ -10,20 +10,41 @@ use crate::{
     Answer, Backend, CommitError, Committed, DatabaseError, Identity, OpenError, Row, Store, writer_has_ended,
 };
 use async_trait::async_trait;
+use rusqlite::Connection;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+
+/// A database that takes its time does so for one call in so many, for at most so long.
+const SLOW: u64 = 8;
+const SLOWEST: u64 = 30_000;
 
 /// What lies in memory where others have a file. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Memory(Arc<Mutex<Writer>>);
+pub struct Memory {
+    writer: Arc<Mutex<Writer>>,
+    /// From which it is drawn when it takes its time.
+    pace: Option<u64>,
+}
 
 impl Memory {
     /// # Errors
     /// Where SQLite has no room for it.
     pub fn new() -> Result<Self, OpenError> {
         let connection = open::writer(Path::new(open::IN_MEMORY))?;
-        Ok(Self(Arc::new(Mutex::new(Writer::new(connection, Arc::default())))))
+        Ok(Self::over(connection))
+    }
+
+    fn over(connection: Connection) -> Self {
+        Self { writer: Arc::new(Mutex::new(Writer::new(connection, Arc::default()))), pace: None }
+    }
+
+    /// The same, but it takes its time now and then with what mortal masters ask of it: so others come in between what one has read and what it writes.
+    #[must_use]
+    pub fn at_a_pace(self, seed: u64) -> Self {
+        Self { pace: Some(seed), ..self }
     }
 
     /// One more with the same in it, for whoever needs many: making a database takes longer than copying one. They are of one installation.
@@ -31,9 +52,8 @@ impl Memory {
     /// # Errors
     /// Where SQLite has no room for it.
     pub fn copy(&self) -> Result<Self, OpenError> {
-        let writer = self.0.lock().expect("nothing panics while it is held");
-        let connection = open::copy_in_memory(&writer.connection)?;
-        Ok(Self(Arc::new(Mutex::new(Writer::new(connection, Arc::default())))))
+        let writer = self.writer.lock().expect("nothing panics while it is held");
+        Ok(Self::over(open::copy_in_memory(&writer.connection)?))
     }
 
     /// One more handle, as one more master process would have it.
@@ -41,7 +61,7 @@ impl Memory {
     /// # Errors
     /// Where the database's own facts cannot be read.
     pub async fn open(&self) -> Result<Store, OpenError> {
-        self.open_for(Death::Never).await.map(|(store, _)| store)
+        self.handle(Death::Never, None).await.map(|(store, _)| store)
     }
 
     /// The handle of a master that dies; the second is true once it has: from then on nobody is answered, and nothing is written.
@@ -49,6 +69,14 @@ impl Memory {
     /// # Errors
     /// Where the database's own facts cannot be read.
     pub async fn open_for(&self, death: Death) -> Result<(Store, watch::Receiver<bool>), OpenError> {
+        self.handle(death, self.pace).await
+    }
+
+    async fn handle(
+        &self,
+        death: Death,
+        pace: Option<u64>,
+    ) -> Result<(Store, watch::Receiver<bool>), OpenError> {
         let committed: Committed = Arc::new(watch::Sender::new(0));
         let (dead, told) = watch::channel(false);
         let handle = Handle {
@@ -57,6 +85,7 @@ impl Memory {
             committed: Arc::clone(&committed),
             death: Mutex::new(death),
             dead,
+            pace: pace.map(AtomicU64::new),
         };
         Ok((Store::over(Box::new(handle), committed, None).await?, told))
     }
@@ -94,6 +123,7 @@ struct Handle {
     committed: Committed,
     death: Mutex<Death>,
     dead: watch::Sender<bool>,
+    pace: Option<AtomicU64>,
 }
 
 impl Handle {
@@ -102,10 +132,26 @@ impl Handle {
         job: impl FnOnce(super::writer::Reply<T>) -> Job,
     ) -> oneshot::Receiver<Result<T, CommitError>> {
         let (reply, answer) = oneshot::channel();
-        let mut writer = self.memory.0.lock().expect("nothing panics while it is held");
+        let mut writer = self.memory.writer.lock().expect("nothing panics while it is held");
         writer.fence = Arc::clone(&self.identity);
         writer.write(vec![job(reply)]);
         answer
+    }
+
+    /// Others have their turn here, as they have where a thread or a server does it.
+    async fn take_time(&self) {
+        let Some(pace) = &self.pace else { return tokio::task::yield_now().await };
+        // Knuth's: the upper half is as good as drawn.
+        let next =
+            |at: u64| at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let drawn = next(pace.load(Ordering::Relaxed));
+        pace.store(drawn, Ordering::Relaxed);
+        match drawn >> 32 {
+            drawn if drawn % SLOW == 0 => {
+                tokio::time::sleep(Duration::from_micros(drawn / SLOW % SLOWEST)).await
+            }
+            _ => tokio::task::yield_now().await,
+        }
     }
 
     /// Who asks a dead master's handle waits for ever, as a process that is no more.
@@ -119,8 +165,7 @@ impl Handle {
 #[async_trait]
 impl Backend for Handle {
     async fn submit(&self, batch: Batch) -> Result<Answer, CommitError> {
-        // Others have their turn here, as they have where a thread writes.
-        tokio::task::yield_now().await;
+        self.take_time().await;
         self.while_alive().await;
         let strikes = self.death.lock().expect("nothing panics while it is held").strikes();
         if let Some(written) = strikes {
@@ -138,9 +183,9 @@ impl Backend for Handle {
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DatabaseError> {
-        tokio::task::yield_now().await;
+        self.take_time().await;
         self.while_alive().await;
-        let writer = self.memory.0.lock().expect("nothing panics while it is held");
+        let writer = self.memory.writer.lock().expect("nothing panics while it is held");
         let mut statement = writer.connection.prepare_cached(sql)?;
         Ok(rows_of(&mut statement, &params, usize::MAX)?.unwrap_or_default())
     }
