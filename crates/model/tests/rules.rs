@@ -10,6 +10,8 @@ mod locks;
 mod offers;
 #[path = "rules/paid.rs"]
 mod paid;
+#[path = "rules/parking.rs"]
+mod parking;
 #[path = "rules/scaling.rs"]
 mod scaling;
 #[path = "rules/sequence.rs"]

@@ -202,6 +202,9 @@ impl Store {
         }
         let mut batch = Batch::new("retention.worker");
         batch.expect_role(role);
+        for parking in self.parkings_of(worker.id).await? {
+            batch.delete(&parking);
+        }
         batch.delete(worker);
         self.commit(batch).await?;
         Ok(true)

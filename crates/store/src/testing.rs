@@ -35,6 +35,7 @@ pub trait Subject: Send + Sync {
 macro_rules! conformance {
     ($make:path) => {
         $crate::conformance! { @each $make;
+            budgets::what_lay_parked_has_cost_less,
             budgets::grants_hold_until_their_time_is_over,
             budgets::what_is_gone_has_cost_what_it_was_there_for,
             events::a_page_of_unknown_kinds_stops_nobody,

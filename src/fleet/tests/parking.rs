@@ -1,8 +1,11 @@
 //! Workers that are stopped instead of ended, on a whole fleet in simulated time.
 
 use super::stage::{Stage, World, play};
+use crate::budgets::{Ledger, spent};
 use crate::explain::{WorkerCode, decision};
+use rouse_model::Timestamp;
 use rouse_model::decision::DecisionCode;
+use rouse_model::money::Money;
 use rouse_model::worker::{CauseCode, Phase, Worker};
 use rouse_provider_fake::{Fault, on};
 use rouse_store::Page;
@@ -182,6 +185,62 @@ fn a_master_that_dies_half_way_is_followed_by_one_that_goes_on() {
             let done = async || newest(stage).await.filter(|w| w.builds_done == 2);
             let worker = stage.until("its second build is over", done).await;
             assert_eq!((worker.resumes, stage.workers("cloud").await.len()), (1, 1));
+        },
+    );
+}
+
+const DEAR: &str = r#"version: 1
+server: {agents: {advertise: {cloud: "127.0.0.1:1"}}}
+providers: {there: {fake: {latency: 200ms}}}
+pools:
+  cloud:
+    fake: {on: there, image: "debian:12", boot: 20s, resume: 4s}
+    max: 3
+    price: 6 USD/h
+    budget: {limits: 2 USD/h, build: 1m}
+    reuse: {builds: 9, idle: 10s}
+    park: {keep: 1, price: 0.60 USD/h, for: 1h}
+builders:
+  unit: {pool: cloud, steps: [{run: make}]}
+"#;
+
+#[test]
+fn a_parked_worker_costs_less_and_a_budget_holds() {
+    play(
+        6,
+        DEAR,
+        |_| {},
+        async |stage| {
+            let most = Money(2_000_000);
+            stage.build("unit").await;
+            until_parked(stage, 1).await;
+            let from = stage.ctx.now();
+            super::money::watch(stage, from + Duration::from_secs(1200), most).await;
+            let worker = newest(stage).await.unwrap();
+            let whole = worker.price.over(stage.ctx.now().since(worker.accepted.unwrap()));
+            let active = stage.ctx.config();
+            let pool = &active.config.pools["cloud"];
+            let now = spent(&stage.ctx.store, &Ledger::default(), "cloud", pool, &[&worker], stage.ctx.now())
+                .await
+                .unwrap();
+            let spared = whole - now[0].spent;
+            // Twenty minutes of 5.40 an hour.
+            assert!((Money(1_750_000)..=Money(1_850_000)).contains(&spared), "{spared} of {whole}");
+            stage.build("unit").await;
+            until_parked(stage, 1).await;
+            let worker = newest(stage).await.unwrap();
+            assert_eq!((worker.resumes, stage.workers("cloud").await.len()), (1, 1));
+            super::money::watch(stage, stage.ctx.now() + Duration::from_secs(4000), most).await;
+            let gone = newest(stage).await.unwrap();
+            assert!(gone.gone.is_some(), "its time is over: {gone:#?}");
+            let cost = stage
+                .ctx
+                .store
+                .cost_of_gone("cloud", Timestamp(0), (Timestamp(0), Timestamp(i64::MAX)))
+                .await;
+            let whole = gone.price.over(gone.gone.unwrap().since(gone.accepted.unwrap()));
+            let (cost, most) = (cost.unwrap(), Money(whole.0 / 5));
+            assert!(cost < most, "{cost} of {whole}");
         },
     );
 }

@@ -288,7 +288,7 @@ proptest! {
     }
 }
 
-fn plain(max: usize) -> Limits {
+pub(crate) fn plain(max: usize) -> Limits {
     Limits {
         min: 0,
         max,

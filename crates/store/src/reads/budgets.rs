@@ -37,6 +37,11 @@ impl Store {
         self.select_one("WHERE worker = $1 AND nth = $2", vec![worker.0.into(), nth.into()]).await
     }
 
+    /// When a worker lay parked, in all.
+    pub async fn parkings_of(&self, worker: WorkerId) -> Result<Vec<Parking>, ReadError> {
+        self.select_few("WHERE worker = $1 ORDER BY nth", vec![worker.0.into()]).await
+    }
+
     /// When the workers of a pool that are not gone lay parked.
     pub async fn parkings_of_live(&self, pool: &str) -> Result<Vec<Parking>, ReadError> {
         let live = "WHERE worker IN (SELECT id FROM workers WHERE pool = $1 AND gone IS NULL)";

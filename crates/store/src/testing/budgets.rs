@@ -1,9 +1,10 @@
 //! What was spent is added up alike.
 
 use super::{Subject, insert, samples};
+use rouse_model::budget::Parking;
 use rouse_model::money::{Money, Price};
 use rouse_model::worker::Worker;
-use rouse_model::{BudgetGrantId, Timestamp};
+use rouse_model::{BudgetGrantId, Timestamp, WorkerId};
 
 const HOUR: i64 = 3600;
 
@@ -44,6 +45,35 @@ pub async fn what_is_gone_has_cost_what_it_was_there_for(subject: &dyn Subject) 
     );
     assert_eq!((cost("small", 0, 0, 99).await, cost("none", 0, 0, 99).await), (Money(5), Money(0)));
     assert_eq!(cost("long", 0, 0, 99_999).await, Money(365 * 24 * 1_000_000_000));
+}
+
+pub async fn what_lay_parked_has_cost_less(subject: &dyn Subject) {
+    let store = subject.open().await;
+    insert(&store, &there(1, "big", 1_000, Some(0), Some(20))).await;
+    insert(&store, &there(2, "big", 1_000, Some(0), None)).await;
+    let lay = |worker, nth, since, until: Option<i64>| Parking {
+        worker: WorkerId(worker),
+        nth,
+        since: at(since),
+        until: until.map(at),
+        spares: Price(900),
+    };
+    // Once resumed, and then ended where it lay.
+    let all = [lay(1, 0, 2, Some(5)), lay(1, 1, 10, None), lay(2, 0, 3, None)];
+    for parking in &all {
+        insert(&store, parking).await;
+    }
+    let cost =
+        async |from| store.cost_of_gone("big", at(from), (at(from), at(99))).await.expect("it can be read");
+    assert_eq!(cost(0).await, Money(20 * 1_000 - (3 + 10) * 900));
+    assert_eq!(cost(4).await, Money(16 * 1_000 - (1 + 10) * 900), "from four on");
+    assert_eq!(cost(15).await, Money(5 * 100));
+    assert_eq!(store.parking(WorkerId(1), 1).await.expect("read"), Some(all[1]));
+    assert_eq!(store.parking(WorkerId(1), 2).await.expect("read"), None);
+    assert_eq!(store.parkings_of_live("big").await.expect("read"), [all[2]]);
+    assert_eq!(store.parkings_of(WorkerId(1)).await.expect("read"), all[..2]);
+    assert_eq!(all[0].spared(at(4), at(99)), Money(900));
+    assert_eq!(all[2].spared(at(4), at(6)), Money(1_800), "as of then");
 }
 
 pub async fn grants_hold_until_their_time_is_over(subject: &dyn Subject) {
