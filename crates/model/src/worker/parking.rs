@@ -27,9 +27,11 @@ impl Worker {
             (WorkerEvent::ParkIssued, ..) => Conflict("it is wanted again"),
             (WorkerEvent::ParkConfirmed, _, Phase::Parking { at, .. }) => {
                 let mut next = self.with(Phase::Parked { at: at.clone(), since: now });
-                // Its agent ended with it. The next one is another, with a key of its own.
-                next.link = Link::Never;
-                (next.incarnation, next.agent_key, next.idle_since) = (None, None, None);
+                // Its agent ended with it. The next one is another, with a key of its own. Who was given up meanwhile does not come back.
+                if !matches!(self.link, Link::Lost { .. }) {
+                    next.link = Link::Never;
+                    (next.incarnation, next.agent_key, next.idle_since) = (None, None, None);
+                }
                 Transition::Applied { next: Box::new(next), effects: vec![] }
             }
             (WorkerEvent::ResumeIssued { deadline }, Wanted::Run, Phase::Parked { at, .. }) => {

@@ -126,7 +126,8 @@ fn is_possible(worker: &Worker) -> Result<(), TestCaseError> {
     prop_assert!(worker.attached.is_some() == (worker.link != Link::Never) || lay);
     prop_assert_eq!(worker.incarnation.is_some(), worker.link != Link::Never);
     if let Phase::Parked { .. } = worker.phase {
-        prop_assert!(worker.link == Link::Never && worker.agent_key.is_none(), "nobody can speak");
+        prop_assert!(matches!(worker.link, Link::Never | Link::Lost { .. }), "nobody can speak");
+        prop_assert!(worker.agent_key.is_none() || ended);
     }
     prop_assert!(!worker.is_being_resumed() || worker.is_coming());
     if matches!(worker.link, Link::Lost { .. }) {
