@@ -1,4 +1,5 @@
 //! A worker's life under any order of events: no combination of facts that cannot be, no way back from an end.
+//! reason for length: all events are drawn from one list, and each rule of it is held beside the others.
 
 use proptest::prelude::*;
 use rouse_model::failure::FailureClass;
