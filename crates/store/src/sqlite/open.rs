@@ -3,7 +3,6 @@
 use super::BUSY;
 use crate::dialect::SQLITE;
 use crate::{OpenError, migrate};
-use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -17,6 +16,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const STATEMENTS: usize = 256;
 
 /// Of a database that is copied, in one step.
+#[cfg(feature = "testing")]
 const ALL_PAGES: i32 = -1;
 
 /// SQLite's word for a database without a file.
@@ -29,10 +29,11 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// The same as a copy of another one's database, which is of the newest schema.
+#[cfg(feature = "testing")]
 pub(super) fn copy_in_memory(from: &Connection) -> Result<Connection, OpenError> {
     let path = Path::new(IN_MEMORY);
     let mut connection = connect(path)?;
-    let copied = Backup::new(from, &mut connection).and_then(|copy| copy.step(ALL_PAGES));
+    let copied = rusqlite::backup::Backup::new(from, &mut connection).and_then(|copy| copy.step(ALL_PAGES));
     copied.map_err(|source| not_opened(path, source))?;
     Ok(connection)
 }
