@@ -9,11 +9,7 @@ use rouse_model::worker::{Link, Phase, Wanted, Worker};
 use std::collections::{BTreeMap, HashMap};
 
 /// Workers and their slots, by pool; `price` is what one costs as it is now.
-pub(super) fn levels(
-    workers: &[Worker],
-    leases: &[Lease],
-    price: impl Fn(&Worker) -> Price,
-) -> FleetLevels {
+pub(super) fn levels(workers: &[Worker], leases: &[Lease], price: impl Fn(&Worker) -> Price) -> FleetLevels {
     let mut taken: HashMap<WorkerId, u32> = HashMap::new();
     for lease in leases {
         *taken.entry(lease.worker).or_default() += 1;
