@@ -21,7 +21,11 @@ impl Lock {
         let path = folder.join("lock");
         // Bounded: each turn means that somebody removed the folder in between.
         for _ in 0..1000 {
-            make_folder(folder)?;
+            // Where it was there, it may go before its owner and mode are looked at.
+            match make_folder(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                made => made?,
+            }
             let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
             let file = match opened {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -52,6 +56,7 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rouse_contract::folder::Reach;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
@@ -59,10 +64,7 @@ mod tests {
         let here = tempfile::tempdir().expect("a folder");
         let folder = here.path().join("base");
         let inside = AtomicU32::new(0);
-        let make = |path: &Path| match std::fs::create_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        };
+        let make = |path: &Path| rouse_contract::folder::make(path, Reach::Master);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
