@@ -13,6 +13,7 @@ mod driver;
 mod failures;
 mod inspecting;
 mod joining;
+mod kept;
 mod learned;
 mod locking;
 mod measured;

@@ -174,6 +174,12 @@ impl PoolConfig {
         self.schedule.iter().find(|hours| hours.hold_at(now)).map_or(self.bounds, |hours| hours.bounds)
     }
 
+    /// Whether at some hour workers are there though nothing waits for them.
+    #[must_use]
+    pub fn keeps_some(&self) -> bool {
+        self.schedule.iter().map(|hours| hours.bounds).chain([self.bounds]).any(Bounds::is_kept)
+    }
+
     /// What an hour of one worker costs that is launched as this.
     #[must_use]
     pub fn price_as(&self, offering: Option<&Offering>) -> Price {

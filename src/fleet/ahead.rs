@@ -5,11 +5,13 @@
 //! quick to say.
 
 use super::breakers::May;
+use super::kept::{self, Usual};
 use super::{Fleet, FleetError, provisioning};
 use crate::accounts::Account;
+use crate::config::{BuilderConfig, PoolConfig};
 use crate::ctx::{Active, Announced};
 use crate::requests::{Draft, draft};
-use crate::specs;
+use crate::specs::{self, Wish};
 use rouse_contract::{ResolveRequest, Resolved};
 use rouse_model::buildset::{Request, RequestState};
 use rouse_model::matching::ReuseClass;
@@ -20,15 +22,17 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Before this master looks again whether it has the fleet's role.
+/// Before this master looks again whether it has the fleet's role, and what idle workers are to be.
 const LOOK: Duration = Duration::from_secs(5);
 /// Pulls ahead at one time: what is waited for comes first.
 const AT_ONCE: usize = 2;
 
 /// A builder of a buildset that is coming, by its origin.
 type Key = (String, String);
-/// What has been prepared, and the class of workers that it will ask for, once that is known.
-type Prepared = HashMap<Key, Arc<OnceLock<ReuseClass>>>;
+/// The class of workers that something asks for, once that is known.
+pub(super) type Foreseen = Arc<OnceLock<ReuseClass>>;
+/// What has been prepared.
+type Prepared = HashMap<Key, Foreseen>;
 
 /// Work of which is known when it comes.
 #[derive(Debug, Clone)]
@@ -65,10 +69,13 @@ async fn listen(
 ) -> Result<(), FleetError> {
     let mut coming = fleet.ctx.coming.listen();
     let mut revision = fleet.ctx.config().revision;
+    let mut usual = Usual::default();
     while fleet.ctx.roles.hold("fleet", "").await?.is_some() {
+        kept::prepare(fleet, places, &mut usual).await?;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             said = coming.changed() => if said.is_err() { return Ok(()) },
+            () = tokio::time::sleep(LOOK) => continue,
         }
         let all = Arc::clone(&coming.borrow_and_update());
         let now = fleet.ctx.config().revision;
@@ -111,31 +118,55 @@ async fn prepare_all(
     Ok(prepared)
 }
 
-/// Asks for the images of one request; `None` where there was no place for that yet.
+/// Asks for the images of one request that is not on record; `None` where there was no place for that yet.
 async fn prepare(
     fleet: &Arc<Fleet>,
     places: &Arc<Semaphore>,
     active: &Active,
     draft: &Draft,
     request: &Request,
-) -> Result<Option<Arc<OnceLock<ReuseClass>>>, FleetError> {
-    let class = Arc::new(OnceLock::new());
-    let Some(builder) = active.config.builders.get(request.builder.as_str()) else { return Ok(Some(class)) };
+) -> Result<Option<Foreseen>, FleetError> {
+    let Some(builder) = active.config.builders.get(request.builder.as_str()) else {
+        return Ok(Some(Foreseen::default()));
+    };
     let candidates = specs::candidates(&active.config, builder, request);
-    let Some((pool_name, pool)) = candidates.first().copied() else { return Ok(Some(class)) };
-    let Some(kind) = fleet.accounts.kind(&pool.kind).cloned() else { return Ok(Some(class)) };
+    let Some(pool) = candidates.first().copied() else { return Ok(Some(Foreseen::default())) };
+    let wish = drafted(fleet, builder, draft, request).await?;
+    let class = foresee(fleet, places, active, pool, wish);
+    // Whether it will have its locks by then, nobody knows.
+    Ok(class.map(|class| if builder.locks.is_empty() { class } else { Foreseen::default() }))
+}
+
+/// A request that is not on record, with its surroundings.
+pub(super) async fn drafted(
+    fleet: &Fleet,
+    builder: &BuilderConfig,
+    draft: &Draft,
+    request: &Request,
+) -> Result<Wish, FleetError> {
     let (buildset, stamps) = (draft.buildset.clone(), draft.stamps.clone());
-    let wish = specs::wish_of(&fleet.ctx.store, builder, request.clone(), buildset, stamps).await?;
+    Ok(specs::wish_of(&fleet.ctx.store, builder, request.clone(), buildset, stamps).await?)
+}
+
+/// Asks for the images that a pool is to have for a wish, and finds out its class: that is never known where something is wrong with it. `None` where
+/// there was no place for that yet.
+pub(super) fn foresee(
+    fleet: &Arc<Fleet>,
+    places: &Arc<Semaphore>,
+    active: &Active,
+    (pool_name, pool): (&str, &PoolConfig),
+    wish: Wish,
+) -> Option<Foreseen> {
+    let class = Foreseen::default();
+    let Some(kind) = fleet.accounts.kind(&pool.kind).cloned() else { return Some(class) };
     // Whoever comes to build it says what is wrong.
-    let Ok(mut wanted) = fleet.wanted(pool_name, pool, &*kind, &wish) else { return Ok(Some(class)) };
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Ok(None) };
+    let Ok(mut wanted) = fleet.wanted(pool_name, pool, &*kind, &wish) else { return Some(class) };
+    let place = Arc::clone(places).try_acquire_owned().ok()?;
     let asks = std::mem::take(&mut wanted.asks).into_iter();
     let asks = asks.map(|(service, ask)| fleet.whom(active, pool, &ask).map(|whom| (service, whom, ask)));
-    let Ok(asks) = asks.collect::<Result<Vec<_>, _>>() else { return Ok(Some(class)) };
+    let Ok(asks) = asks.collect::<Result<Vec<_>, _>>() else { return Some(class) };
     let (fleet, known, pool_name) = (Arc::clone(fleet), Arc::clone(&class), pool_name.to_owned());
     let pool = Arc::new(pool.clone());
-    // Whether it will have its locks by then, nobody knows.
-    let is_free = builder.locks.is_empty();
     crate::supervisor::spawn("image ahead", async move {
         let _place = place;
         let mut waits = false;
@@ -145,12 +176,12 @@ async fn prepare(
                 None => waits = true,
             }
         }
-        if is_free && !waits {
+        if !waits {
             let digest = fleet.specs.put(wanted.spec(&pool_name, &wish.request), pool);
             let _ = known.set(provisioning::class(&wish.request, &pool_name, digest));
         }
     });
-    Ok(Some(class))
+    Some(class)
 }
 
 async fn resolve(fleet: &Fleet, account: &Account, key: &str, ask: &ResolveRequest) -> Option<Resolved> {

@@ -46,7 +46,7 @@ struct Known {
     running: HashMap<BuildId, (String, Timestamp)>,
     /// Which class a builder's requests asked for last.
     classes: HashMap<String, ReuseClass>,
-    /// Which class each pool was asked for last.
+    /// Which class each pool was asked for last, or is likely to be.
     latest: HashMap<String, ReuseClass>,
 }
 
@@ -101,7 +101,12 @@ impl Learned {
         }
     }
 
-    /// The class that a pool was asked for last.
+    /// What a pool's idle workers are to be, where nobody has asked it for any.
+    pub(super) fn foresees(&self, class: ReuseClass) {
+        self.known().latest.insert(class.pool.clone(), class);
+    }
+
+    /// The class that a pool was asked for last, or is likely to be.
     pub(super) fn latest(&self, pool: &str) -> Option<ReuseClass> {
         self.known().latest.get(pool).cloned()
     }

@@ -7,6 +7,7 @@ mod deadlines;
 mod economics;
 mod endings;
 mod images;
+mod kept;
 mod locks;
 mod money;
 mod offers;
