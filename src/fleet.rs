@@ -42,7 +42,7 @@ use learned::Learned;
 use locking::Gate;
 use mirrors::Mirrors;
 use placing::Warm;
-use provisioning::Specs;
+use provisioning::{Specs, Unsettled};
 use resolving::Answers;
 use rouse_model::buildset::Request;
 use rouse_model::scaling::Reason;
@@ -82,6 +82,7 @@ pub struct Fleet {
     pub(crate) ctx: Arc<Ctx>,
     pub(crate) accounts: Arc<Accounts>,
     specs: Specs,
+    unsettled: Unsettled,
     answers: Answers,
     warm: Warm,
     breakers: Breakers,
@@ -122,6 +123,7 @@ impl Fleet {
             accounts,
             mirrors,
             specs: Specs::default(),
+            unsettled: Unsettled::default(),
             answers: Answers::default(),
             warm: Warm::default(),
             breakers: Breakers::default(),

@@ -13,7 +13,7 @@ use rouse_model::buildset::{Request, SettledImage};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::worker::{self, Link, Phase, Worker};
-use rouse_model::{Timestamp, WorkerId};
+use rouse_model::{ConfigRevisionId, RequestId, Timestamp, WorkerId};
 use rouse_store::Batch;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -65,6 +65,7 @@ impl Specs {
 }
 
 /// What a pool is to be for a wish.
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     rendered: Rendered,
     tree: Option<Tree>,
@@ -86,6 +87,27 @@ impl Wanted {
     /// Once all is answered.
     pub(super) fn spec(self, pool_name: &str, request: &Request) -> LaunchSpec {
         specs::launch_spec(pool_name, request, self.rendered, self.image, self.beside, self.tree)
+    }
+}
+
+/// What requests are whose images are still being asked for: each pass would read and render all of them anew.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled(Mutex<HashMap<(RequestId, String), (ConfigRevisionId, Wanted)>>);
+
+impl Unsettled {
+    fn take(&self, request: RequestId, pool: &str, config: ConfigRevisionId) -> Option<Wanted> {
+        let mut known = self.0.lock().expect("nothing panics while it is held");
+        let (revision, wanted) = known.remove(&(request, pool.to_owned()))?;
+        (revision == config).then_some(wanted)
+    }
+
+    fn put(&self, request: RequestId, pool: &str, config: ConfigRevisionId, wanted: Wanted) {
+        let mut known = self.0.lock().expect("nothing panics while it is held");
+        // Those that were cancelled meanwhile are in it, too.
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert((request, pool.to_owned()), (config, wanted));
     }
 }
 
@@ -155,17 +177,22 @@ impl Fleet {
         pool_name: &str,
         pool: &PoolConfig,
     ) -> Result<Result<Option<LaunchSpec>, ProviderError>, FleetError> {
-        let Some(kind) = self.accounts.kind(&pool.kind).cloned() else { return Ok(Ok(None)) };
-        let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
-            return Ok(Ok(None));
-        };
-        let mut wanted = match self.wanted(pool_name, pool, &*kind, &wish) {
-            Ok(wanted) => wanted,
-            Err(error) => return Ok(Err(error)),
+        let mut wanted = match self.unsettled.take(request.id, pool_name, active.revision) {
+            Some(wanted) => wanted,
+            None => {
+                let Some(kind) = self.accounts.kind(&pool.kind).cloned() else { return Ok(Ok(None)) };
+                let Some(wish) = specs::wish(&self.ctx.store, builder, request.clone()).await? else {
+                    return Ok(Ok(None));
+                };
+                match self.wanted(pool_name, pool, &*kind, &wish) {
+                    Ok(wanted) => wanted,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
         };
         let mut waits = false;
         // All are asked for before one is waited for.
-        for (service, ask) in std::mem::take(&mut wanted.asks) {
+        for (service, ask) in wanted.asks.clone() {
             let (key, resolved) = match self.settle(active, request, pool, ask).await? {
                 Ok(Some(settled)) => settled,
                 Ok(None) => {
@@ -178,7 +205,11 @@ impl Fleet {
             request.provision.images.insert(key, SettledImage { image: name, id });
             wanted.is(service, resolved);
         }
-        Ok(Ok((!waits).then(|| wanted.spec(pool_name, request))))
+        if waits {
+            self.unsettled.put(request.id, pool_name, active.revision, wanted);
+            return Ok(Ok(None));
+        }
+        Ok(Ok(Some(wanted.spec(pool_name, request))))
     }
 
     /// What a pool is to be for a wish, and what has to be asked for that.
