@@ -20,6 +20,7 @@ mod waiting;
 
 use rouse_store::testing::Memory;
 use rouse_testkit::chance;
+use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use town::{Story, Town};
@@ -52,11 +53,12 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_left() {
             all.lock().unwrap().add(story);
         }
     };
-    // Each seed has one thread; two of them run beside each other.
+    // Each seed has one thread.
+    let at_once = std::thread::available_parallelism().map_or(2, NonZero::get);
     std::thread::scope(|scope| {
-        let other = scope.spawn(run);
+        let others: Vec<_> = (1..at_once).map(|_| scope.spawn(run)).collect();
         run();
-        other.join().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap());
     });
     let all = all.into_inner().unwrap();
     eprintln!("{seeds} seeds, {first} to {}, in {:.1?}: {all:?}", first + seeds - 1, began.elapsed());
