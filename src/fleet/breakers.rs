@@ -226,4 +226,36 @@ mod tests {
         breakers.failed("b1", "a:1", away);
         assert!(matches!(breakers.may("b1", "a:1"), May::Ask));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_without_an_answer_leaves_the_question_to_the_next_one() {
+        let breakers = Breakers::default();
+        let may_ask = || matches!(breakers.may("b1", "a:1"), May::Ask);
+        breakers.failed("b1", "a:1", error(Some(1)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(may_ask() && breakers.open().is_empty(), "its pause is over to the moment");
+        breakers.asks("b1", "a:1");
+        assert!(!may_ask());
+        breakers.asks_no_more("b1", "a:1");
+        assert!(may_ask());
+        // One that is not heard of any more does not answer for the next one.
+        breakers.asks("b1", "a:1");
+        tokio::time::advance(PROBE).await;
+        breakers.asks("b1", "a:1");
+        breakers.asks_no_more("b1", "a:1");
+        assert!(may_ask());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_too_many_those_that_may_be_asked_for_are_forgotten() {
+        let breakers = Breakers::default();
+        for image in 0..REMEMBERED {
+            let wait = if image % 2 == 0 { 2 } else { 60 };
+            breakers.failed("b1", &image.to_string(), error(Some(wait)));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        breakers.failed("b1", "another", error(Some(60)));
+        assert_eq!(breakers.map().len(), REMEMBERED / 2 + 1);
+        assert_eq!((waits(&breakers, "b1", "0"), waits(&breakers, "b1", "1")), (None, Some(58)));
+    }
 }

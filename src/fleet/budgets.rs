@@ -145,3 +145,108 @@ pub(super) fn spares(worker: &Worker, busy: bool, build: Duration, now: Timestam
     let uses = if takes_more { worker.max_builds - worker.builds_done } else { 0 };
     worker.price.over(build * ahead(uses, busy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::tests::lone::Lone;
+    use rouse_model::money::Price;
+    use rouse_model::worker::{Cause, CauseCode, LaunchToken, ProviderRef};
+    use rouse_store::testing::samples;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn seconds(of: u64) -> Duration {
+        Duration::from_secs(of)
+    }
+
+    #[test]
+    fn only_one_that_is_wanted_and_has_not_come_is_on_its_way() {
+        let (within, now) = (seconds(120), at(1_000));
+        let booting = || Phase::Booting { at: ProviderRef("1".into()), deadline: at(2_000) };
+        let worker = |phase, attached: Option<i64>| Worker {
+            phase,
+            attached: attached.map(at),
+            accepted: Some(at(940)),
+            ..samples::worker(1)
+        };
+        let of = |worker: Worker| doing(&worker, within, &HashMap::new(), now);
+        let coming = Doing::Coming { since: at(940), within };
+        assert_eq!(of(worker(booting(), None)), coming);
+        let asked = Phase::Launching { token: LaunchToken("t".into()), since: at(940), deadline: at(2_000) };
+        assert_eq!(of(worker(asked, None)), coming);
+        assert_eq!(of(worker(Phase::Up { at: ProviderRef("1".into()) }, Some(950))), Doing::Nothing);
+        // Its agent came before its provider had said so.
+        assert_eq!(of(worker(booting(), Some(950))), Doing::Nothing);
+        let cause = Cause::new(CauseCode::Idle, None, "nothing waits for it");
+        let ends = Worker { wanted: Wanted::End { cause }, ..worker(booting(), None) };
+        assert_eq!(of(ends), Doing::Nothing);
+    }
+
+    #[test]
+    fn a_worker_may_cost_what_it_may_still_be_given_to_do() {
+        let build = seconds(3_600);
+        let worker = |max_builds, builds_done, expires| Worker {
+            price: Price(1_000),
+            max_builds,
+            builds_done,
+            expires: at(expires),
+            phase: Phase::Up { at: ProviderRef("1".into()) },
+            ..samples::worker(1)
+        };
+        let spares = |worker: Worker, busy| spares(&worker, busy, build, at(1_000)).0;
+        assert_eq!((spares(worker(9, 2, 2_000), false), spares(worker(9, 2, 2_000), true)), (2_000, 1_000));
+        assert_eq!((spares(worker(9, 8, 2_000), false), spares(worker(9, 9, 2_000), false)), (1_000, 0));
+        assert_eq!(spares(worker(9, 2, 1_000), false), 0, "it takes none from now on");
+        let drains = Wanted::Drain { cause: Cause::new(CauseCode::Idle, None, "nothing waits for it") };
+        assert_eq!(spares(Worker { wanted: drains, ..worker(9, 2, 2_000) }, false), 0);
+    }
+
+    const CONFIG: &str = r#"version: 1
+server: {agents: {advertise: {cloud: "127.0.0.1:1"}}}
+providers: {there: {fake: {}}}
+pools:
+  cloud:
+    fake:
+      on: there
+      image: "debian:12"
+      offers: [{types: [{name: large, price: 6 USD/h}]}, {types: [{name: small, price: 1 USD/h}]}]
+    budget: {limits: [4 USD/h, 10 USD/day], build: 30m}
+builders: {unit: {pool: cloud, steps: [{run: make}]}}
+"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_counts_of_which_least_is_left_and_pays_for_what_is_promised_first() {
+        let lone = Lone::of(CONFIG).await;
+        let (now, minute) = (lone.now(), seconds(60));
+        let cause = Cause::new(CauseCode::Idle, None, "nothing waits for it");
+        // Fifty minutes of 7.92, in the hour before this one.
+        let gone = Worker {
+            price: Price(7_920_000),
+            accepted: Some(now - minute * 60),
+            gone: Some(now - minute * 10),
+            phase: Phase::Gone { cause },
+            ..lone.worker(1, "cloud", "there")
+        };
+        let idle = Worker {
+            price: Price(1_000_000),
+            accepted: Some(now),
+            attached: Some(now),
+            phase: Phase::Up { at: ProviderRef("1".into()) },
+            expires: now + minute * 600,
+            ..lone.worker(2, "cloud", "there")
+        };
+        lone.insert(&[&gone, &idle]).await;
+        let budgets = lone.fleet.budgets(&lone.active(), &[idle], &[]).await.unwrap();
+        let counted = &budgets["cloud"];
+        let standing = &counted.standing;
+        assert_eq!((standing.limit.as_str(), standing.spent), ("10.00 USD/day", Money(6_600_000)));
+        // A build of it, and its end.
+        assert_eq!(standing.promised, Price(1_000_000).over(minute * 31));
+        // The large one would take 3.30 of the 2.88 that are left.
+        assert_eq!(counted.each, minute * 33);
+        assert_eq!(standing.launch, Price(1_000_000).over(minute * 33));
+    }
+}

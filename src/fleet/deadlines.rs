@@ -82,3 +82,19 @@ pub(super) fn attach_within(fleet: &Fleet, worker: &Worker) -> Duration {
         Attach::Auto => fleet.learned.attach_within(&worker.pool),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_shown_is_looked_for_until_it_is() {
+        let mut moments = Moments::default();
+        assert!(!moments.misses_it());
+        assert!(!moments.is_absent(&Link::Never) && moments.misses_it(), "once is not enough");
+        tokio::time::advance(INTERVAL).await;
+        assert!(moments.is_absent(&Link::Never));
+        assert_eq!(moments.is_there(ObservedState::Running), ObservedState::Running);
+        assert!(!moments.misses_it());
+    }
+}

@@ -177,4 +177,22 @@ mod tests {
         }
         assert_eq!(kept().await[4..], [(DecisionCode::Rest, 3, 2)], "rest is written once");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passed_by_or_is_as_it_was_written_is_not_written() {
+        let decided = Decided::default();
+        let next = |id: i64, code, at| {
+            let mut batch = Batch::new("fleet.decided");
+            decided.next(DecisionId(id), now(code, at), &mut batch);
+            !batch.is_empty()
+        };
+        assert!(next(1, DecisionCode::Launch, 0));
+        assert!(!next(2, DecisionCode::Met, 0), "the launch is on record as it is");
+        let mut batch = Batch::new("fleet.decided");
+        decided.again(now(DecisionCode::Met, 1), &mut batch);
+        assert!(batch.is_empty() && !next(3, DecisionCode::PoolFull, 1), "it did not last");
+        assert!(decided.goes_on(&now(DecisionCode::PoolFull, 2)));
+        decided.forget();
+        assert!(!decided.goes_on(&now(DecisionCode::PoolFull, 2)), "another master decides");
+    }
 }

@@ -99,3 +99,17 @@ pub(super) fn with_console(message: &str, console: Option<&str>) -> String {
         None => message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_printed_is_told_where_it_printed_anything() {
+        assert_eq!(with_console("it ended", None), "it ended");
+        assert_eq!(with_console("it ended", Some(" \n")), "it ended");
+        let printed = (1..=7).map(|line| format!("line {line}\n")).collect::<String>();
+        let told = with_console("it ended", Some(&printed));
+        assert_eq!(told, "it ended; it printed: line 3 | line 4 | line 5 | line 6 | line 7");
+    }
+}

@@ -240,6 +240,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::tests::lone::Lone;
     use rouse_model::worker::{Cause, ProviderRef};
     use rouse_store::testing::samples;
 
@@ -340,5 +341,96 @@ mod tests {
         slow.sort_by(|one, other| one.0.cmp(&other.0));
         let expected = [("lint", class("big", "b")), ("unit", class("big", "a"))];
         assert_eq!(slow, expected.map(|(builder, class)| (builder.to_owned(), class, SLOW)));
+    }
+
+    const CONFIG: &str = r#"version: 1
+server: {agents: {advertise: {big: "127.0.0.1:1"}}}
+providers: {cloud: {fake: {}}}
+pools: {big: {fake: {on: cloud, image: "debian:12"}}}
+builders: {unit: {pool: big, steps: [{run: make}]}}
+"#;
+
+    /// To the nearest second: it is kept as a fraction.
+    fn whole(time: Duration) -> u64 {
+        (time.as_millis() as u64 + 500) / 1_000
+    }
+
+    fn built(id: i64, builder: &str, took: u64) -> rouse_model::build::Build {
+        let matched = at(1_000 * id);
+        rouse_model::build::Build {
+            builder: builder.into(),
+            matched,
+            result: Some(BuildResult::Success),
+            finished: Some(matched + seconds(took)),
+            ..samples::build(id)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_builds_take_is_learned_of_their_own_builder_and_every_now_and_then() {
+        let lone = Lone::of(CONFIG).await;
+        let insert = async |ids: std::ops::Range<i64>, builder, took| {
+            let mut batch = rouse_store::Batch::new("test.builds");
+            ids.for_each(|id| _ = batch.insert(&built(id, builder, took)));
+            lone.ctx().store.commit(batch).await.unwrap();
+        };
+        insert(1..11, "unit", 60).await;
+        insert(11..21, "other", 600).await;
+        let longest = async || whole(lone.fleet.usual("unit").await.unwrap().longest());
+        assert_eq!(longest().await, 60);
+        insert(21..31, "unit", 90).await;
+        tokio::time::advance(ANEW - Duration::from_millis(1)).await;
+        assert_eq!(longest().await, 60, "it was looked at lately");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(longest().await, 90);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_boots_take_is_learned_every_now_and_then() {
+        let lone = Lone::of(CONFIG).await;
+        let insert = async |id, boot| {
+            let requested = lone.now();
+            let attached = Some(requested + seconds(boot));
+            let worker = Worker { requested, attached, ..lone.worker(id, "big", "cloud") };
+            lone.insert(&[&worker]).await;
+        };
+        let boot = async || {
+            lone.fleet.learn_boots().await.unwrap();
+            lone.fleet.learned.boot("big")
+        };
+        insert(1, 40).await;
+        assert_eq!(boot().await, Some(seconds(40)));
+        insert(2, 70).await;
+        tokio::time::advance(ANEW - Duration::from_millis(1)).await;
+        assert_eq!(boot().await, Some(seconds(40)));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(boot().await, Some(seconds(70)));
+        insert(3, 90).await;
+        assert_eq!(boot().await, Some(seconds(70)));
+        lone.fleet.learned.look_anew();
+        assert_eq!(boot().await, Some(seconds(90)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_on_workers_is_known_with_how_long_it_usually_takes() {
+        let lone = Lone::of(CONFIG).await;
+        let mut batch = rouse_store::Batch::new("test.builds");
+        (1..11).for_each(|id| _ = batch.insert(&built(id, "unit", 60)));
+        let runs = rouse_model::build::Build { result: None, finished: None, ..built(11, "unit", 0) };
+        batch.insert(&runs);
+        lone.ctx().store.commit(batch).await.unwrap();
+        let lease = |worker, build: i64| Lease {
+            worker: WorkerId(worker),
+            slot: 0,
+            build: BuildId(build),
+            since: at(11_000),
+        };
+        let leases = [lease(1, 11), lease(2, 10), lease(3, 99)];
+        let workers = HashSet::from([WorkerId(1), WorkerId(3)]);
+        for _ in 0..2 {
+            let running = lone.fleet.running(&workers, &leases).await.unwrap();
+            let [one] = running[&WorkerId(1)].as_slice() else { panic!("{running:?}") };
+            assert_eq!((one.since, whole(one.usual.longest()), running.len()), (at(11_000), 60, 1));
+        }
     }
 }

@@ -82,3 +82,31 @@ fn launched_as(workers: &[&Worker]) -> Vec<LaunchedAs> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rouse_model::money::Price;
+    use rouse_store::testing::samples;
+
+    #[test]
+    fn those_that_are_alike_are_told_of_together_in_the_order_of_the_first() {
+        let worker = |offering: Option<&str>, price| Worker {
+            offering: offering.map(str::to_owned),
+            price: Price(price),
+            ..samples::worker(1)
+        };
+        let workers = [
+            worker(Some("spot"), 3),
+            worker(None, 3),
+            worker(Some("sure"), 9),
+            worker(Some("spot"), 3),
+            worker(Some("spot"), 4),
+            worker(Some("dear"), 9),
+            worker(Some("spot"), 3),
+        ];
+        let told = launched_as(&workers.iter().collect::<Vec<_>>());
+        let told: Vec<_> = told.iter().map(|one| (one.offering.as_str(), one.price.0, one.count)).collect();
+        assert_eq!(told, [("spot", 3, 3), ("sure", 9, 1), ("spot", 4, 1), ("dear", 9, 1)]);
+    }
+}

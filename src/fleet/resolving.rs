@@ -273,4 +273,32 @@ mod tests {
         assert!(answers.look(&asked(0, "a"), "here").is_none());
         assert!(answers.look(&asked(REMEMBERED as i64 - 1, "a"), "here").is_some());
     }
+
+    #[test]
+    fn what_is_asked_of_whom_is_told_by_all_that_decides() {
+        let ask = |image: &str, platform: &str| ResolveRequest {
+            images: vec![image.to_owned()],
+            options: serde_json::json!({"platform": platform}),
+            secrets: rouse_contract::Keyring::default(),
+            tree: None,
+        };
+        let tree = rouse_contract::tree::Tree {
+            codebase: "app".into(),
+            revision: "1".into(),
+            folder: "image".into(),
+            trust: rouse_model::Trust::Trusted,
+            reader: rouse_contract::tree::Reader::default(),
+        };
+        let made = ResolveRequest { tree: Some(tree), ..ask("a:1", "amd64") };
+        let keys = [
+            key("one,two", &ask("a:1", "amd64")),
+            key("one", &ask("a:1", "amd64")),
+            key("one,two", &ask("a:2", "amd64")),
+            key("one,two", &ask("a:1", "arm64")),
+            key("one,two", &made),
+        ];
+        let different: std::collections::HashSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len(), "{keys:#?}");
+        assert_eq!(keys[0], key("one,two", &ask("a:1", "amd64")));
+    }
 }

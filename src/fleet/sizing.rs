@@ -471,3 +471,6 @@ pub(super) fn class_of_worker(worker: &Worker) -> ReuseClass {
         project: worker.project.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,17 +4,26 @@
 mod agents;
 mod crowd;
 mod deadlines;
+mod driving;
 mod economics;
 mod endings;
+mod gate;
 mod images;
 mod kept;
 mod locks;
+pub(super) mod lone;
+mod lying;
 mod money;
 mod offers;
 mod parking;
+mod placed;
+mod races;
 mod reasons;
+mod refusals;
+pub(super) mod repo;
 mod seen;
 mod stage;
+mod sweeps;
 mod town;
 mod waiting;
 
@@ -23,6 +32,7 @@ use rouse_testkit::chance;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+pub(super) use town::wish;
 use town::{Story, Town};
 
 /// Of a usual run; `cargo xtask sim --seeds N` goes through more.

@@ -69,3 +69,6 @@ fn failed(tree: &Tree, error: &SourceError) -> ProviderError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

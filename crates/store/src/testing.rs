@@ -14,7 +14,7 @@ pub mod records;
 pub mod retention;
 pub mod samples;
 
-pub use crate::sqlite::memory::{Death, Memory};
+pub use crate::sqlite::memory::{Death, Memory, Refusal};
 
 use crate::record::Record;
 use crate::{Batch, Store};

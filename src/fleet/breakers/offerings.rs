@@ -347,4 +347,60 @@ mod tests {
         );
         assert_eq!(refused_for(), Some(0));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_longest_is_waited_for_and_what_is_back_is_not_spoken_of() {
+        // Which of the two is looked at first is left to chance.
+        for _ in 0..20 {
+            let offerings = Offerings::default();
+            let spot = Asks { pool: "linux", offering: Some("spot") };
+            let error = |said: &str, wait| {
+                let error = ProviderError::new(FailureClass::Quota, "launch a worker", said);
+                error.retry_after(Duration::from_secs(wait))
+            };
+            offerings.refused("aws", spot, Scarce::Offering("spot".into()), &error("there is none", 3));
+            offerings.refused("aws", spot, Scarce::Quota("spot vcpus".into()), &error("you have enough", 9));
+            let May::Not(told) = offerings.may("aws", spot) else { panic!("it is refused") };
+            assert_eq!(
+                (told.message.as_str(), told.retry_after),
+                ("you have enough", Some(Duration::from_secs(9)))
+            );
+            tokio::time::advance(Duration::from_secs(9)).await;
+            offerings.asks("aws", spot);
+            offerings.taken("aws", spot);
+            let about = offerings.about("aws", spot);
+            assert!(about.refused_for.is_none() && about.error.is_none(), "{about:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_wanted_for_long_is_remembered_to_the_last_moment_and_not_beyond() {
+        let offerings = Offerings::default();
+        refuse(&offerings, "linux", Scarce::Quota("instances".into()));
+        let is_known = || offerings.about("aws", of("linux")).refused_for.is_some();
+        tokio::time::advance(Duration::from_secs(2) + FORGOTTEN).await;
+        assert!(is_known());
+        tokio::time::advance(Duration::from_micros(1)).await;
+        assert!(!is_known());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_too_many_those_that_may_be_launched_are_forgotten() {
+        let offerings = Offerings::default();
+        let named = |name: usize| Scarce::Offering(name.to_string());
+        let error = |wait| {
+            let error = ProviderError::new(FailureClass::Offering, "launch a worker", "there is none");
+            error.retry_after(Duration::from_secs(wait))
+        };
+        for name in 0..REMEMBERED {
+            let wait = if name % 2 == 0 { 2 } else { 60 };
+            offerings.refused("aws", of("linux"), named(name), &error(wait));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        offerings.refused("aws", of("linux"), named(REMEMBERED), &error(60));
+        let known = offerings.known();
+        assert_eq!(known.len(), REMEMBERED / 2 + 1);
+        let has = |name| known.contains_key(&("aws".to_owned(), named(name)));
+        assert!(!has(0) && has(1) && has(REMEMBERED));
+    }
 }

@@ -1,5 +1,7 @@
 //! Which of several hosts is chosen for the mirror that it has.
 
+mod brought;
+
 use super::records::Record;
 use crate::accounts::Accounts;
 use crate::api::tests::world::{ADMIN, World};

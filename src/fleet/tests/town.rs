@@ -14,6 +14,7 @@ use crate::requests::{self, Wish};
 use crate::revisions::Revisions;
 use rouse_contract::{Installation, ProviderKind};
 use rouse_model::buildset::RequestState;
+use rouse_model::master::Master;
 use rouse_model::money::Money;
 use rouse_model::property::Properties;
 use rouse_model::{Timestamp, Trust};
@@ -313,27 +314,14 @@ impl Town {
 
 /// A master's loops, but for those that bring it work, until told to stop.
 pub(super) async fn master(
-    (name, store): (&str, Store),
+    named: (&str, Store),
     clock: &Arc<SimClock>,
     kind: FakeKind,
     folder: &Path,
     stop: &CancellationToken,
 ) -> (Arc<Ctx>, DropGuard) {
-    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let kinds: Vec<Arc<dyn ProviderKind>> = vec![Arc::new(kind)];
-    let entered = store.enter(name, "machine", clock.now()).await.unwrap();
-    let config = folder.join("rouse.yaml");
-    let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &config).await.unwrap();
-    let installation = Installation {
-        id: store.facts().installation.clone(),
-        store_epoch: store.facts().store_epoch,
-        agents: "/nowhere".into(),
-        state: folder.join("providers"),
-        many_masters: false,
-    };
-    let (ctx, logs) = world::context(store, clock, entered.id, revisions, folder.to_owned(), Some(7));
-    ctx.roles.observe().await.unwrap();
-    let accounts = Arc::new(Accounts::new(kinds, installation));
+    let (entered, ctx, accounts, logs) = context(named, Arc::clone(clock) as _, kinds, folder, Some(7)).await;
     tokio::spawn(peers::beat(Arc::clone(&ctx), entered, Arc::default(), stop.clone()));
     tokio::spawn(peers::run(Arc::clone(&ctx), Arc::clone(&accounts), stop.clone()));
     tokio::spawn(crate::matching::run(Arc::clone(&ctx), stop.clone()));
@@ -342,7 +330,30 @@ pub(super) async fn master(
     (ctx, logs)
 }
 
-pub(super) fn wish(number: usize, builder: &str) -> Wish {
+/// What a master's loops are given, and its accounts.
+pub(super) async fn context(
+    (name, store): (&str, Store),
+    clock: Arc<dyn Clock>,
+    kinds: Vec<Arc<dyn ProviderKind>>,
+    folder: &Path,
+    agents_port: Option<u16>,
+) -> (Master, Arc<Ctx>, Arc<Accounts>, DropGuard) {
+    let entered = store.enter(name, "machine", clock.now()).await.unwrap();
+    let config = folder.join("rouse.yaml");
+    let revisions = Revisions::open(store.clone(), Arc::clone(&clock), kinds.clone(), &config).await.unwrap();
+    let installation = Installation {
+        id: store.facts().installation.clone(),
+        store_epoch: store.facts().store_epoch,
+        agents: folder.join("agents"),
+        state: folder.join("providers"),
+        many_masters: false,
+    };
+    let (ctx, logs) = world::context(store, clock, entered.id, revisions, folder.to_owned(), agents_port);
+    ctx.roles.observe().await.unwrap();
+    (entered, ctx, Arc::new(Accounts::new(kinds, installation)), logs)
+}
+
+pub(in crate::fleet) fn wish(number: usize, builder: &str) -> Wish {
     Wish {
         origin: format!("wish/{number}"),
         scheduler: None,

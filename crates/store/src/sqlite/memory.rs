@@ -27,6 +27,16 @@ pub struct Memory {
     writer: Arc<Mutex<Writer>>,
     /// From which it is drawn when it takes its time.
     pace: Option<u64>,
+    refusals: Arc<Mutex<Vec<(&'static str, Refusal)>>>,
+}
+
+/// Why a batch is not written that says nothing wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Somebody was faster.
+    Conflict,
+    /// The database is away.
+    Away,
 }
 
 impl Memory {
@@ -38,7 +48,27 @@ impl Memory {
     }
 
     fn over(connection: Connection) -> Self {
-        Self { writer: Arc::new(Mutex::new(Writer::new(connection, Arc::default()))), pace: None }
+        let writer = Arc::new(Mutex::new(Writer::new(connection, Arc::default())));
+        Self { writer, pace: None, refusals: Arc::default() }
+    }
+
+    /// Refuses the next batch of this name, whoever writes it.
+    ///
+    /// # Panics
+    /// Where another user of it has.
+    pub fn refuse(&self, batch: &'static str, refusal: Refusal) {
+        self.refusals.lock().expect("nothing panics while it is held").push((batch, refusal));
+    }
+
+    fn refusal(&self, batch: &'static str) -> Option<CommitError> {
+        let mut refusals = self.refusals.lock().expect("nothing panics while it is held");
+        let at = refusals.iter().position(|(name, _)| *name == batch)?;
+        Some(match refusals.remove(at).1 {
+            Refusal::Conflict => CommitError::Conflict { batch, table: "any" },
+            Refusal::Away => {
+                CommitError::Unavailable { batch, source: DatabaseError::Other("it is away".into()) }
+            }
+        })
     }
 
     /// The same, but it takes its time now and then with what mortal masters ask of it: so others come in between what one has read and what it writes.
@@ -167,6 +197,9 @@ impl Backend for Handle {
     async fn submit(&self, batch: Batch) -> Result<Answer, CommitError> {
         self.take_time().await;
         self.while_alive().await;
+        if let Some(refusal) = self.memory.refusal(batch.name) {
+            return Err(refusal);
+        }
         let strikes = self.death.lock().expect("nothing panics while it is held").strikes();
         if let Some(written) = strikes {
             self.dead.send_replace(true);

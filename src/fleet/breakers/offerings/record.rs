@@ -265,4 +265,72 @@ mod tests {
             "nobody has asked for so long"
         );
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_written_again_where_it_says_something_new() {
+        let offerings = Offerings::default();
+        let writes = |now| written(&offerings, at(now)).len();
+        refuse(&offerings);
+        assert_eq!((writes(0), writes(0)), (1, 0));
+        // While it is let alone: the same says nothing, another pool that wants it does.
+        let what = || Scarce::Quota("instances".into());
+        let (one, other) =
+            (Asks { pool: "linux", offering: None }, Asks { pool: "gpu", offering: Some("a") });
+        let refuse = |asks| offerings.refused("aws", asks, what(), &error_of("aws", &what()));
+        refuse(one);
+        assert_eq!(writes(0), 1);
+        refuse(one);
+        assert_eq!(writes(0), 0);
+        refuse(other);
+        assert_eq!(writes(0), 1);
+        // And so does whoever finds out that it is so still.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        refuse(other);
+        assert_eq!(writes(2), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_changes_nothing() {
+        let (one, other) = (Offerings::default(), Offerings::default());
+        refuse(&one);
+        let rows = written(&one, at(0));
+        assert_eq!(other.take_over(rows.clone(), at(0)), []);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        other.asks("aws", SPOT);
+        // Now and for ever after: one finds out, whatever is read meanwhile.
+        for now in [2, 3, 40, 41, 42] {
+            assert_eq!(other.take_over(rows.clone(), at(now)), []);
+            assert!(matches!(other.may("aws", SPOT), May::Wait), "{now}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_is_old_once_all_have_read_it_and_of_no_use_once_nobody_has_asked_for_long() {
+        let long = i64::try_from(FORGOTTEN.as_secs()).unwrap() + 2;
+        let one = Offerings::default();
+        refuse(&one);
+        let rows = written(&one, at(0));
+        assert_eq!(Offerings::default().take_over(rows.clone(), at(long)), []);
+        assert_eq!(Offerings::default().take_over(rows.clone(), at(long + 1)), rows);
+        assert_eq!(one.take_over(Vec::new(), at(30)), []);
+        assert!(one.about("aws", SPOT).refused_for.is_some(), "it may not have been there yet");
+        assert_eq!(one.take_over(Vec::new(), at(31)), []);
+        assert!(one.about("aws", SPOT).refused_for.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_be_had_again_is_taken_off_the_record_though_it_was_not_read_yet() {
+        let offerings = Offerings::default();
+        refuse(&offerings);
+        assert_eq!(written(&offerings, at(0)).len(), 1);
+        assert_eq!(offerings.take_over(Vec::new(), at(1)), []);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for width in [1, 2, 4, 8] {
+            (0..width).for_each(|_| offerings.asks("aws", SPOT));
+            offerings.taken("aws", SPOT);
+        }
+        let changes = offerings.changes(at(3));
+        assert!(matches!(changes.as_slice(), [Change::Over(row)] if row.what == spot()), "{changes:?}");
+        assert!(offerings.changes(at(3)).is_empty());
+    }
 }
