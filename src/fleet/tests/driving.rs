@@ -204,3 +204,28 @@ fn nothing_is_idle_while_it_is_found_out_what_somebody_wants() {
         },
     );
 }
+
+#[test]
+fn what_ends_as_one_thing_says_nothing_of_another() {
+    let config = CONFIG
+        .replace(r#"p: {fake: {on: cloud, image: "debian:12"}"#, r#"p: {fake: {on: cloud, image: "debian:12", offers: [{types: [{name: a, price: 1 USD/h}, {name: b, price: 2 USD/h}]}]}"#);
+    let (minute, haunted) = (seconds(60), |agents: &mut Agents| agents.speak_on = true);
+    play(1, &config, haunted, async |stage| {
+        stage.cloud.stock("a", Some(0));
+        // Until it is let alone for minutes.
+        for _ in 0..9 {
+            stage.build("unit").await;
+            stage.wait_for(stage.ctx.now() + minute).await;
+        }
+        let request = stage.wish("unit").await;
+        stage.until("it runs", async || stage.started_within(request).await).await;
+        let (before, workers) = (stage.cloud.calls(on::LAUNCH).0, stage.workers("p").await);
+        let ran = workers.last().expect("it has a worker");
+        assert_eq!(ran.offering.as_deref(), Some("b"));
+        stage.die(ran);
+        let another =
+            async || stage.workers("p").await.pop().filter(|one| one.id != ran.id && one.attached.is_some());
+        stage.until("it runs on another one", another).await;
+        assert_eq!(stage.cloud.calls(on::LAUNCH).0 - before, 1, "the other thing was not asked for again");
+    });
+}

@@ -59,7 +59,7 @@ fn one_that_cannot_be_stopped_is_ended_after_a_while() {
             let ended = first(stage, "cloud", |worker| worker.gone.is_some()).await;
             assert_eq!(code(&ended), Some(CauseCode::ParkFailed));
             let after = ended.gone.unwrap().since(parking.parked_since().unwrap()).as_secs();
-            assert!((600..640).contains(&after), "after {after} s");
+            assert!((600..700).contains(&after), "after {after} s");
         },
     );
 }
@@ -97,9 +97,8 @@ fn one_that_cannot_be_started_again_is_given_up_like_one_that_does_not_come() {
             first(stage, "cloud", lies).await;
             stage.cloud.script(|script| script.draw(on::RESUME, 100, |_| Fault::Throttled));
             stage.build("unit").await;
-            let workers = stage.workers("cloud").await;
-            let [lost, _] = workers.as_slice() else { panic!("{workers:#?}") };
-            assert_eq!(code(lost), Some(CauseCode::ResumeFailed));
+            let lost = first(stage, "cloud", |worker| worker.gone.is_some()).await;
+            assert_eq!(code(&lost), Some(CauseCode::ResumeFailed));
             assert_eq!(lost.resumes, 1);
         },
     );

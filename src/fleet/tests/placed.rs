@@ -46,8 +46,9 @@ async fn workers_that_nobody_can_say_anything_of_keep_no_others_from_coming() {
     };
     assert_eq!(within_reach(), [1, 2, 3, 4, 5, 6]);
     let account = lone.fleet.accounts.get(&active.config, "one").unwrap();
-    lone.cloud.script(|script| script.plan(on::LIST, Fault::Broken));
+    lone.cloud.script(|script| script.draw(on::LIST, 100, |_| Fault::Broken));
     account.provider.list().await.unwrap_err();
+    lone.cloud.script(rouse_testkit::faults::Script::calm);
     // Of those whose pool has another account, and whose agent does not speak.
     assert_eq!(within_reach(), [2, 3, 4, 5]);
     account.provider.list().await.unwrap();
