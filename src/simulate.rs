@@ -5,8 +5,11 @@
 mod bound;
 mod chance;
 mod engine;
+mod lives;
+mod market;
 mod picture;
 mod policy;
+mod sold;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -14,8 +17,10 @@ mod trace;
 
 pub use bound::bound;
 pub use engine::{Outcome, Sample, simulate};
+pub use market::OfOffering;
 pub use picture::picture;
 pub use policy::{Policy, PolicyError};
+pub use sold::{Offer, OfferError, Sold};
 pub use trace::{Job, Trace, TraceError};
 
 use std::time::Duration;
@@ -38,7 +43,13 @@ pub struct World {
     pub slots: usize,
     /// Builds that one worker serves in all.
     pub max_uses: usize,
-    /// Of one worker for an hour, in any currency.
+    /// Of one worker for an hour, in any currency, where nothing is offered.
     pub price: f64,
+    /// What workers may be launched as, in order.
+    pub offers: Vec<Offer>,
+    /// The time until a parked worker that is resumed takes builds.
+    pub resume: Duration,
+    /// Of one parked worker for an hour, no more than of one that runs.
+    pub park_price: f64,
     pub seed: u64,
 }

@@ -3,9 +3,9 @@
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Out, Table};
+use super::output::{Cell, Out, Table};
 use crate::api::views::BuildView;
-use crate::simulate::{Job, Outcome, Policy, Trace, World, picture, simulate};
+use crate::simulate::{Job, Offer, Outcome, Policy, Trace, World, picture, simulate};
 use clap::builder::NonEmptyStringValueParser;
 use rouse_contract::units::Span;
 use rouse_model::Timestamp;
@@ -16,7 +16,8 @@ use std::path::PathBuf;
 const BUILDS: usize = 200_000;
 
 const HELP: &str = "A trace is CSV: `arrival_ms,duration_ms`, and `class` where it wants several kinds of worker. Policies: rouse (as the fleet scales), lean and eager \
-(the same with less and more in reserve), demand (no look ahead), idle-15m (idle workers are kept), single-use. Settings after a colon: rouse:reserve=1.5,min=10,idle=5m";
+(the same with less and more in reserve), demand (no look ahead), idle-15m (idle workers are kept), single-use. Settings after a colon: rouse:reserve=1.5,min=10,idle=5m,park=3. \
+An offer: spot:price=0.05,interrupted=0.1,out=2h-5h,try_for=5m; what is as good after a slash";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -47,9 +48,18 @@ pub(crate) struct Args {
     /// Builds that one worker runs at the same time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     slots: u64,
-    /// Of one worker for an hour, in any currency
+    /// Of one worker for an hour, in any currency; offers have their own
     #[arg(long, default_value_t = 1.0, value_name = "AMOUNT", value_parser = amount)]
     price: f64,
+    /// What workers may be launched as, in order, each with its price; may be given several times
+    #[arg(long, value_name = "OFFER")]
+    offer: Vec<Offer>,
+    /// The time until a parked worker takes builds again (policies with park=N)
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    resume: Span,
+    /// Of one parked worker for an hour, no more than of one that runs
+    #[arg(long, default_value_t = 0.0, value_name = "AMOUNT", value_parser = amount)]
+    park_price: f64,
     /// A policy to compare; may be given several times. Default: all of them
     #[arg(long, value_name = "NAME")]
     policy: Vec<Policy>,
@@ -105,6 +115,9 @@ pub(super) async fn run(args: Args, connect: &ConnectArgs, out: &mut Out) -> Res
         slots: most(args.slots),
         max_uses: args.max_uses.map_or(usize::MAX, most),
         price: args.price,
+        offers: args.offer,
+        resume: args.resume.0,
+        park_price: args.park_price,
         seed: args.seed,
     };
     let policies = match args.policy.is_empty() {
@@ -129,10 +142,15 @@ pub(super) async fn run(args: Args, connect: &ConnectArgs, out: &mut Out) -> Res
 }
 
 fn table(outcomes: &[Outcome]) -> Table {
-    let mut table =
-        Table::new(&["policy", "overhead", "of bound", "cost", "mean wait", "p95 wait", "boots", "peak"]);
+    let mut columns =
+        vec!["policy", "overhead", "of bound", "cost", "mean wait", "p95 wait", "boots", "peak"];
+    let parks = outcomes.iter().any(|outcome| outcome.parked_s > 0.0);
+    let sells = outcomes.iter().any(|outcome| !outcome.per_offering.is_empty());
+    columns.extend(parks.then_some(["resumes", "parked"]).into_iter().flatten());
+    columns.extend(sells.then_some(["launched as", "taken back", "given up"]).into_iter().flatten());
+    let mut table = Table::new(&columns);
     for outcome in outcomes {
-        table.row(vec![
+        let mut row: Vec<Cell> = vec![
             outcome.policy.clone().into(),
             format!("{:.1} %", outcome.overhead * 100.0).into(),
             format!("{:.2}", outcome.overhead / outcome.bound_overhead.max(f64::MIN_POSITIVE)).into(),
@@ -141,7 +159,18 @@ fn table(outcomes: &[Outcome]) -> Table {
             format!("{:.1} s", outcome.p95_wait_s).into(),
             outcome.boots.to_string().into(),
             outcome.peak.to_string().into(),
-        ]);
+        ];
+        if parks {
+            row.push(outcome.resumes.to_string().into());
+            row.push(format!("{:.1} h", outcome.parked_s / 3600.0).into());
+        }
+        if sells {
+            let launched = outcome.per_offering.iter().map(|of| format!("{} {}", of.launched, of.offering));
+            row.push(launched.collect::<Vec<_>>().join(", ").into());
+            row.push(outcome.per_offering.iter().map(|of| of.interrupted).sum::<usize>().to_string().into());
+            row.push(outcome.given_up.to_string().into());
+        }
+        table.row(row);
     }
     table
 }

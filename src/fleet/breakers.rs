@@ -8,23 +8,17 @@
 
 mod offerings;
 
-pub(super) use offerings::{Asks, Freed, Offerings};
+pub(super) use offerings::{Asks, Freed, Known, Offerings};
 
 use rouse_contract::ProviderError;
+use rouse_model::breaker::{self, Breaker};
 use rouse_model::failure::FailureClass;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many are remembered.
 const REMEMBERED: usize = 4_096;
-/// The pause is doubled with each failure up to this.
-const LONGEST: Duration = Duration::from_secs(300);
-/// Nobody is believed who asks for a longer one.
-const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
-/// Who was to find out and has not been heard of since has ended otherwise.
-const PROBE: Duration = Duration::from_secs(600);
 
 /// Whether something may be asked for.
 #[derive(Debug)]
@@ -36,71 +30,36 @@ pub(super) enum May {
     Not(ProviderError),
 }
 
-/// Something that could not be had lately.
-#[derive(Debug)]
-struct Breaker {
-    error: ProviderError,
-    failures: u32,
-    until: Instant,
-    /// Since when each of those finds out who do.
-    probes: Vec<Instant>,
-    /// How many may.
-    width: usize,
+impl May {
+    /// What may be asked for that was refused with this error last.
+    fn of(may: breaker::May, error: &ProviderError) -> Self {
+        match may {
+            breaker::May::Ask => Self::Ask,
+            breaker::May::Wait => Self::Wait,
+            breaker::May::Not(wait) => Self::Not(error.clone().retry_after(wait)),
+        }
+    }
+
+    /// Without the reason.
+    pub(super) fn plain(&self) -> breaker::May {
+        match self {
+            Self::Ask => breaker::May::Ask,
+            Self::Wait => breaker::May::Wait,
+            Self::Not(error) => breaker::May::Not(error.retry_after.unwrap_or_default()),
+        }
+    }
 }
 
-impl Breaker {
-    fn new(error: ProviderError, now: Instant) -> Self {
-        Self { error, failures: 0, until: now, probes: Vec::new(), width: 1 }
-    }
-
-    fn probed(&self, now: Instant) -> usize {
-        self.probes.iter().filter(|since| now.duration_since(**since) < PROBE).count()
-    }
-
-    fn may(&self, now: Instant) -> May {
-        if now < self.until {
-            return May::Not(self.error.clone().retry_after(self.until.duration_since(now)));
-        }
-        if self.probed(now) >= self.width { May::Wait } else { May::Ask }
-    }
-
-    fn asks(&mut self, now: Instant) {
-        self.probes.retain(|since| now.duration_since(*since) < PROBE);
-        self.probes.push(now);
-    }
-
-    /// One of those who asked has ended; whether there was one.
-    fn asks_no_more(&mut self) -> bool {
-        let any = !self.probes.is_empty();
-        if any {
-            self.probes.remove(0);
-        }
-        any
-    }
-
-    /// It could not be had: not for a pause that grows each time, and at least as long as was asked for. Those that were asked at the same time count once.
-    fn trip(&mut self, error: &ProviderError, now: Instant) {
-        if now < self.until {
-            return;
-        }
-        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
-        let pause = Duration::from_secs(2 << self.failures.min(8)).min(LONGEST);
-        self.failures += 1;
-        self.until = now + pause.max(asked);
-        self.probes.clear();
-        self.width = 1;
-        self.error = error.clone();
-    }
-
-    /// Whether it is not to be had, or finding that out is left to few.
-    fn is_open(&self, now: Instant) -> bool {
-        now < self.until || self.probed(now) > 0
-    }
+/// An image that could not be had lately, and why.
+#[derive(Debug)]
+struct Image {
+    breaker: Breaker<Instant>,
+    error: ProviderError,
 }
 
 /// Images that could not be had lately, by account and image.
 #[derive(Debug, Default)]
-pub(super) struct Breakers(Mutex<HashMap<(String, String), Breaker>>);
+pub(super) struct Breakers(Mutex<HashMap<(String, String), Image>>);
 
 /// Whether the image is to blame, and may be had later.
 fn trips(error: &ProviderError) -> bool {
@@ -108,26 +67,27 @@ fn trips(error: &ProviderError) -> bool {
 }
 
 impl Breakers {
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Breaker>> {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Image>> {
         self.0.lock().expect("nothing panics while it is held")
     }
 
     pub(super) fn may(&self, account: &str, image: &str) -> May {
-        let map = self.map();
-        map.get(&(account.to_owned(), image.to_owned())).map_or(May::Ask, |known| known.may(Instant::now()))
+        let (map, now) = (self.map(), Instant::now());
+        let known = map.get(&(account.to_owned(), image.to_owned()));
+        known.map_or(May::Ask, |known| May::of(known.breaker.may(now), &known.error))
     }
 
     /// Somebody asks.
     pub(super) fn asks(&self, account: &str, image: &str) {
         if let Some(known) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
-            known.asks(Instant::now());
+            known.breaker.asks(Instant::now());
         }
     }
 
     /// Who asked has ended without an answer.
     pub(super) fn asks_no_more(&self, account: &str, image: &str) {
         if let Some(known) = self.map().get_mut(&(account.to_owned(), image.to_owned())) {
-            known.asks_no_more();
+            known.breaker.asks_no_more();
         }
     }
 
@@ -141,19 +101,22 @@ impl Breakers {
         let now = Instant::now();
         let mut map = self.map();
         if map.len() >= REMEMBERED {
-            map.retain(|_, known| now < known.until);
+            map.retain(|_, known| now < known.breaker.until());
         }
         let key = (account.to_owned(), image.to_owned());
-        let known = map.entry(key).or_insert_with(|| Breaker::new(error.clone(), now));
-        known.trip(&error, now);
-        error.retry_after(known.until.duration_since(now))
+        let new = || Image { breaker: Breaker::new(now), error: error.clone() };
+        let known = map.entry(key).or_insert_with(new);
+        if known.breaker.trip(error.retry_after, now) {
+            known.error = error.clone();
+        }
+        error.retry_after(known.breaker.until().duration_since(now))
     }
 
     /// How many images of each account are not asked for now, or by one alone.
     pub(super) fn open(&self) -> BTreeMap<String, u32> {
         let now = Instant::now();
         let mut open = BTreeMap::new();
-        for ((account, _), _) in self.map().iter().filter(|(_, known)| known.is_open(now)) {
+        for ((account, _), _) in self.map().iter().filter(|(_, known)| known.breaker.is_open(now)) {
             *open.entry(account.clone()).or_default() += 1;
         }
         open
@@ -167,6 +130,8 @@ impl Breakers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rouse_model::breaker::PROBE;
+    use std::time::Duration;
 
     fn error(retry_after: Option<u64>) -> ProviderError {
         let error = ProviderError::new(FailureClass::Image, "pull image a:1", "connection refused");

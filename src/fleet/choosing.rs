@@ -2,7 +2,7 @@
 //! [`rouse_model::scaling::offers`].
 
 use super::Fleet;
-use super::breakers::{Asks, May};
+use super::breakers::{Asks, Known, May};
 use super::budgets::Counted;
 use super::mirrors;
 use crate::config::{Config, PoolConfig};
@@ -177,7 +177,7 @@ impl Fleet {
         stands
     }
 
-    /// How one offering stands: it may be launched where any account may be asked, and is refused since the last of them has refused it.
+    /// How one offering stands, with what was said of it last.
     fn stand(
         &self,
         pool_name: &str,
@@ -187,29 +187,9 @@ impl Fleet {
     ) -> (Offering, Option<ProviderError>) {
         let name = one.map(|one| one.name.as_str());
         let asks = Asks { pool: pool_name, offering: name };
-        let (mut open, mut asked) = (false, false);
-        let (mut again_in, mut refused_for) = (None, Some(Duration::MAX));
-        let mut said = None;
-        for account in accounts {
-            let known = self.offerings.about(account, asks);
-            refused_for = refused_for.min(known.refused_for);
-            said = said.or(known.error);
-            match known.may {
-                May::Ask => open = true,
-                May::Wait => asked = true,
-                May::Not(error) => {
-                    let wait = error.retry_after.unwrap_or_default();
-                    again_in = Some(again_in.map_or(wait, |least: Duration| least.min(wait)));
-                }
-            }
-        }
-        let standing = match again_in {
-            _ if open || accounts.is_empty() => Standing::Open,
-            Some(again_in) if !asked => {
-                Standing::Refused { refused_for: refused_for.unwrap_or_default(), again_in }
-            }
-            _ => Standing::Asked { refused_for },
-        };
+        let known: Vec<Known> = accounts.iter().map(|account| self.offerings.about(account, asks)).collect();
+        let standing = Standing::on(known.iter().map(|known| (known.may.plain(), known.refused_for)));
+        let said = known.into_iter().find_map(|known| known.error);
         let record = name.map_or_else(Record::default, |name| self.learned.record(name));
         let price = pool.price_as(one);
         (Offering { name: name.unwrap_or_default().to_owned(), price, standing, record }, said)

@@ -8,7 +8,7 @@ use rouse_model::durations::{Durations, nine_of_ten};
 use rouse_model::failure::FailureClass;
 use rouse_model::matching::ReuseClass;
 use rouse_model::scaling::Running;
-use rouse_model::scaling::offers::{LOST_AT_MOST, Record};
+use rouse_model::scaling::offers::Record;
 use rouse_model::worker::{CauseCode, Phase, Wanted, Worker};
 use rouse_model::{BuildId, BuildResult, Timestamp, WorkerId};
 use rouse_store::Page;
@@ -154,14 +154,7 @@ fn add_record(records: &mut HashMap<String, Record>, worker: &Worker, now: Times
         return;
     }
     let record = records.entry(offering.clone()).or_default();
-    let there = worker.gone.unwrap_or(now).since(accepted);
-    record.launched += 1;
-    record.came += u32::from(worker.attached.is_some());
-    record.there += there;
-    if interrupted {
-        record.interrupted += 1;
-        record.lost += there.min(LOST_AT_MOST);
-    }
+    record.add(worker.gone.unwrap_or(now).since(accepted), worker.attached.is_some(), interrupted);
 }
 
 impl Fleet {
@@ -241,6 +234,7 @@ impl Fleet {
 mod tests {
     use super::*;
     use crate::fleet::tests::lone::Lone;
+    use rouse_model::scaling::offers::LOST_AT_MOST;
     use rouse_model::worker::{Cause, ProviderRef};
     use rouse_store::testing::samples;
 

@@ -3,7 +3,7 @@
 use super::{Trace, World};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Distribution, Exp1, StandardNormal};
 use rouse_model::Timestamp;
 use std::time::Duration;
 
@@ -33,6 +33,21 @@ pub(super) struct Announcement {
     pub due: Timestamp,
     pub class: usize,
     pub job: Option<usize>,
+}
+
+/// When the workers of a policy are taken back, one after the other.
+pub(super) struct Fates(StdRng);
+
+impl Fates {
+    pub(super) fn of(world: &World) -> Self {
+        Self(StdRng::seed_from_u64(world.seed ^ 0xFA7E))
+    }
+
+    /// How long the next one runs, of which so many are taken back in an hour: how long it has run already makes no difference.
+    pub(super) fn next(&mut self, rate: f64) -> Duration {
+        let hours: f64 = Exp1.sample(&mut self.0);
+        Duration::from_secs_f64(hours / rate * 3600.0)
+    }
 }
 
 /// The boots of a policy's workers, one after the other.

@@ -1,6 +1,7 @@
 //! Simulated time: requests arrive, workers boot and build, and soon after each event the scaler looks, as the fleet's loop does when it is nudged.
 
-use super::chance::{self, Announcement, Boots};
+use super::chance::{self, Announcement, Boots, Fates};
+use super::market::{Market, OfOffering};
 use super::supply::Supply;
 use super::{Policy, Trace, World};
 use rouse_model::arrivals::{self, Arrivals};
@@ -10,7 +11,7 @@ use rouse_model::scaling::{self, Coming, Demand, Limits};
 use rouse_model::{Timestamp, Trust, WorkerId};
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ const BUILDS: usize = 1_000;
 const ANEW: usize = 50;
 /// Boots that are remembered.
 const BOOTS: usize = 30;
+/// What a provider takes to say that it has none.
+const REFUSES: Duration = Duration::from_secs(1);
+/// How often a build is tried again whose worker was taken back: as one whose builder says nothing of it.
+pub(super) const RETRIES: u32 = 3;
 /// The picture has so many moments.
 const SAMPLES: u64 = 600;
 
@@ -31,14 +36,22 @@ pub struct Outcome {
     pub policy: String,
     /// (Boot + idle) ÷ busy time.
     pub overhead: f64,
-    /// Of all workers, by the price of the world.
+    /// Of all workers, each by the price of what it was launched as, and of the parked ones.
     pub cost: f64,
     pub mean_wait_s: f64,
     pub p95_wait_s: f64,
     pub boots: usize,
+    /// Parked workers that were started again.
+    pub resumes: usize,
+    /// In which workers lay parked: not counted in the overhead.
+    pub parked_s: f64,
+    /// Where anything is offered.
+    pub per_offering: Vec<OfOffering>,
+    /// Builds whose workers were taken back so often that they are not tried again.
+    pub given_up: usize,
     /// The overhead that no policy goes below that lets nobody wait.
     pub bound_overhead: f64,
-    /// Most workers at one time, those on their way included.
+    /// Most workers at one time, those on their way included, parked ones not.
     pub peak: usize,
     #[serde(skip)]
     pub samples: Vec<Sample>,
@@ -55,13 +68,21 @@ pub struct Sample {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     /// Of a launch; with whether there is a worker then.
     Boot(WorkerId, bool),
     Done(WorkerId, usize),
     Said(usize),
     Due(usize),
     Arrives(usize),
+    /// There was none for this launch.
+    Refused(WorkerId),
+    /// A parked one is there again, in this turn of its life.
+    Resumed(WorkerId, u32),
+    /// It has lain so long as it may.
+    Lain(WorkerId, u32),
+    /// Its owner wants it back.
+    TakenBack(WorkerId, u32),
     Look,
 }
 
@@ -73,38 +94,45 @@ pub fn simulate(trace: &Trace, world: &World, policy: &Policy) -> Outcome {
         run.on(event, now);
         run.sample(now);
         if run.left == 0 {
-            run.supply.end_all(now);
+            run.supply.ids().into_iter().for_each(|worker| run.end(worker, now));
             break;
         }
     }
     run.outcome()
 }
 
-struct Run<'a> {
+pub(super) struct Run<'a> {
     trace: &'a Trace,
-    world: &'a World,
-    policy: &'a Policy,
-    events: BinaryHeap<Reverse<(Timestamp, Event)>>,
+    pub(super) world: &'a World,
+    pub(super) policy: &'a Policy,
+    pub(super) events: BinaryHeap<Reverse<(Timestamp, Event)>>,
     announcements: Vec<Announcement>,
     boots: Boots,
-    supply: Supply,
-    classes: Vec<Class>,
+    pub(super) fates: Fates,
+    pub(super) market: Market,
+    pub(super) supply: Supply,
+    pub(super) classes: Vec<Class>,
     /// Which of the requests have been announced.
     announced: Vec<bool>,
     /// What the last workers took to come.
     took: VecDeque<Duration>,
+    /// What each request has waited, in seconds, and since when it waits.
     waits: Vec<f64>,
-    left: usize,
-    running: usize,
+    pub(super) waits_since: Vec<Timestamp>,
+    pub(super) retries: Vec<u32>,
+    pub(super) left: usize,
+    pub(super) running: BTreeSet<(WorkerId, usize)>,
+    pub(super) resumes: usize,
+    pub(super) given_up: usize,
     next_look: Option<Timestamp>,
     samples: Vec<Sample>,
     peak: usize,
 }
 
 /// What is known of one class.
-struct Class {
+pub(super) struct Class {
     named: ReuseClass,
-    waiting: VecDeque<usize>,
+    pub(super) waiting: VecDeque<usize>,
     coming: BTreeMap<(Timestamp, usize), ()>,
     arrivals: Arrivals,
     took: VecDeque<Duration>,
@@ -162,13 +190,19 @@ impl<'a> Run<'a> {
             events,
             announcements,
             boots: Boots::of(world),
+            fates: Fates::of(world),
+            market: Market::of(world),
             supply: Supply::of(trace.classes.len()),
             classes: trace.classes.iter().map(|name| Class::of(name)).collect(),
             announced,
             took: VecDeque::new(),
-            waits: Vec::with_capacity(trace.jobs.len()),
+            waits: vec![0.0; trace.jobs.len()],
+            waits_since: trace.jobs.iter().map(|job| job.arrives).collect(),
+            retries: vec![0; trace.jobs.len()],
             left: trace.jobs.len(),
-            running: 0,
+            running: BTreeSet::new(),
+            resumes: 0,
+            given_up: 0,
             next_look: None,
             samples: Vec::new(),
             peak: 0,
@@ -194,6 +228,11 @@ impl<'a> Run<'a> {
                 self.classes[class].waiting.push_back(number);
                 self.serve(class, now);
             }
+            Event::Refused(worker) => self.refused(worker, now),
+            Event::Resumed(worker, turn) if self.is_in(worker, turn) => self.comes_up(worker, now),
+            Event::Lain(worker, turn) if self.is_in(worker, turn) => self.end(worker, now),
+            Event::TakenBack(worker, turn) if self.is_in(worker, turn) => self.taken_back(worker, now),
+            Event::Resumed(..) | Event::Lain(..) | Event::TakenBack(..) => return,
             // One that was put off by a sooner one.
             Event::Look if self.next_look != Some(now) => return,
             Event::Look => {
@@ -215,35 +254,39 @@ impl<'a> Run<'a> {
 
     fn booted(&mut self, worker: WorkerId, good: bool, now: Timestamp) {
         if !good {
-            return self.supply.end(worker, now);
+            return self.end(worker, now);
         }
-        if let Some((class, took)) = self.supply.comes_up(worker, now) {
+        if let Some(life) = self.supply.life(worker) {
             if self.took.len() == BOOTS {
                 self.took.pop_front();
             }
-            self.took.push_back(took);
-            self.serve(class, now);
+            self.took.push_back(now.since(life.since));
+            self.market.came(worker);
+            self.comes_up(worker, now);
         }
     }
 
     fn done(&mut self, worker: WorkerId, job: usize, now: Timestamp) {
+        // Its worker may have been taken back before.
+        if !self.running.remove(&(worker, job)) {
+            return;
+        }
         let job = self.trace.jobs[job];
         self.left -= 1;
-        self.running -= 1;
         self.classes[job.class].learn(job.takes);
         self.supply.give_back(worker, now - job.takes, now);
         self.serve(job.class, now);
     }
 
     /// Whoever waits first has the free slots.
-    fn serve(&mut self, class: usize, now: Timestamp) {
+    pub(super) fn serve(&mut self, class: usize, now: Timestamp) {
         let of_class = &mut self.classes[class];
         while let Some(number) = of_class.waiting.front().copied() {
             let Some(worker) = self.supply.take(class, now, &of_class.usual) else { break };
             of_class.waiting.pop_front();
             let job = self.trace.jobs[number];
-            self.waits.push(now.since(job.arrives).as_secs_f64());
-            self.running += 1;
+            self.waits[number] += now.since(self.waits_since[number]).as_secs_f64();
+            self.running.insert((worker, number));
             self.events.push(Reverse((now + job.takes, Event::Done(worker, number))));
         }
     }
@@ -267,7 +310,7 @@ impl<'a> Run<'a> {
             },
             reserve: self.policy.reserve,
             warm: 0,
-            park: 0,
+            park: self.policy.park,
             usual: None,
             purse: None,
         };
@@ -277,20 +320,44 @@ impl<'a> Run<'a> {
             // There may be room now for what was held back.
             self.look_by(now + LOOK);
         }
-        for (worker, _) in decision.end {
-            self.supply.end(worker, now);
-        }
+        decision.resume.into_iter().for_each(|worker| self.resume(worker, boot, now));
+        decision.park.into_iter().for_each(|worker| self.park(worker, now));
+        decision.end.into_iter().for_each(|(worker, _)| self.end(worker, now));
         for (class, count) in decision.launch {
             let class = self.classes.iter().position(|known| known.named == class).unwrap_or_default();
             for _ in 0..count {
-                let (takes, good) = self.boots.next();
-                let named = &self.classes[class].named;
-                let by = now + boot.unwrap_or(takes);
-                let worker = self.supply.launch(now, (class, named), by, self.world.slots, uses);
-                self.events.push(Reverse((now + takes, Event::Boot(worker, good))));
+                match self.market.next(now) {
+                    Ok(thing) => self.launch((class, thing), boot, uses, now),
+                    Err(wait) => {
+                        if let Some(wait) = wait {
+                            self.look_by(now + wait);
+                        }
+                        break;
+                    }
+                }
             }
         }
-        self.peak = self.peak.max(self.supply.all.len());
+        self.peak = self.peak.max(self.supply.running());
+    }
+
+    fn launch(
+        &mut self,
+        (class, thing): (usize, usize),
+        boot: Option<Duration>,
+        uses: usize,
+        now: Timestamp,
+    ) {
+        let named = &self.classes[class].named;
+        if self.market.is_out(thing, now) {
+            let by = now + boot.unwrap_or(self.world.boot);
+            let worker = self.supply.launch(now, thing, (class, named), by, self.world.slots, uses);
+            return self.events.push(Reverse((now + REFUSES, Event::Refused(worker))));
+        }
+        let (takes, good) = self.boots.next();
+        let by = now + boot.unwrap_or(takes);
+        let worker = self.supply.launch(now, thing, (class, named), by, self.world.slots, uses);
+        self.market.taken(thing, worker, now);
+        self.events.push(Reverse((now + takes, Event::Boot(worker, good))));
     }
 
     /// Of each class that anything is wanted of, the one that waits longest first.
@@ -319,8 +386,8 @@ impl<'a> Run<'a> {
         let every = Duration::from_micros(u64::try_from(last.0).unwrap_or_default() / SAMPLES);
         if self.samples.last().is_none_or(|sample| now.since(sample.at) >= every) {
             let waiting: usize = self.classes.iter().map(|class| class.waiting.len()).sum();
-            let capacity = self.supply.all.len() * self.world.slots;
-            self.samples.push(Sample { at: now, demand: self.running + waiting, capacity });
+            let capacity = self.supply.running() * self.world.slots;
+            self.samples.push(Sample { at: now, demand: self.running.len() + waiting, capacity });
         }
     }
 
@@ -330,11 +397,15 @@ impl<'a> Run<'a> {
         let last = (self.waits.len() * 95).div_ceil(100).saturating_sub(1);
         Outcome {
             policy: self.policy.name.clone(),
-            overhead: if busy > 0.0 { self.supply.paid / busy - 1.0 } else { 0.0 },
-            cost: self.supply.paid / self.world.slots as f64 / 3600.0 * self.world.price,
+            overhead: if busy > 0.0 { self.market.paid() / busy - 1.0 } else { 0.0 },
+            cost: self.market.cost(),
             mean_wait_s: self.waits.iter().sum::<f64>() / self.waits.len().max(1) as f64,
             p95_wait_s: self.waits.get(last).copied().unwrap_or_default(),
-            boots: self.supply.boots,
+            boots: self.market.launched(),
+            resumes: self.resumes,
+            parked_s: self.market.parked(),
+            per_offering: self.market.per_offering(),
+            given_up: self.given_up,
             bound_overhead: super::bound(self.trace, self.world.boot),
             peak: self.peak,
             samples: self.samples,

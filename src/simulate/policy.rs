@@ -17,7 +17,14 @@ pub struct Policy {
     pub max: usize,
     /// At most; what the world allows where nothing is said.
     pub uses: Option<usize>,
+    /// Workers that are parked instead of ended, at most.
+    pub park: usize,
+    /// So long.
+    pub park_for: Duration,
 }
+
+/// As in a pool that says nothing else.
+const PARK_FOR: Duration = Duration::from_secs(12 * 3600);
 
 const USUAL: [&str; 6] = ["rouse", "lean", "eager", "demand", "idle-15m", "single-use"];
 
@@ -26,7 +33,7 @@ pub enum PolicyError {
     #[error("there is no policy `{0}`; there are {all}, and each with settings after a colon: `rouse:reserve=1.5,min=10`", all = USUAL.join(", "))]
     Unknown(String),
     #[error(
-        "`{setting}` in policy `{policy}`: settings are idle=15m, reserve=0.7, min=10, max=200, uses=5, ahead=no"
+        "`{setting}` in policy `{policy}`: settings are idle=15m, reserve=0.7, min=10, max=200, uses=5, park=3, park_for=12h, ahead=no"
     )]
     Setting { policy: String, setting: String },
 }
@@ -43,6 +50,8 @@ impl Policy {
             min: 0,
             max: usize::MAX,
             uses: None,
+            park: 0,
+            park_for: PARK_FOR,
         }
     }
 
@@ -67,16 +76,22 @@ impl Policy {
 
     fn set(&mut self, key: &str, value: &str) -> Option<()> {
         match key {
-            "idle" => self.idle = Some(value.parse::<rouse_contract::units::Span>().ok()?.0),
+            "idle" => self.idle = Some(span(value)?),
             "reserve" => self.reserve = value.parse().ok().filter(|reserve: &f64| reserve.is_finite())?,
             "min" => self.min = value.parse().ok()?,
             "max" => self.max = value.parse().ok().filter(|max| *max > 0)?,
             "uses" => self.uses = Some(value.parse().ok().filter(|uses| *uses > 0)?),
+            "park" => self.park = value.parse().ok()?,
+            "park_for" => self.park_for = span(value).filter(|time| !time.is_zero())?,
             "ahead" => self.looks_ahead = matches!(value, "yes" | "no").then(|| value == "yes")?,
             _ => return None,
         }
         Some(())
     }
+}
+
+fn span(text: &str) -> Option<Duration> {
+    text.parse::<rouse_contract::units::Span>().ok().map(|span| span.0)
 }
 
 impl FromStr for Policy {

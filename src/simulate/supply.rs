@@ -1,4 +1,4 @@
-//! The workers of a simulated pool: which of them has a free slot, what each has cost.
+//! The workers of a simulated pool: which of them has a free slot, and which lies parked; each since when.
 
 use rouse_model::durations::Durations;
 use rouse_model::matching::ReuseClass;
@@ -18,14 +18,30 @@ type Rank = (bool, Reverse<Timestamp>, WorkerId);
 pub(super) struct Supply {
     pub all: Vec<Capacity>,
     places: HashMap<WorkerId, usize>,
-    /// When each was launched, and its class.
-    launched: HashMap<WorkerId, (Timestamp, usize)>,
+    lives: HashMap<WorkerId, Life>,
     /// Those that have a free slot, by class.
     free: Vec<BTreeSet<Rank>>,
     last: i64,
-    /// Slot time that was paid for, of those that are gone.
-    pub paid: f64,
-    pub boots: usize,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub class: usize,
+    /// What it was launched as.
+    pub thing: usize,
+    /// When it was launched, parked or resumed last.
+    pub since: Timestamp,
+    /// How often it was parked or resumed: what was to happen before is void.
+    pub turn: u32,
+}
+
+/// A span of a worker's life that is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub thing: usize,
+    pub lasted: Duration,
+    pub lay: bool,
 }
 
 fn rank(worker: &Capacity) -> Rank {
@@ -44,16 +60,16 @@ impl Supply {
     pub(super) fn launch(
         &mut self,
         now: Timestamp,
+        thing: usize,
         (class, named): (usize, &ReuseClass),
         up_by: Timestamp,
         slots: usize,
         uses: usize,
     ) -> WorkerId {
         self.last += 1;
-        self.boots += 1;
         let worker = WorkerId(self.last);
         self.places.insert(worker, self.all.len());
-        self.launched.insert(worker, (now, class));
+        self.lives.insert(worker, Life { class, thing, since: now, turn: 0 });
         self.all.push(Capacity {
             worker,
             class: named.clone(),
@@ -75,7 +91,7 @@ impl Supply {
     /// Changes one; answers its class. Nothing where it has ended.
     fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Capacity)) -> Option<usize> {
         let worker = &mut self.all[*self.places.get(&id)?];
-        let (_, class) = self.launched[&id];
+        let Life { class, .. } = self.lives[&id];
         if has_room(worker) {
             self.free[class].remove(&rank(worker));
         }
@@ -86,13 +102,50 @@ impl Supply {
         Some(class)
     }
 
-    /// It takes builds from now on; answers of which class, and how long it took to come. Nothing where it has ended.
-    pub(super) fn comes_up(&mut self, id: WorkerId, now: Timestamp) -> Option<(usize, Duration)> {
-        let class = self.change(id, |worker| {
+    /// It takes builds from now on; answers what is known of it. Nothing where it has ended.
+    pub(super) fn comes_up(&mut self, id: WorkerId, now: Timestamp) -> Option<Life> {
+        self.change(id, |worker| {
             worker.up_by = None;
             worker.idle_since = Some(now);
         })?;
-        Some((class, now.since(self.launched[&id].0)))
+        self.life(id)
+    }
+
+    pub(super) fn life(&self, id: WorkerId) -> Option<Life> {
+        self.lives.get(&id).copied()
+    }
+
+    /// It lies from now on.
+    pub(super) fn park(&mut self, id: WorkerId, now: Timestamp) -> Option<(Life, Span)> {
+        self.change(id, |worker| {
+            worker.free = 0;
+            worker.idle_since = None;
+            worker.parked = Some(now);
+        })?;
+        self.turns(id, now, false)
+    }
+
+    /// It is on its way again.
+    pub(super) fn resume(&mut self, id: WorkerId, up_by: Timestamp, now: Timestamp) -> Option<(Life, Span)> {
+        self.change(id, |worker| {
+            worker.free = worker.slots;
+            worker.parked = None;
+            worker.up_by = Some(up_by);
+        })?;
+        self.turns(id, now, true)
+    }
+
+    fn turns(&mut self, id: WorkerId, now: Timestamp, lay: bool) -> Option<(Life, Span)> {
+        let life = self.lives.get_mut(&id)?;
+        let span = Span { thing: life.thing, lasted: now.since(life.since), lay };
+        life.since = now;
+        life.turn += 1;
+        Some((*life, span))
+    }
+
+    /// How many there are that do not lie parked, those on their way included.
+    pub(super) fn running(&self) -> usize {
+        self.all.iter().filter(|worker| worker.parked.is_none()).count()
     }
 
     /// The one of a class that takes the next build takes it.
@@ -117,28 +170,21 @@ impl Supply {
         });
     }
 
-    pub(super) fn end(&mut self, id: WorkerId, now: Timestamp) {
+    /// Answers what of its life was not told yet; nothing where it has ended before.
+    pub(super) fn end(&mut self, id: WorkerId, now: Timestamp) -> Option<Span> {
         self.change(id, |worker| worker.free = 0);
-        let Some(place) = self.places.remove(&id) else { return };
+        let place = self.places.remove(&id)?;
         let worker = self.all.swap_remove(place);
         if let Some(moved) = self.all.get(place) {
             self.places.insert(moved.worker, place);
         }
-        self.pay(&worker, now);
+        let life = self.lives.remove(&id)?;
+        let lay = worker.parked.is_some();
+        Some(Span { thing: life.thing, lasted: now.since(life.since), lay })
     }
 
-    fn pay(&mut self, worker: &Capacity, now: Timestamp) {
-        let (since, _) = self.launched.remove(&worker.worker).expect("it was launched");
-        self.paid += slot_time(worker, now.since(since));
+    /// All that are there.
+    pub(super) fn ids(&self) -> Vec<WorkerId> {
+        self.all.iter().map(|worker| worker.worker).collect()
     }
-
-    pub(super) fn end_all(&mut self, now: Timestamp) {
-        for worker in std::mem::take(&mut self.all) {
-            self.pay(&worker, now);
-        }
-    }
-}
-
-fn slot_time(worker: &Capacity, lived: Duration) -> f64 {
-    lived.as_secs_f64() * worker.slots as f64
 }

@@ -1,6 +1,6 @@
 //! Its figures: on traces made by hand, where the answer is known, and on real ones.
 
-use super::{Outcome, Policy, PolicyError, Trace, World, bound, picture, simulate};
+use super::{Offer, OfferError, Outcome, Policy, PolicyError, Trace, World, bound, picture, simulate};
 use std::time::Duration;
 
 const BOOT: Duration = Duration::from_secs(120);
@@ -23,6 +23,9 @@ fn world() -> World {
         slots: 1,
         max_uses: usize::MAX,
         price: 2.0,
+        offers: Vec::new(),
+        resume: Duration::from_secs(10),
+        park_price: 0.1,
         seed: 1,
     }
 }
@@ -115,6 +118,114 @@ fn a_seed_gives_the_same_answer_and_another_one_another() {
     assert_ne!(run(&trace(&jobs), &World { seed: 2, ..drawn }, "rouse"), first);
 }
 
+/// Twenty bursts of four, an hour apart: nobody keeps an idle worker that long, and each burst would wait for boots.
+fn bursts() -> Trace {
+    let jobs: Vec<_> = (0..80).map(|n| (3_600 * (n / 4), 300, "a")).collect();
+    trace(&jobs)
+}
+
+#[test]
+fn parked_workers_wait_out_the_gaps_and_cost_less_than_idle_ones() {
+    let of = |policy| run(&bursts(), &world(), policy);
+    let (plain, parked, idle) = (of("rouse"), of("rouse:park=4"), of("rouse:idle=1h"));
+    // But for the first burst all have a worker that is resumed, in place of one that boots.
+    assert_eq!((plain.boots, parked.boots, parked.resumes, idle.boots), (80, 4, 76, 4));
+    assert!(plain.mean_wait_s > 119.0 && parked.mean_wait_s < 17.0, "{plain:?}, {parked:?}");
+    assert!(parked.cost < plain.cost && parked.cost < idle.cost / 2.0, "{parked:?}, {plain:?}, {idle:?}");
+    // Until the last is done: nineteen gaps of less than an hour, four workers.
+    let gaps = 76.0 * 3600.0;
+    assert!((gaps * 0.7..gaps).contains(&parked.parked_s), "{parked:?}");
+    assert!(parked.overhead < plain.overhead, "{parked:?}");
+    assert_eq!((plain.resumes, plain.parked_s, plain.peak, parked.peak), (0, 0.0, 4, 4));
+    // What runs costs the same, and what lies its own price.
+    let lying = |price| run(&bursts(), &World { park_price: price, ..world() }, "rouse:park=4").cost;
+    let more = parked.parked_s / 3600.0 * 0.1;
+    assert!((lying(0.2) - parked.cost - more).abs() < 1e-6 && lying(2.0) == lying(3.0));
+}
+
+#[test]
+fn what_lay_too_long_or_has_no_room_ends() {
+    let of = |policy| run(&bursts(), &world(), policy);
+    let short = of("rouse:park=4,park_for=30m");
+    assert_eq!((short.boots, short.resumes), (80, 0));
+    assert!((short.parked_s - 76.0 * 1800.0).abs() < 1.0, "{short:?}");
+    let two = of("rouse:park=2");
+    assert_eq!((two.boots, two.resumes), (42, 38));
+}
+
+fn offers(texts: &[&str]) -> World {
+    World { offers: texts.iter().map(|text| text.parse().unwrap()).collect(), ..world() }
+}
+
+#[test]
+fn what_is_out_of_stock_is_passed_over_until_it_is_back() {
+    let jobs: Vec<_> = (0..100).map(|n| (360 * n, 300, "a")).collect();
+    let of = |world: &World| run(&trace(&jobs), world, "single-use");
+    let sure = of(&offers(&["spot:price=0.5", "sure:price=2"]));
+    let counts = |outcome: &Outcome| outcome.per_offering.iter().map(|of| of.launched).collect::<Vec<_>>();
+    assert_eq!(counts(&sure), [100, 0]);
+    assert!((sure.cost - sure.per_offering[0].hours * 0.5).abs() < 1e-9, "{sure:?}");
+    // Of ten hours it is away for two, in which twenty come.
+    let away = of(&offers(&["spot:price=0.5,out=2h-4h,try_for=3m", "sure:price=2"]));
+    let [spot, other] = away.per_offering.as_slice() else { panic!("{away:?}") };
+    assert!((75..=82).contains(&spot.launched) && spot.launched + other.launched == 100, "{away:?}");
+    assert!((10..=100).contains(&spot.refused) && other.refused == 0, "{away:?}");
+    assert!((away.cost - spot.hours * 0.5 - other.hours * 2.0).abs() < 1e-9 && away.cost > sure.cost);
+    assert!((4.0..20.0).contains(&(away.mean_wait_s - sure.mean_wait_s)), "the first waits: {away:?}");
+    // Without another one, all wait until it is back.
+    let alone = of(&offers(&["spot:price=0.5,out=2h-4h"]));
+    assert_eq!(counts(&alone), [100]);
+    assert!(alone.mean_wait_s > sure.mean_wait_s + 600.0, "{alone:?}");
+}
+
+#[test]
+fn of_what_is_as_good_the_one_is_taken_that_is_taken_back_least() {
+    let jobs: Vec<_> = (0..400).map(|n| (360 * n, 1_800, "a")).collect();
+    let of = |offer: &str| run(&trace(&jobs), &offers(&[offer]), "single-use");
+    let calm = of("spot a:price=0.50/spot b:price=0.55");
+    assert_eq!(calm.per_offering[1].launched, 0, "{calm:?}");
+    let wild = of("spot a:price=0.50,interrupted=1.5/spot b:price=0.55");
+    let [a, b] = wild.per_offering.as_slice() else { panic!("{wild:?}") };
+    assert!(b.launched > a.launched && a.interrupted > 5 && b.interrupted == 0, "{wild:?}");
+    assert!(wild.overhead > calm.overhead && wild.mean_wait_s > calm.mean_wait_s, "{wild:?}");
+    // Where nothing else is sold each build is tried four times at most.
+    let never = of("spot:price=0.50,interrupted=60");
+    assert!(never.given_up > 390 && never.boots <= 1_600, "{never:?}");
+}
+
+#[test]
+fn offers_are_read() {
+    let offer: Offer = "spot a:price=0.05,out=2h-5h,out=7h-8h/ spot b:price=0.06,interrupted=0.1,try_for=5m"
+        .parse()
+        .unwrap();
+    let hours = |n: u64| Duration::from_secs(3600 * n);
+    assert_eq!(offer.try_for, Some(Duration::from_secs(300)));
+    let [a, b] = offer.of.as_slice() else { panic!("{offer:?}") };
+    assert_eq!(
+        (a.name.as_str(), a.price, a.out.clone()),
+        ("spot a", 0.05, vec![hours(2)..hours(5), hours(7)..hours(8)])
+    );
+    assert_eq!((b.name.as_str(), b.price, b.interrupted), ("spot b", 0.06, 0.1));
+    let wrong = |text: &str| text.parse::<Offer>().unwrap_err();
+    for bare in ["spot", "spot:out=1h-2h", ":price=1", "a:price=1/b:interrupted=0.1", ""] {
+        assert!(matches!(wrong(bare), OfferError::Bare(_)), "{bare}");
+    }
+    for setting in [
+        "price=-1",
+        "price=dear",
+        "out=5h-2h",
+        "out=2h",
+        "interrupted=61",
+        "try_for=soon",
+        "colour=red",
+        "price",
+    ] {
+        let told = wrong(&format!("spot:{setting}"));
+        assert_eq!(told, OfferError::Setting { name: "spot".into(), setting: setting.into() });
+    }
+    assert!(matches!(wrong("a:price=1,try_for=1m/b:price=1,try_for=2m"), OfferError::Setting { .. }), "once");
+}
+
 #[test]
 fn what_is_no_trace_is_told_with_its_line() {
     let why = |text: &str| crate::supervisor::chain(&Trace::read("t.csv", text.as_bytes()).unwrap_err());
@@ -131,7 +242,7 @@ fn policies_are_read() {
     assert_eq!(policy.idle, Some(Duration::from_secs(900)));
     let wrong = |text: &str| text.parse::<Policy>().unwrap_err();
     assert!(wrong("fast").to_string().starts_with("there is no policy `fast`; there are rouse, lean,"));
-    for setting in ["idle=soon", "reserve=NaN", "max=0", "colour=red", "uses"] {
+    for setting in ["park=some", "park_for=0s", "idle=soon", "reserve=NaN", "max=0", "colour=red", "uses"] {
         let told = wrong(&format!("rouse:{setting}"));
         assert_eq!(
             told,

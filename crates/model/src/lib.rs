@@ -11,6 +11,7 @@
 pub mod approval;
 pub mod arrivals;
 pub mod boots;
+pub mod breaker;
 pub mod budget;
 pub mod build;
 pub mod buildset;

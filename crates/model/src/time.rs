@@ -29,6 +29,13 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+impl Sub for Timestamp {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {

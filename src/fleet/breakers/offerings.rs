@@ -7,21 +7,17 @@
 
 mod record;
 
-use super::{Breaker, May, REMEMBERED};
+use super::{May, REMEMBERED};
 use record::Recorded;
 use rouse_contract::ProviderError;
 use rouse_model::Timestamp;
+use rouse_model::breaker;
 use rouse_model::offering::{Scarce, Wants};
 use rouse_model::worker::Worker;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Once so many may find out at the same time, nobody has to any more.
-const ENOUGH: usize = 16;
-/// After its pause it is as if it had never been refused, where nobody wanted it for so long.
-const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What a launch asks an account for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,18 +52,12 @@ pub(in crate::fleet) enum Freed<'a> {
 
 #[derive(Debug)]
 struct Refused {
-    breaker: Breaker,
-    /// Since when it has been without a break.
-    since: Option<Instant>,
+    known: breaker::Refused<Instant>,
+    /// What was said last.
+    error: ProviderError,
     by: BTreeSet<Wants>,
     /// When what is on record of it was written; `None` where that is not so any more, or never was.
     written: Option<Timestamp>,
-}
-
-impl Refused {
-    fn is_forgotten(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.breaker.until) > FORGOTTEN
-    }
 }
 
 /// What is known of something on an account.
@@ -103,10 +93,10 @@ impl Offerings {
         let now = Instant::now();
         let mut about = Known { may: May::Ask, refused_for: None, error: None };
         for ((at, what), refused) in self.known().iter() {
-            if at != account || !refused.by.contains(&asks.wants(what)) || refused.is_forgotten(now) {
+            if at != account || !refused.by.contains(&asks.wants(what)) || refused.known.is_forgotten(now) {
                 continue;
             }
-            about.may = match (about.may, refused.breaker.may(now)) {
+            about.may = match (about.may, May::of(refused.known.may(now), &refused.error)) {
                 // What lasts longest is what is waited for.
                 (May::Not(one), May::Not(other)) => {
                     May::Not(if one.retry_after < other.retry_after { other } else { one })
@@ -115,9 +105,9 @@ impl Offerings {
                 (May::Wait, _) | (_, May::Wait) => May::Wait,
                 (May::Ask, May::Ask) => May::Ask,
             };
-            let refused_for = refused.since.map(|since| now.saturating_duration_since(since));
+            let refused_for = refused.known.refused_for(now);
             if refused_for > about.refused_for {
-                (about.refused_for, about.error) = (refused_for, Some(refused.breaker.error.clone()));
+                (about.refused_for, about.error) = (refused_for, Some(refused.error.clone()));
             }
         }
         about
@@ -134,8 +124,8 @@ impl Offerings {
     pub(in crate::fleet) fn asks(&self, account: &str, asks: Asks<'_>) {
         let now = Instant::now();
         self.change(account, asks, |refused| {
-            let forgotten = refused.is_forgotten(now);
-            refused.breaker.asks(now);
+            let forgotten = refused.known.is_forgotten(now);
+            refused.known.asks(now);
             !forgotten
         });
     }
@@ -143,7 +133,7 @@ impl Offerings {
     /// A launch was not asked for, or did not come to that question.
     pub(in crate::fleet) fn asks_no_more(&self, account: &str, asks: Asks<'_>) {
         self.change(account, asks, |refused| {
-            refused.breaker.asks_no_more();
+            refused.known.asks_no_more();
             true
         });
     }
@@ -152,14 +142,10 @@ impl Offerings {
     pub(in crate::fleet) fn taken(&self, account: &str, asks: Asks<'_>) {
         let now = Instant::now();
         self.change(account, asks, |refused| {
-            // One that was under way when another was refused says nothing.
-            if now >= refused.breaker.until && refused.breaker.asks_no_more() {
-                refused.breaker.width *= 2;
-                if refused.since.take().is_some() {
-                    refused.written = None;
-                }
+            if refused.known.taken(now) {
+                refused.written = None;
             }
-            refused.breaker.width < ENOUGH
+            !refused.known.is_over()
         });
     }
 
@@ -173,23 +159,23 @@ impl Offerings {
         let now = Instant::now();
         let mut known = self.known();
         if known.len() >= REMEMBERED {
-            known.retain(|_, refused| now < refused.breaker.until);
+            known.retain(|_, refused| now < refused.known.breaker().until());
         }
         let wants = asks.wants(&what);
         let new = || Refused {
-            breaker: Breaker::new(error.clone(), now),
-            since: None,
+            known: breaker::Refused::new(now),
+            error: error.clone(),
             by: BTreeSet::new(),
             written: None,
         };
         let refused = known.entry((account.to_owned(), what)).or_insert_with(new);
-        // Who is refused while it is let alone says nothing new.
-        let is_news = now >= refused.breaker.until;
-        if refused.by.insert(wants) || refused.since.is_none() || is_news {
+        let is_news = refused.known.refused(error.retry_after, now);
+        if is_news {
+            refused.error = error.clone();
+        }
+        if refused.by.insert(wants) || is_news {
             refused.written = None;
         }
-        refused.since.get_or_insert(now);
-        refused.breaker.trip(error, now);
     }
 
     /// Something of ours has ended on an account, and such a thing may be there again; whether somebody waited for that.
@@ -203,8 +189,7 @@ impl Offerings {
                 (Freed::One(offering), Wants::OfPool(_) | Wants::Unnamed) => offering.is_none(),
             };
             if refused.by.iter().any(concerns) {
-                waited |= now < refused.breaker.until;
-                refused.breaker.until = refused.breaker.until.min(now);
+                waited |= refused.known.freed(now);
             }
         });
         waited
@@ -214,7 +199,9 @@ impl Offerings {
     pub(in crate::fleet) fn open(&self) -> BTreeMap<String, u32> {
         let now = Instant::now();
         let mut open = BTreeMap::new();
-        for ((account, _), _) in self.known().iter().filter(|(_, refused)| refused.breaker.is_open(now)) {
+        for ((account, _), _) in
+            self.known().iter().filter(|(_, refused)| refused.known.breaker().is_open(now))
+        {
             *open.entry(account.clone()).or_default() += 1;
         }
         open
@@ -224,6 +211,7 @@ impl Offerings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rouse_model::breaker::FORGOTTEN;
     use rouse_model::failure::FailureClass;
 
     fn of(pool: &str) -> Asks<'_> {

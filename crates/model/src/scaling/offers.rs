@@ -59,6 +59,17 @@ const TRUSTED_HOURS: f64 = 2.0;
 pub const LOST_AT_MOST: Duration = Duration::from_secs(3600);
 
 impl Record {
+    /// Counts one worker that its provider took, for as long as it was there.
+    pub fn add(&mut self, there: Duration, came: bool, interrupted: bool) {
+        self.launched += 1;
+        self.came += u32::from(came);
+        self.there += there;
+        if interrupted {
+            self.interrupted += 1;
+            self.lost += there.min(LOST_AT_MOST);
+        }
+    }
+
     /// The share of launches that come up, from 0 to 1 and never 0.
     #[must_use]
     pub fn comes(&self) -> f64 {

@@ -1,11 +1,11 @@
 //! What accounts have refused, on record: a row is written when something changes (a refusal that counts, an end of refusals), never for each launch. Whoever
 //! has the fleet's role reads what others have written, since each master launches its own workers.
 
-use super::{All, FORGOTTEN, Offerings, Refused};
-use crate::fleet::breakers::Breaker;
+use super::{All, Offerings, Refused};
 use crate::fleet::{Fleet, FleetError};
 use rouse_contract::ProviderError;
 use rouse_model::Timestamp;
+use rouse_model::breaker::{self, Breaker, FORGOTTEN};
 use rouse_model::offering::{OfferingHealth, Scarce};
 use rouse_store::Batch;
 use std::collections::{HashMap, HashSet};
@@ -53,11 +53,15 @@ fn moment(at: Instant, now: Timestamp) -> Timestamp {
 
 impl Refused {
     fn of_row(row: &OfferingHealth, now: Timestamp) -> Self {
-        let until = instant(row.until, now);
-        let mut breaker = Breaker::new(error_of(&row.account, &row.what), until);
-        breaker.failures = u32::try_from(row.failures).unwrap_or(u32::MAX);
+        let failures = u32::try_from(row.failures).unwrap_or(u32::MAX);
+        let breaker = Breaker::known(failures, instant(row.until, now));
         let since = row.refused_since.map(|since| instant(since, now));
-        Self { breaker, since, by: row.wanted_by.clone(), written: Some(row.changed) }
+        Self {
+            known: breaker::Refused::known(breaker, since),
+            error: error_of(&row.account, &row.what),
+            by: row.wanted_by.clone(),
+            written: Some(row.changed),
+        }
     }
 
     fn row(&self, (account, what): &(String, Scarce), now: Timestamp) -> OfferingHealth {
@@ -65,9 +69,9 @@ impl Refused {
             account: account.clone(),
             what: what.clone(),
             wanted_by: self.by.clone(),
-            refused_since: self.since.map(|since| moment(since, now)),
-            failures: self.breaker.failures.into(),
-            until: moment(self.breaker.until, now),
+            refused_since: self.known.since().map(|since| moment(since, now)),
+            failures: self.known.breaker().failures().into(),
+            until: moment(self.known.breaker().until(), now),
             changed: now,
         }
     }
