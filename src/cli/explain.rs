@@ -1,5 +1,6 @@
-//! `rouse explain`: why a request waits, why a worker is there, why a pool has as many as it has.
+//! `rouse explain`: why a request waits, or that of a build did, why a worker is there, why a pool has as many as it has.
 
+mod build;
 mod pool;
 pub(super) mod request;
 mod worker;
@@ -26,6 +27,8 @@ pub(crate) struct Args {
 enum What {
     /// Why a request waits, and when it will likely start
     Request(request::Args),
+    /// Why the request of a build waited
+    Build(build::Args),
     /// Why a worker is there, or is not any more
     Worker(worker::Args),
     /// Why a pool has as many workers as it has
@@ -37,9 +40,10 @@ pub(super) async fn run(args: &Args, connect: &ConnectArgs, out: &mut Out) -> Re
     match (&args.what, args.request) {
         (Some(What::Worker(args)), _) => worker::run(args, &client, out).await,
         (Some(What::Pool(args)), _) => pool::run(args, &client, out).await,
+        (Some(What::Build(args)), _) => build::run(args, &client, out).await,
         (Some(What::Request(args)), _) => request::run(args, &client, out).await,
         (None, Some(request)) => request::run(&request::Args { request }, &client, out).await,
-        (None, None) => Err(CliError::usage("which request, worker or pool?")),
+        (None, None) => Err(CliError::usage("which request, build, worker or pool?")),
     }
 }
 
