@@ -21,6 +21,8 @@ pub(super) struct Supply {
     lives: HashMap<WorkerId, Life>,
     /// Those that have a free slot, by class.
     free: Vec<BTreeSet<Rank>>,
+    /// How many of all lie parked.
+    lying: usize,
     last: i64,
 }
 
@@ -122,6 +124,7 @@ impl Supply {
             worker.idle_since = None;
             worker.parked = Some(now);
         })?;
+        self.lying += 1;
         self.turns(id, now, false)
     }
 
@@ -132,6 +135,7 @@ impl Supply {
             worker.parked = None;
             worker.up_by = Some(up_by);
         })?;
+        self.lying -= 1;
         self.turns(id, now, true)
     }
 
@@ -145,7 +149,7 @@ impl Supply {
 
     /// How many there are that do not lie parked, those on their way included.
     pub(super) fn running(&self) -> usize {
-        self.all.iter().filter(|worker| worker.parked.is_none()).count()
+        self.all.len() - self.lying
     }
 
     /// The one of a class that takes the next build takes it.
@@ -180,6 +184,7 @@ impl Supply {
         }
         let life = self.lives.remove(&id)?;
         let lay = worker.parked.is_some();
+        self.lying -= usize::from(lay);
         Some(Span { thing: life.thing, lasted: now.since(life.since), lay })
     }
 

@@ -25,7 +25,7 @@ fn world() -> World {
         price: 2.0,
         offers: Vec::new(),
         resume: Duration::from_secs(10),
-        park_price: 0.1,
+        park_price: 0.05,
         seed: 1,
     }
 }
@@ -139,8 +139,8 @@ fn parked_workers_wait_out_the_gaps_and_cost_less_than_idle_ones() {
     assert_eq!((plain.resumes, plain.parked_s, plain.peak, parked.peak), (0, 0.0, 4, 4));
     // What runs costs the same, and what lies its own price.
     let lying = |price| run(&bursts(), &World { park_price: price, ..world() }, "rouse:park=4").cost;
-    let more = parked.parked_s / 3600.0 * 0.1;
-    assert!((lying(0.2) - parked.cost - more).abs() < 1e-6 && lying(2.0) == lying(3.0));
+    let more = parked.parked_s / 3600.0 * 0.05;
+    assert!((lying(0.1) - parked.cost - more).abs() < 1e-6 && lying(2.0) == lying(3.0));
 }
 
 #[test]
@@ -171,7 +171,8 @@ fn what_is_out_of_stock_is_passed_over_until_it_is_back() {
     assert!((75..=82).contains(&spot.launched) && spot.launched + other.launched == 100, "{away:?}");
     assert!((10..=100).contains(&spot.refused) && other.refused == 0, "{away:?}");
     assert!((away.cost - spot.hours * 0.5 - other.hours * 2.0).abs() < 1e-9 && away.cost > sure.cost);
-    assert!((4.0..20.0).contains(&(away.mean_wait_s - sure.mean_wait_s)), "the first waits: {away:?}");
+    // One of a hundred waits for three minutes and more.
+    assert!((1.8..4.0).contains(&(away.mean_wait_s - sure.mean_wait_s)), "{away:?}");
     // Without another one, all wait until it is back.
     let alone = of(&offers(&["spot:price=0.5,out=2h-4h"]));
     assert_eq!(counts(&alone), [100]);
