@@ -99,6 +99,9 @@ pub(super) struct Story {
     fell_back: usize,
     /// Workers that came back after they had been parked.
     resumed: usize,
+    /// Workers whose image was not there when they were launched, and requests that one came for all the same.
+    without_image: usize,
+    healed: usize,
     /// Seeds with two masters, and workers that went from one of them to the other.
     pairs: usize,
     moved: usize,
@@ -120,6 +123,8 @@ impl Story {
         self.spared += other.spared;
         self.fell_back += other.fell_back;
         self.resumed += other.resumed;
+        self.without_image += other.without_image;
+        self.healed += other.healed;
         self.pairs += other.pairs;
         self.moved += other.moved;
         self.seconds += other.seconds;
@@ -128,7 +133,7 @@ impl Story {
     /// Whether all that the simulation is for has been met.
     pub(super) fn is_eventful(&self) -> bool {
         let launches = [self.failed_launches, self.spared, self.fell_back, self.resumed, self.moved];
-        let ends = [&[self.succeeded, self.gave_up], &launches[..]].concat();
+        let ends = [&[self.succeeded, self.gave_up, self.without_image, self.healed], &launches[..]].concat();
         let troubles = [self.faults, self.cuts, self.kills, self.jumps, self.preempted];
         ends.iter().chain(&troubles).all(|n| *n > 0)
     }

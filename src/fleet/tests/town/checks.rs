@@ -3,6 +3,7 @@
 use super::{ALL, BUDGET, START, Story};
 use rouse_model::budget;
 use rouse_model::buildset::{Request, RequestState};
+use rouse_model::failure::FailureClass;
 use rouse_model::money::Money;
 use rouse_model::worker::{CauseCode, LaunchToken, Phase, Worker};
 use rouse_model::{BuildResult, Timestamp};
@@ -49,15 +50,26 @@ async fn check_request(store: &Store, request: &Request, story: &mut Story) {
     match build.result.expect("it ended") {
         BuildResult::Success => {
             story.succeeded += 1;
+            story.healed += usize::from(lacked_its_image(request));
             assert_ne!(request.builder, "broken");
         }
         BuildResult::Exception => {
             story.gave_up += 1;
             assert!(build.class.is_some() && build.summary.len() > 10, "{build:#?}");
             assert!(request.builder != "broken" || build.summary.contains("debian:0"), "{build:#?}");
+            // An image that was there and is not any more is called so.
+            let gone = build.class == Some(FailureClass::Image) && request.builder != "broken";
+            assert!(!gone || build.summary.ends_with("the image is not there"), "{build:#?}");
         }
         other => panic!("an infrastructure failure is never {other:?}: {build:#?}"),
     }
+}
+
+/// Whether a worker was launched for it whose image was not there.
+fn lacked_its_image(request: &Request) -> bool {
+    request.provision.failures.iter().any(|failure| {
+        failure.worker.is_some() && failure.class == FailureClass::Image
+    })
 }
 
 /// It is gone for a reason that is on record, and was launched or says why it was not.
@@ -73,6 +85,7 @@ fn check_worker(store: &Store, worker: &Worker, launched: &HashMap<LaunchToken, 
         assert!(launched.contains_key(&token), "accepted, and never there: {worker:#?}");
     } else {
         story.failed_launches += 1;
+        story.without_image += usize::from(cause.class == Some(FailureClass::Image));
         let known = cause.class.is_some() || !matches!(cause.code, CauseCode::LaunchRefused);
         assert!(known, "{worker:#?}");
     }

@@ -5,13 +5,15 @@ use rouse_testkit::chance::Dice;
 use std::time::Duration;
 
 pub(super) fn of_launch(dice: &mut Dice) -> Fault {
-    match dice.below(8) {
-        0 => Fault::NoCapacity,
-        1 => Fault::Quota,
-        2 => Fault::Throttled,
-        3 => Fault::Unheard,
-        4 => Fault::Unanswered,
-        5 => Fault::Broken,
+    match dice.below(17) {
+        0 | 1 => Fault::NoCapacity,
+        2 | 3 => Fault::Quota,
+        4 | 5 => Fault::Throttled,
+        6 | 7 => Fault::Unheard,
+        8 | 9 => Fault::Unanswered,
+        10 | 11 => Fault::Broken,
+        // Seldom: it holds back all that wait for the image.
+        12 => Fault::NoImage,
         _ => Fault::Late(Duration::from_secs(dice.below(200))),
     }
 }
