@@ -1,4 +1,4 @@
-//! The tutorials: their blocks are run as they stand, one after the other in one shell, and what they print is compared.
+//! The tutorials, and other pages with something to do: their blocks are run as they stand, one after the other in one shell, and what they print is compared.
 
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::harness::master::free_port;
 use crate::harness::{Dockerd, Lan, Registry, Scratch, Sshd, processes};
 
 /// One block, and what it shall print; `…` in it is any text of a line.
@@ -49,14 +50,24 @@ fn is_as_said(printed: &str, said: &str) -> bool {
     regex::Regex::new(&pattern).expect("it is made of quoted text").is_match(printed)
 }
 
-/// Runs a page in a folder of its own.
-fn run(page: &str, folder: &Path, environment: &[(&str, String)]) {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tutorials").join(page));
-    let blocks = blocks(&text.expect("the page is there"));
+/// A page of the docs.
+fn page(name: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name));
+    text.expect("the page is there")
+}
+
+/// What comes first of all in a page for the shell that has a configuration and leaves it to its reader to start a master.
+const MASTER: &str = r#"
+rouse serve --agents-listen "$MASTER" > master.log 2>&1 &
+until rouse builder list --quiet > builders 2> /dev/null; do sleep 0.2; done
+"#;
+
+/// Runs a page in a folder of its own, after what the reader is to have done before.
+fn run(page: &str, before: &str, folder: &Path, environment: &[(&str, String)]) {
+    let blocks = blocks(&self::page(page));
     assert!(!blocks.is_empty());
     let mark = |n: usize| format!("== after block {n}");
-    let mut script = "set -eu\n".to_owned();
+    let mut script = format!("set -eu\n{before}");
     for (n, block) in blocks.iter().enumerate() {
         writeln!(script, "{}echo '{}'", block.text, mark(n)).expect("written");
     }
@@ -90,6 +101,12 @@ fn run(page: &str, folder: &Path, environment: &[(&str, String)]) {
     assert!(ended.status.success(), "{whole}");
 }
 
+/// With the command line that is tested in front.
+fn path() -> String {
+    let rouse = Path::new(env!("CARGO_BIN_EXE_rouse")).parent().expect("it is in a folder");
+    format!("{}:{}", rouse.display(), std::env::var("PATH").expect("there is one"))
+}
+
 #[test]
 fn docker_images() {
     let Some(mut lan) = Lan::new() else { return };
@@ -107,12 +124,11 @@ fn docker_images() {
         .file("bin/ssh", &format!("#!/bin/sh\nexec /usr/bin/ssh -F '{}' \"$@\"\n", settings.display()));
     std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     sshds.iter().for_each(Sshd::introduce);
-    let rouse = Path::new(env!("CARGO_BIN_EXE_rouse")).parent().expect("it is in a folder");
-    let path = std::env::var("PATH").expect("there is one");
     let address = |n: usize| format!("ssh://root@{}", hosts[n].host().address);
     let folder = scratch.folder("tutorial");
     run(
-        "docker-images.md",
+        "tutorials/docker-images.md",
+        "",
         &folder,
         &[
             ("B1", address(0)),
@@ -122,7 +138,7 @@ fn docker_images() {
             ("BASE", base),
             // The reader has one master, and here there are many.
             ("ROUSE_LISTEN", "127.0.0.1:0".to_owned()),
-            ("PATH", format!("{}:{}:{path}", bin.display(), rouse.display())),
+            ("PATH", format!("{}:{}", bin.display(), path())),
         ],
     );
 }
@@ -130,7 +146,21 @@ fn docker_images() {
 #[test]
 fn tuning() {
     let scratch = Scratch::new();
-    let rouse = Path::new(env!("CARGO_BIN_EXE_rouse")).parent().expect("it is in a folder");
-    let path = format!("{}:{}", rouse.display(), std::env::var("PATH").expect("there is one"));
-    run("tuning.md", &scratch.folder("tutorial"), &[("PATH", path)]);
+    run("tutorials/tuning.md", "", &scratch.folder("tutorial"), &[("PATH", path())]);
+}
+
+#[test]
+fn enrolled_machines() {
+    const PAGE: &str = "providers/enrolled.md";
+    const ADVERTISED: &str = "ci.example.org:9443";
+    let scratch = Scratch::new();
+    let folder = scratch.folder("master");
+    let master = format!("127.0.0.1:{}", free_port());
+    let page = page(PAGE);
+    let config = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let config = config.expect("the page begins with a configuration");
+    assert!(config.contains(ADVERTISED), "{config}");
+    std::fs::write(folder.join("rouse.yaml"), config.replace(ADVERTISED, &master)).expect("it is ours");
+    let environment = [("MASTER", master), ("ROUSE_LISTEN", "127.0.0.1:0".to_owned()), ("PATH", path())];
+    run(PAGE, MASTER, &folder, &environment);
 }
