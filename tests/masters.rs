@@ -1,7 +1,7 @@
 //! Two masters on one database: each build and each instant once; what one leaves, killed or frozen, the other goes on with.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Pair {
             .to_owned();
         until_it_has_all_roles(&Api::new(&one.address(), &token), "one");
         let mut two = Master::prepare(scratch.path(), &config, options("two"));
-        join(&one.state(), &two.state());
+        two.join(&one);
         two.run();
         Some(Self { one, two, database: fresh, repo, outside, token, _scratch: scratch })
     }
@@ -113,14 +113,6 @@ fn until_it_has_all_roles(api: &Api, name: &str) {
     let all = ["fleet", "matcher", "poller app", "scheduler cron", "scheduler push", "scheduler ticks"];
     let all: BTreeSet<String> = all.map(str::to_owned).into();
     wait::until_true(&format!("`{name}` to have all roles"), wait::A_BUILD, || roles(api, name) == all);
-}
-
-/// What a person does for a second master: the installation's key, and here the first token with it.
-fn join(from: &Path, to: &Path) {
-    std::fs::DirBuilder::new().mode(0o711).create(to).expect("a folder can be made");
-    for file in ["installation.key", "admin.token"] {
-        std::fs::copy(from.join(file), to.join(file)).expect("a file can be copied");
-    }
 }
 
 fn config(repo: &GitRepo, outside: &Path) -> String {

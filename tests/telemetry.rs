@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::harness::collector::{int, spans_of, text};
 use crate::harness::master::free_port;
-use crate::harness::{Bench, Build, Collector, GitRepo, Options, Scratch, wait};
+use crate::harness::{Bench, Build, Collector, Database, GitRepo, Master, Options, Scratch, builds, wait};
 
 fn config(endpoint: &str, more: &str) -> String {
     format!(
@@ -187,6 +187,54 @@ fn what_ended_while_the_collector_or_the_master_was_away_is_told_afterwards() {
     // What came twice is the same.
     let all = by_id(&collector);
     assert!(all.values().any(|times| times.len() > 1), "it was killed between the two");
+    for times in all.values() {
+        assert!(times.iter().all(|span| *span == times[0]), "{times:#?}");
+    }
+}
+
+#[test]
+fn of_two_masters_one_tells_and_the_other_tells_the_same_where_it_was_killed() {
+    let Some(database) = Database::fresh_postgres() else { return };
+    let collector = Collector::start();
+    let scratch = Scratch::new();
+    let config = format!("version: 1\n{}", config(&collector.endpoint(), ", metrics: never"));
+    let options = |name: &str| Options {
+        name: name.into(),
+        database: database.clone(),
+        flags: vec!["--objects".into(), scratch.path().join("objects").display().to_string()],
+        ..Options::default()
+    };
+    // Killed with its first traces sent and not noted as such.
+    let mut one = Master::start(
+        scratch.path(),
+        &config,
+        Options {
+            environment: vec![("ROUSE_FAILPOINT".to_owned(), "telemetry.told:before".to_owned())],
+            ..options("one")
+        },
+    );
+    one.api().until("the first to tell", "/master", wait::SOON, |master| {
+        let roles = &master["masters"].as_array()?.first()?["roles"];
+        roles.as_array()?.contains(&json!("traces")).then_some(())
+    });
+    let mut two = Master::prepare(scratch.path(), &config, options("two"));
+    two.join(&one);
+    two.run();
+    let api = two.api();
+    let red = builds::start(&api, "red", json!({}));
+    one.wait_for_end(wait::A_BUILD);
+    assert_eq!(api.until_built(red)["result"], "failure");
+    assert!(!collector.spans().is_empty());
+    let good = builds::start(&api, "good", json!({}));
+    assert_eq!(api.until_built(good)["result"], "success");
+    collector.trace_of(good);
+    for (request, spans) in [(red, 6), (good, 5)] {
+        let ids = collector.trace_of(request).into_iter().map(|span| span.span_id);
+        assert_eq!(ids.collect::<BTreeSet<_>>().len(), spans);
+    }
+    let of_red = |span: &Span| int(&span.attributes, "rouse.request.id") == Some(red);
+    let all = by_id(&collector);
+    assert!(all.values().any(|times| times.len() == 2 && of_red(&times[0])), "both have told it");
     for times in all.values() {
         assert!(times.iter().all(|span| *span == times[0]), "{times:#?}");
     }

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -113,6 +114,14 @@ impl Master {
     /// What the next start gets in its environment.
     pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
         self.options.environment = environment;
+    }
+
+    /// What a person does for another master on one's database, before it runs: the installation's key, and here the first token with it.
+    pub fn join(&self, one: &Self) {
+        std::fs::DirBuilder::new().mode(0o711).create(self.state()).expect("a folder can be made");
+        for file in ["installation.key", "admin.token"] {
+            std::fs::copy(one.state().join(file), self.state().join(file)).expect("a file can be copied");
+        }
     }
 
     pub fn write_config(&self, config: &str) {
