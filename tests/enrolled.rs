@@ -107,6 +107,15 @@ fn enroll(bench: &Bench, name: &str, folder: &str) -> PathBuf {
     file
 }
 
+/// A bench with a machine that is connected, and the file that it came with.
+fn with_machine() -> (Bench, PathBuf, Machine) {
+    let bench = bench();
+    let file = enroll(&bench, "a", "a");
+    let machine = Machine::start(&file);
+    until_connected(&bench, "a");
+    (bench, file, machine)
+}
+
 fn until_connected(bench: &Bench, name: &str) {
     until(bench, name, true);
 }
@@ -126,6 +135,18 @@ fn worker_of(bench: &Bench, request: i64) -> Value {
 fn until_gone(bench: &Bench, worker: &Value) -> Value {
     let path = format!("/workers/{}", worker["id"]);
     bench.api.until("the worker to go", &path, wait::A_BUILD, |w| (w["phase"] == "gone").then(|| w.clone()))
+}
+
+/// The build that began, on its worker and at its first attempt, and then the one that waited for the room.
+fn both_end_well(bench: &Bench, first: i64, second: i64, worker: &Value) {
+    bench.scratch.file("one", "");
+    let build = bench.ended(first);
+    build.must_be("success");
+    assert_eq!((build.text("says"), build.detail["attempt"].as_i64()), ("round\n".into(), Some(1)));
+    assert_eq!(build.detail["worker"]["id"], worker["id"]);
+    until_gone(bench, worker);
+    bench.scratch.file("two", "");
+    bench.ended(second).must_be("success");
 }
 
 /// Once every worker is gone and the machine is stopped, nothing is left of them but the master.
@@ -164,22 +185,13 @@ fn a_machine_that_comes_by_itself_runs_workers_and_finds_them_again() {
     machine.kill9();
     let mut machine = Machine::start(&file);
     wait::until_true("the next process to be let in", wait::SOON, || machine.came() == 2);
-    bench.scratch.file("one", "");
-    let build = bench.ended(request);
-    build.must_be("success");
-    assert_eq!((build.text("says"), build.detail["attempt"].as_i64()), ("round\n".into(), Some(1)));
-    until_gone(&bench, &worker);
-    bench.scratch.file("two", "");
-    bench.ended(second).must_be("success");
+    both_end_well(&bench, request, second, &worker);
     nothing_is_left(&bench, Some(&mut machine));
 }
 
 #[test]
 fn a_build_on_a_machine_outlives_its_master() {
-    let mut bench = bench();
-    let file = enroll(&bench, "a", "a");
-    let mut machine = Machine::start(&file);
-    until_connected(&bench, "a");
+    let (mut bench, _, mut machine) = with_machine();
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
     bench.master.kill9();
@@ -192,23 +204,13 @@ fn a_build_on_a_machine_outlives_its_master() {
     explained(&bench.api, second, "the machine that is full", |e| {
         e["primary"]["sentence"].as_str()?.contains("run 1 each").then_some(())
     });
-    bench.scratch.file("one", "");
-    let build = bench.ended(request);
-    build.must_be("success");
-    assert_eq!((build.text("says"), build.detail["attempt"].as_i64()), ("round\n".into(), Some(1)));
-    assert_eq!(build.detail["worker"]["id"], worker["id"]);
-    until_gone(&bench, &worker);
-    bench.scratch.file("two", "");
-    bench.ended(second).must_be("success");
+    both_end_well(&bench, request, second, &worker);
     nothing_is_left(&bench, Some(&mut machine));
 }
 
 #[test]
 fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_workers() {
-    let bench = bench();
-    let file = enroll(&bench, "a", "a");
-    let mut machine = Machine::start(&file);
-    until_connected(&bench, "a");
+    let (bench, file, mut machine) = with_machine();
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
     let stolen = bench.scratch.path().join("stolen.json");
@@ -241,10 +243,7 @@ fn a_second_machine_with_one_key_is_refused_and_one_that_is_revoked_ends_its_wor
 
 #[test]
 fn a_machine_that_was_revoked_while_it_was_away_comes_once_more_to_say_that_its_workers_are_gone() {
-    let bench = bench();
-    let file = enroll(&bench, "a", "a");
-    let mut machine = Machine::start(&file);
-    until_connected(&bench, "a");
+    let (bench, file, mut machine) = with_machine();
     let request = bench.start("first");
     let worker = worker_of(&bench, request);
     machine.kill9();

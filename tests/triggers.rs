@@ -23,6 +23,37 @@ fn pool(max: usize) -> String {
     format!("pools: {{here: {{local: {{}}, max: {max}}}}}\n")
 }
 
+/// A master that is killed at a place in its work.
+fn killed_at(place: &str, builders: &str) -> Bench {
+    let options = Options {
+        database: Database::File,
+        environment: vec![("ROUSE_FAILPOINT".to_owned(), place.to_owned())],
+        ..Options::default()
+    };
+    Bench::within(Scratch::new(), &format!("{}builders:\n{builders}", pool(2)), options)
+}
+
+/// It has come there, and runs again.
+fn until_it_came_back(bench: &mut Bench) {
+    bench.master.wait_for_end(wait::A_BUILD);
+    bench.master.set_environment(Vec::new());
+    bench.master.run();
+}
+
+/// The build of a request, once of the two that it starts so many run at least.
+fn until_its_builds_run(bench: &Bench, request: i64, least: usize) -> Build {
+    bench.running(request, "its builds to run", |build| {
+        build.detail["triggered"].as_array().is_some_and(|all| {
+            let runs = all.iter().filter(|one| one["build"].as_i64().is_some()).count();
+            all.len() == 2 && runs >= least
+        })
+    })
+}
+
+fn until_its_builds_are(bench: &Bench, parent: &Build, ended: &[&str]) {
+    wait::until_true("its builds to end", wait::A_BUILD, || triggered(&bench.build(parent.id())) == ended);
+}
+
 #[test]
 fn a_step_starts_builds_of_its_own_sources_for_each_value_and_is_as_good_as_the_worst() {
     let scratch = Scratch::new();
@@ -117,25 +148,17 @@ fn a_parent_that_waits_leaves_room_for_what_it_waits_for_and_takes_it_along_when
     assert_eq!(triggered(&top), ["middle: success"]);
 
     let request = bench.start("stuck");
-    let runs = |one: &Value| one["build"].as_i64().is_some();
-    let stuck = bench.running(request, "a child to run", |build| {
-        build.detail["triggered"].as_array().is_some_and(|all| all.len() == 2 && all.iter().any(runs))
-    });
+    let stuck = until_its_builds_run(&bench, request, 1);
     bench.api.post(&format!("/builds/{}/cancel", stuck.id()), &json!({"reason": "enough"}));
     let stuck = bench.ended(request);
     stuck.must_be("cancelled");
-    wait::until("its builds to end", wait::A_BUILD, || {
-        let ended = triggered(&bench.build(stuck.id())) == ["endless: cancelled", "endless: cancelled"];
-        ended.then_some(())
-    });
+    until_its_builds_are(&bench, &stuck, &["endless: cancelled", "endless: cancelled"]);
 
     let late = bench.run("late");
     late.must_be("failure");
     assert_eq!(late.end_of("trigger endless"), ("failure", "timed out after 3 s"));
     assert_eq!(late.end_of("still").0, "success");
-    wait::until("its build to end", wait::A_BUILD, || {
-        (triggered(&bench.build(late.id())) == ["endless: cancelled"]).then_some(())
-    });
+    until_its_builds_are(&bench, &late, &["endless: cancelled"]);
 }
 
 #[test]
@@ -150,22 +173,13 @@ fn builds_are_started_once_wherever_the_master_is_killed() {
         "build.end:after:1",
         "build.end:after:2",
     ] {
-        let config = format!(
-            "{}builders:\n  \
-             parent: {{steps: [{{trigger: {{builder: child, each: {{n: [1, 2]}}}}}}, {{run: 'echo after', name: after}}]}}\n  \
-             child: {{steps: [{{run: 'sleep 0.3; echo \"{{{{ props.n }}}}\"', name: say}}]}}\n",
-            pool(2),
+        let mut bench = killed_at(
+            place,
+            "  parent: {steps: [{trigger: {builder: child, each: {n: [1, 2]}}}, {run: 'echo after', name: after}]}\n  \
+             child: {steps: [{run: 'sleep 0.3; echo \"{{ props.n }}\"', name: say}]}\n",
         );
-        let options = Options {
-            database: Database::File,
-            environment: vec![("ROUSE_FAILPOINT".to_owned(), place.to_owned())],
-            ..Options::default()
-        };
-        let mut bench = Bench::within(Scratch::new(), &config, options);
         let request = bench.start("parent");
-        bench.master.wait_for_end(wait::A_BUILD);
-        bench.master.set_environment(Vec::new());
-        bench.master.run();
+        until_it_came_back(&mut bench);
         let parent = bench.ended(request);
         parent.must_be("success");
         assert_eq!(parent.end_of("trigger child"), ("success", "2 of 2 succeeded"), "{place}");
@@ -177,31 +191,17 @@ fn builds_are_started_once_wherever_the_master_is_killed() {
 #[test]
 fn a_cancelled_parent_takes_its_builds_along_wherever_the_master_is_killed() {
     for place in ["cancel_request:before:1", "cancel_request:after:1", "cancel_request:before:2"] {
-        let config = format!(
-            "{}builders:\n  parent: {{steps: [{{trigger: {{builder: endless, each: {{n: [1, 2]}}}}}}]}}\n  \
-             endless: {{steps: [{{run: 'sleep 1000'}}]}}\n",
-            pool(2),
+        let mut bench = killed_at(
+            place,
+            "  parent: {steps: [{trigger: {builder: endless, each: {n: [1, 2]}}}]}\n  \
+             endless: {steps: [{run: 'sleep 1000'}]}\n",
         );
-        let options = Options {
-            database: Database::File,
-            environment: vec![("ROUSE_FAILPOINT".to_owned(), place.to_owned())],
-            ..Options::default()
-        };
-        let mut bench = Bench::within(Scratch::new(), &config, options);
         let request = bench.start("parent");
-        let runs = |one: &Value| one["build"].as_i64().is_some();
-        let parent = bench.running(request, "its builds to run", |build| {
-            build.detail["triggered"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(runs))
-        });
+        let parent = until_its_builds_run(&bench, request, 2);
         // Who is asked may not live to say that it has heard.
         let _ = bench.api.try_post(&format!("/builds/{}/cancel", parent.id()), &json!({"reason": "enough"}));
-        bench.master.wait_for_end(wait::A_BUILD);
-        bench.master.set_environment(Vec::new());
-        bench.master.run();
+        until_it_came_back(&mut bench);
         bench.ended(request).must_be("cancelled");
-        wait::until("its builds to end", wait::A_BUILD, || {
-            let ended = triggered(&bench.build(parent.id())) == ["endless: cancelled", "endless: cancelled"];
-            ended.then_some(())
-        });
+        until_its_builds_are(&bench, &parent, &["endless: cancelled", "endless: cancelled"]);
     }
 }

@@ -64,6 +64,7 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
         fleet.decide(&worker, "worker.drained", event).await?;
         return Ok(Step::Again);
     }
+    let there = |at| parking::There { fleet, worker: &worker, at };
     match &worker.phase {
         Phase::Requested { .. } => {
             let shelves = mirrors::for_worker(fleet, &worker).await;
@@ -96,11 +97,11 @@ async fn turn(fleet: &Arc<Fleet>, id: WorkerId, moments: &mut Moments) -> Result
         Phase::Up { at } => up(fleet, &worker, at, moments).await,
         Phase::Gone { .. } => Ok(Step::Done),
         Phase::Terminating { .. } => end(fleet, &worker).await,
-        Phase::Parking { at, since } => parking::stop(fleet, &worker, at, *since, moments).await,
-        Phase::Parked { at, since } => parking::lie(fleet, &worker, at, *since, moments).await,
+        Phase::Parking { at, since } => parking::stop(there(at), *since, moments).await,
+        Phase::Parked { at, since } => parking::lie(there(at), *since, moments).await,
         Phase::Resuming { at, since, deadline } => {
             let left = moments.until(*deadline, fleet.ctx.now(), deadline.since(*since));
-            parking::start(fleet, &worker, at, left, moments).await
+            parking::start(there(at), left, moments).await
         }
     }
 }

@@ -4,7 +4,7 @@ use super::deadlines::{Moments, resume_within};
 use super::driver::{CALM, LOOK, RETRY, Step, account, apply};
 use super::inspecting::{died, inspect};
 use super::{Fleet, FleetError, joining};
-use crate::config::{Config, Park};
+use crate::config::{Config, Park, Period};
 use crate::supervisor::chain;
 use crate::workers::{self, WorkerError};
 use rouse_contract::{ObservedState, ProviderError, Turned};
@@ -21,15 +21,25 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(600);
 const AWAY: &str = "its provider does not have it any more";
 
-/// What a pool says of its parked workers now.
-pub(super) fn of_pool(config: &Config, pool: &str) -> Option<Park> {
-    config.pools.iter().find(|(name, _)| name.as_str() == pool).and_then(|(_, pool)| pool.park)
+/// One whose instance is at its provider, where that is asked to stop or to start it.
+#[derive(Clone, Copy)]
+pub(super) struct There<'a> {
+    pub fleet: &'a Arc<Fleet>,
+    pub worker: &'a Worker,
+    pub at: &'a ProviderRef,
+}
+
+/// What a pool says of its parked workers now; where it says nothing of any, they cost nothing and stay no longer.
+fn of_pool(config: &Config, pool: &str) -> Park {
+    let pool = config.pools.iter().find(|(name, _)| name.as_str() == pool);
+    let none = Park { keep: 0, price: None, length: Period(Duration::ZERO) };
+    pool.and_then(|(_, pool)| pool.park).unwrap_or(none)
 }
 
 /// What an hour of a worker costs that lies parked; `None` where it does not.
 pub(super) fn price(config: &Config, worker: &Worker) -> Option<Price> {
     let lies = matches!(worker.phase, Phase::Parked { .. });
-    lies.then(|| of_pool(config, &worker.pool).map_or(Price::NONE, |park| park.cost()).min(worker.price))
+    lies.then(|| of_pool(config, &worker.pool).cost().min(worker.price))
 }
 
 /// It is to be parked. From here on it can be given nothing to do; whoever wants it back before this is on record has it at once.
@@ -44,18 +54,16 @@ pub(super) async fn begin(fleet: &Arc<Fleet>, worker: &Worker) -> Result<Step, F
 
 /// Asks its provider to stop it, until it is or cannot be.
 pub(super) async fn stop(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
+    there: There<'_>,
     since: Timestamp,
     moments: &mut Moments,
 ) -> Result<Step, FleetError> {
+    let There { fleet, worker, at } = there;
     let left = moments.until(since + WITHIN, fleet.ctx.now(), WITHIN);
     let parked = async { account(fleet, worker).await?.provider.park(at).await };
     match fleet.ctx.store.deed("provider.park", parked).await {
         Ok(Turned::Done) => {
-            let rests =
-                of_pool(&fleet.ctx.config().config, &worker.pool).map_or(Price::NONE, |park| park.cost());
+            let rests = of_pool(&fleet.ctx.config().config, &worker.pool).cost();
             let spares = Price((worker.price.0 - rests.0).max(0));
             let note = |next: &mut Worker, batch: &mut Batch| {
                 if let (Phase::Parked { since, .. }, true) = (&next.phase, spares > Price::NONE) {
@@ -66,7 +74,7 @@ pub(super) async fn stop(
             tell(fleet, worker, "worker.parked", WorkerEvent::ParkConfirmed, note).await?;
             Ok(Step::Again)
         }
-        Ok(Turned::Absent) => lost(fleet, worker, at, CauseCode::Died, AWAY.to_owned()).await,
+        Ok(Turned::Absent) => lost(there, CauseCode::Died, AWAY.to_owned()).await,
         Err(error) if error.class.is_transient() && !left.is_zero() => {
             tracing::debug!(worker = worker.name, error = chain(&error), "a worker is parked later");
             Ok(Step::Wait(RETRY))
@@ -82,9 +90,7 @@ pub(super) async fn stop(
 
 /// It lies until it is wanted, or its time is up.
 pub(super) async fn lie(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
+    There { fleet, worker, at }: There<'_>,
     since: Timestamp,
     moments: &mut Moments,
 ) -> Result<Step, FleetError> {
@@ -92,13 +98,12 @@ pub(super) async fn lie(
     if matches!(worker.wanted, Wanted::Run) {
         return rise(fleet, worker, now).await;
     }
-    let length =
-        of_pool(&fleet.ctx.config().config, &worker.pool).map_or(Duration::ZERO, |park| park.length.0);
+    let length = of_pool(&fleet.ctx.config().config, &worker.pool).length.0;
     let over = moments.until(since + length, now, length);
     let cause = if now >= worker.expires {
         Cause::new(CauseCode::Age, None, "it reached its maximum age while it was parked")
     } else if over.is_zero() {
-        let length = crate::config::Period(length);
+        let length = Period(length);
         Cause::new(CauseCode::Idle, None, format!("nothing wanted it in the {length} that it may be parked"))
     } else {
         if (fleet.is_suspected(worker.id) || moments.misses_it())
@@ -129,19 +134,18 @@ async fn rise(fleet: &Arc<Fleet>, worker: &Worker, now: Timestamp) -> Result<Ste
 
 /// Asks its provider to start it again, and waits for its agent.
 pub(super) async fn start(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
+    there: There<'_>,
     left: Duration,
     moments: &mut Moments,
 ) -> Result<Step, FleetError> {
+    let There { fleet, worker, at } = there;
     if left.is_zero() {
         let message = "its agent did not come back in time when it was resumed".to_owned();
-        return lost(fleet, worker, at, CauseCode::ResumeFailed, message).await;
+        return lost(there, CauseCode::ResumeFailed, message).await;
     }
     if moments.was_resumed(worker.resumes) {
         let suspected = fleet.is_suspected(worker.id) || moments.misses_it();
-        if suspected && fell_back(fleet, worker, at).await {
+        if suspected && fell_back(there).await {
             moments.is_resumed(-1);
             return Ok(Step::Again);
         }
@@ -164,29 +168,27 @@ pub(super) async fn start(
             fleet.ctx.nudges.agent_link.notify_one();
             Ok(Step::Wait(left.min(LOOK)))
         }
-        Ok(Turned::Absent) => lost(fleet, worker, at, CauseCode::Died, AWAY.to_owned()).await,
+        Ok(Turned::Absent) => lost(there, CauseCode::Died, AWAY.to_owned()).await,
         Err(error) if error.class.is_transient() => {
             tracing::debug!(worker = worker.name, error = chain(&error), "a worker is resumed later");
             Ok(Step::Wait(RETRY.min(left)))
         }
         Err(error) => {
             let message = format!("it could not be resumed: {}", chain(&error));
-            lost(fleet, worker, at, CauseCode::ResumeFailed, message).await
+            lost(there, CauseCode::ResumeFailed, message).await
         }
     }
 }
 
 /// Whether one that was resumed lies again: what was asked before it came late.
-async fn fell_back(fleet: &Arc<Fleet>, worker: &Worker, at: &ProviderRef) -> bool {
+async fn fell_back(There { fleet, worker, at }: There<'_>) -> bool {
     let seen = async { account(fleet, worker).await?.provider.inspect(at).await };
     matches!(seen.await, Ok(Some(seen)) if seen.state == ObservedState::Parked)
 }
 
 /// Nobody is there who could serve anybody.
 async fn lost(
-    fleet: &Arc<Fleet>,
-    worker: &Worker,
-    at: &ProviderRef,
+    There { fleet, worker, at }: There<'_>,
     code: CauseCode,
     message: String,
 ) -> Result<Step, FleetError> {

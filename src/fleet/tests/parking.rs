@@ -44,6 +44,12 @@ async fn until_quiet(stage: &Stage) {
     stage.wait_for(stage.ctx.now() + Duration::from_secs(3600)).await;
 }
 
+/// It has built once, and lies.
+async fn until_it_lies(stage: &Stage) {
+    stage.build("unit").await;
+    until_quiet(stage).await;
+}
+
 async fn until_started(stage: &Stage, request: rouse_model::RequestId) -> Duration {
     stage.until("its build began", async || stage.started_within(request).await).await
 }
@@ -119,8 +125,7 @@ fn one_that_does_not_come_back_is_ended_and_another_is_launched() {
             CONFIG,
             |_| {},
             async |stage| {
-                stage.build("unit").await;
-                until_quiet(stage).await;
+                until_it_lies(stage).await;
                 stage.next_instance(fault);
                 stage.build("unit").await;
                 let workers = stage.workers("cloud").await;
@@ -142,8 +147,7 @@ fn a_reply_that_is_lost_is_asked_for_again() {
             |_| {},
             async |stage| {
                 stage.cloud.script(|script| script.plan(on::PARK, fault));
-                stage.build("unit").await;
-                until_quiet(stage).await;
+                until_it_lies(stage).await;
                 stage.cloud.script(|script| script.plan(on::RESUME, fault));
                 let again = stage.wish("unit").await;
                 until_started(stage, again).await;

@@ -67,9 +67,11 @@ async fn check_request(store: &Store, request: &Request, story: &mut Story) {
 
 /// Whether a worker was launched for it whose image was not there.
 fn lacked_its_image(request: &Request) -> bool {
-    request.provision.failures.iter().any(|failure| {
-        failure.worker.is_some() && failure.class == FailureClass::Image
-    })
+    request
+        .provision
+        .failures
+        .iter()
+        .any(|failure| failure.worker.is_some() && failure.class == FailureClass::Image)
 }
 
 /// It is gone for a reason that is on record, and was launched or says why it was not.
