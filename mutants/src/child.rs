@@ -2,43 +2,22 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub use crate::interrupt::Interrupt;
 
 /// A change may well ask for all the memory that there is. What a test asks for beyond this it does not get.
 const MEMORY: u64 = 4 << 30;
 
 /// How long it is until a look at a child: soon at first, since most tests take a few milliseconds.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(30));
-
-/// Raised by Ctrl-C and by a request to end.
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    pub fn install() -> Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, flag.clone()).context("signals cannot be watched")?;
-        }
-        Ok(Self(flag))
-    }
-
-    pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { bail!("interrupted") } else { Ok(()) }
-    }
-
-    #[cfg(test)]
-    pub fn never() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
-    }
-}
 
 /// From here on, of this process and of those that it starts.
 pub fn limit_memory() -> Result<()> {
@@ -111,6 +90,8 @@ pub fn each<T: Sync, R: Send>(
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+
+    use anyhow::bail;
 
     use super::*;
 

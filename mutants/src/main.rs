@@ -13,6 +13,8 @@
 mod build;
 mod child;
 mod copy;
+#[path = "../../xtask/src/interrupt.rs"]
+mod interrupt;
 mod judge;
 mod list;
 mod places;

@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod generated;
+mod interrupt;
 mod mutants;
 mod packages;
 mod process;

@@ -7,64 +7,18 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, User};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub use crate::interrupt::{Interrupt, Interrupted};
 
 const LOOK: Duration = Duration::from_millis(50);
 /// Between asking a group to end and killing it.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Raised by Ctrl-C and by a request to end.
-#[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-/// The error that unwinds to `main` after an interrupt, past guards that stop what was started.
-#[derive(Debug)]
-pub struct Interrupted;
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
-impl Interrupt {
-    pub fn install() -> Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, flag.clone()).context("signals cannot be watched")?;
-        }
-        Ok(Self(flag))
-    }
-
-    pub fn check(&self) -> Result<()> {
-        if self.raised() { Err(Interrupted.into()) } else { Ok(()) }
-    }
-
-    fn raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One that nobody raises: for stopping things, which is not interrupted.
-    #[cfg(test)]
-    pub fn never() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
-    }
-
-    #[cfg(test)]
-    pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Runs a child with our own output to its end.
 pub fn run(command: &mut Command, interrupt: &Interrupt) -> Result<ExitStatus> {
