@@ -249,4 +249,49 @@ builders: {unit: {pool: cloud, steps: [{run: make}]}}
         assert_eq!(counted.each, minute * 33);
         assert_eq!(standing.launch, Price(1_000_000).over(minute * 33));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_begun_is_counted_with_its_rest() {
+        let config = CONFIG
+            .replace("build: 30m}", "build: 30m}\n    price: 6 USD/h\n    reuse: {builds: 9, idle: 10m}\n    park: {keep: 1, price: 0.60 USD/h, for: 1h}");
+        let lone = Lone::of(&config).await;
+        let (now, minute, price) = (lone.now(), seconds(60), Price(6_000_000));
+        let at = || ProviderRef("1".into());
+        let worker = |id, phase, wanted| Worker {
+            price,
+            phase,
+            wanted,
+            accepted: Some(now),
+            attached: Some(now),
+            // It is given no more.
+            builds_done: 1,
+            expires: now + minute * 600,
+            ..lone.worker(id, "cloud", "there")
+        };
+        let promised = async |worker: &Worker, leases: &[Lease]| {
+            let workers = std::slice::from_ref(worker);
+            let budgets = lone.fleet.budgets(&lone.active(), workers, leases).await.unwrap();
+            let counted = &budgets["cloud"];
+            assert_eq!(counted.each, seconds(120) + minute * 61, "two builds at most are reckoned with");
+            counted.standing.promised
+        };
+        // A third of its latest build is over.
+        let builds = worker(1, Phase::Up { at: at() }, Wanted::Run);
+        let lease = |slot, minutes| Lease {
+            worker: builds.id,
+            slot,
+            build: (10 + slot).into(),
+            since: now - minute * minutes,
+        };
+        let all = promised(&builds, &[lease(0, 20), lease(1, 10)]).await;
+        assert_eq!(all, price.over(minute * 21));
+        let lying = worker(2, Phase::Parked { at: at(), since: now - minute * 15 }, Wanted::Park);
+        let lies = Price(600_000).over(minute * 45) + price.over(minute);
+        assert_eq!(promised(&lying, &[]).await, lies);
+        let resuming = Phase::Resuming { at: at(), since: now - seconds(30), deadline: now + minute };
+        let comes = promised(&worker(3, resuming, Wanted::Run), &[]).await;
+        assert_eq!(comes, price.over(seconds(90) + minute));
+        let asked = worker(4, Phase::Parked { at: at(), since: now - minute }, Wanted::Run);
+        assert_eq!(promised(&asked, &[]).await, price.over(seconds(120) + minute));
+    }
 }

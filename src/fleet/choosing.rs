@@ -211,3 +211,22 @@ impl Fleet {
         told.filter(|told| !told.offering.is_empty()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_takes_is_not_left_for_the_next() {
+        let hour = Duration::from_secs(3_600);
+        let mut left = Left(Some((Money(10), hour)));
+        assert!(left.pays_for(Price(10)) && !left.pays_for(Price(11)));
+        left.take(Price(4));
+        assert!(left.pays_for(Price(6)) && !left.pays_for(Price(7)));
+        left.take(Price(7));
+        assert!(!left.pays_for(Price(1)) && left.pays_for(Price::NONE), "what costs nothing is paid for");
+        let mut endless = Left::of(None);
+        endless.take(Price(7));
+        assert!(endless.pays_for(Price(i64::MAX)));
+    }
+}

@@ -97,4 +97,12 @@ mod tests {
         assert_eq!(moments.is_there(ObservedState::Running), ObservedState::Running);
         assert!(!moments.misses_it());
     }
+
+    #[test]
+    fn each_time_that_it_is_resumed_is_another_one() {
+        let mut moments = Moments::default();
+        assert!(!moments.was_resumed(1));
+        moments.is_resumed(1);
+        assert!(moments.was_resumed(1) && !moments.was_resumed(2));
+    }
 }

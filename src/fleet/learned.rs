@@ -427,4 +427,14 @@ builders: {unit: {pool: big, steps: [{run: make}]}}
             assert_eq!((one.since, whole(one.usual.longest()), running.len()), (at(11_000), 60, 1));
         }
     }
+
+    #[test]
+    fn one_that_is_resumed_comes_as_others_did_or_as_if_it_booted() {
+        let learned = Learned::default();
+        assert_eq!(learned.resume("big"), None);
+        learned.known().boots = HashMap::from([("big".to_owned(), seconds(60))]);
+        assert_eq!(learned.resume("big"), Some(seconds(60)));
+        learned.known().resumes = HashMap::from([("big".to_owned(), (Some(seconds(8)), seconds(120)))]);
+        assert_eq!((learned.resume("big"), learned.resume("small")), (Some(seconds(8)), None));
+    }
 }

@@ -10,8 +10,8 @@ use rouse_provider_fake::{Fault, on};
 use rouse_store::testing::samples;
 
 const CONFIG: &str = r#"version: 1
-server: {agents: {advertise: {first: "127.0.0.1:1", second: "127.0.0.1:1", wide: "127.0.0.1:1", once: "127.0.0.1:1", dear: "127.0.0.1:1"}}}
-providers: {cloud: {fake: {latency: 200ms}}}
+server: {agents: {advertise: {first: "127.0.0.1:1", second: "127.0.0.1:1", wide: "127.0.0.1:1", once: "127.0.0.1:1", dear: "127.0.0.1:1", hourly: "127.0.0.1:1", off: "127.0.0.1:1", half: "127.0.0.1:1"}}}
+providers: {cloud: {fake: {latency: 200ms}}, drained: {fake: {}, drain: true}}
 pools:
   first: {fake: {on: cloud, image: "debian:12"}, max: 1, waiting: 1, reuse: {builds: 5, idle: 10m}}
   second: {fake: {on: cloud, image: "debian:12"}, max: 9, reuse: {builds: 5, idle: 10m}}
@@ -23,6 +23,12 @@ pools:
     price: 6 USD/h
     warm: {wait_costs: 60 USD/h}
     reuse: {builds: 5, idle: 10m}
+  hourly:
+    fake: {on: cloud, image: "debian:12"}
+    reuse: {builds: 5, idle: 10m}
+    schedule: [{cron: "30 1 * * *", for: 1h, min: 2}]
+  off: {fake: {on: drained, image: "debian:12"}, max: 9, price: 6 USD/h}
+  half: {fake: {on: [drained, cloud], image: "debian:12"}, max: 9, price: 6 USD/h}
 locks: {rig: {count: 1, per: worker}}
 builders:
   either: {pool: [first, second], steps: [{run: make}]}
@@ -337,4 +343,84 @@ async fn a_worker_counts_as_what_it_can_still_do() {
         assert!(of(leaves.clone(), 0).leaving, "{leaves:#?}");
     }
     assert!(!of(Worker { expires: now + Duration::from_micros(1), ..up() }, 0).leaving);
+
+    let resumes = |phase| Worker { phase, ..up() };
+    boots_resumed(&lone).await;
+    let (since, deadline) = (now - MINUTE / 6, now + MINUTE);
+    let resuming = of(resumes(Phase::Resuming { at: at(), since, deadline }), 0);
+    assert_eq!((resuming.up_by, resuming.parked), (Some(since + MINUTE / 2), None));
+    let lies = of(resumes(Phase::Parked { at: at(), since }), 0);
+    assert_eq!(lies.up_by, Some(now + MINUTE / 2), "it has not been asked for yet");
+}
+
+/// Workers of the second pool take half a minute to be resumed, as far as the fleet knows.
+async fn boots_resumed(lone: &Lone) {
+    let resume_took = Some(MINUTE / 2);
+    lone.insert(&[&Worker { resume_took, ..lone.worker(50, "second", "cloud") }]).await;
+    lone.fleet.learned.look_anew();
+    lone.fleet.learn_boots().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_hour_keeps_is_launched_so_long_before_as_it_takes() {
+    let lone = Lone::of(CONFIG).await;
+    boots_in(&lone, &[("hourly", 60)]).await;
+    lone.fleet.learned.asks("unit", &class("hourly"));
+    let active = lone.active();
+    let start = lone.now();
+    let limits = async |seconds: u64| {
+        let at = start + Duration::from_secs(seconds);
+        tokio::time::advance(at.since(lone.now())).await;
+        let limits = lone.fleet.limits("hourly", &active.config.pools["hourly"], None);
+        (limits.min, limits.usual)
+    };
+    // At half past one, a minute and some seconds before.
+    assert_eq!(limits(28 * 60 + 56).await, (0, None));
+    assert_eq!(limits(28 * 60 + 58).await, (2, Some(class("hourly"))));
+    // And no longer than it lasts.
+    assert_eq!(limits(89 * 60).await, (2, Some(class("hourly"))));
+    assert_eq!(limits(90 * 60 + 1).await, (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_worker_is_resumed_where_there_is_room_and_money_for_it() {
+    let lone = Lone::of(CONFIG).await;
+    let active = lone.active();
+    let standing = |left: i64| Standing {
+        limit: "10 USD/day".into(),
+        amount: Money(left),
+        spent: Money(0),
+        promised: Money(0),
+        launch: Money(10),
+        until: lone.now() + MINUTE,
+    };
+    let cases = [
+        ("first", "cloud", 1_000_000, None, 0),
+        ("first", "cloud", 10, Some(Short::By(Bound::Budget)), 0),
+        ("off", "drained", 1_000_000, Some(Short::Room), 0),
+        ("half", "drained", 1_000_000, Some(Short::Room), 1),
+        ("half", "drained", 10, Some(Short::By(Bound::Budget)), 0),
+    ];
+    for (id, (pool, account, left, short, displaced)) in (1..).zip(cases) {
+        let phase = Phase::Parked { at: ProviderRef(id.to_string()), since: lone.now() };
+        let price = Price(6_000_000);
+        let worker = Worker { phase, price, wanted: Wanted::Park, ..lone.worker(id, pool, account) };
+        lone.insert(&[&worker]).await;
+        let mut answer = Answer { resume: vec![worker.id], ..Answer::default() };
+        let counted = Counted { standing: standing(left), build: MINUTE, each: MINUTE };
+        let (mut taken, mut left) = (Taken::default(), Left::of(Some(&counted)));
+        let workers = [worker];
+        let of_pool = &active.config.pools[pool];
+        let seen = (&mut taken, &mut left);
+        let held_back = lone.fleet.resume(&active, of_pool, &workers, &mut answer, seen).await.unwrap();
+        let case = format!("{pool} on {account}: {held_back:?}, {answer:?}");
+        assert_eq!(held_back.first().map(|(_, _, short)| *short), short, "{case}");
+        assert_eq!(
+            (answer.resume.len(), answer.end.len()),
+            (usize::from(short.is_none()), displaced),
+            "{case}"
+        );
+        let wanted = lone.worker_row(workers[0].id).await.wanted;
+        assert_eq!(wanted == Wanted::Run, short.is_none(), "{case}");
+    }
 }

@@ -4,7 +4,7 @@ use super::agents::Agents;
 use super::lone::Lone;
 use super::stage::{Stage, play};
 use rouse_model::failure::FailureClass;
-use rouse_model::worker::{CauseCode, LaunchToken, Link, Phase, Wanted, Worker, WorkerEvent};
+use rouse_model::worker::{Cause, CauseCode, LaunchToken, Link, Phase, Wanted, Worker, WorkerEvent};
 use rouse_model::{BuildResult, Timestamp};
 use rouse_provider_fake::{Fault, on};
 use rouse_store::Batch;
@@ -228,4 +228,25 @@ fn what_ends_as_one_thing_says_nothing_of_another() {
         stage.until("it runs on another one", another).await;
         assert_eq!(stage.cloud.calls(on::LAUNCH).0 - before, 1, "the other thing was not asked for again");
     });
+}
+
+#[test]
+fn a_driver_hears_of_what_others_have_decided() {
+    play(
+        1,
+        CONFIG,
+        |_| {},
+        async |stage| {
+            let [worker] = idle(stage, 1).await.try_into().expect("one");
+            // It has been looked at a moment ago, and will not be for a minute.
+            let mut judged = row(stage, &worker).await;
+            let cause = Cause::new(CauseCode::Operator, None, "another master was told to");
+            judged.wanted = Wanted::End { cause };
+            let mut batch = Batch::new("test.end");
+            batch.update(&mut judged);
+            stage.ctx.store.commit(batch).await.unwrap();
+            let gone = async || row(stage, &worker).await.gone;
+            stage.within(seconds(5), "it ends", gone).await;
+        },
+    );
 }

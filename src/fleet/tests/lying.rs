@@ -2,12 +2,16 @@
 
 use super::lone::Lone;
 use super::stage::{Stage, play};
-use crate::fleet::parking;
+use super::sweeps::{account, launched};
+use crate::fleet::deadlines::Moments;
+use crate::fleet::driver::Step;
+use crate::fleet::{inspecting, parking};
 use rouse_model::money::Price;
-use rouse_model::worker::{CauseCode, Phase, ProviderRef, Worker};
+use rouse_model::worker::{CauseCode, Link, Phase, ProviderRef, Wanted, Worker};
 use rouse_provider_fake::{Fault, on};
 use rouse_store::Batch;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {cloud: "127.0.0.1:1", free: "127.0.0.1:1"}}}
@@ -146,4 +150,102 @@ async fn one_that_lies_costs_what_its_pool_says_and_no_more_than_one_that_runs()
     ] {
         assert_eq!(price(worker("cloud", 6_000_000, runs)), None);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_lies_again_is_asked_for_once_more() {
+    let lone = Lone::of(CONFIG).await;
+    let there = account(&lone, "there");
+    let (worker, at) = launched(&lone, 1, "cloud", &there).await;
+    there.provider.park(&at).await.unwrap();
+    let deadline = lone.now() + seconds(600);
+    let phase = Phase::Resuming { at: at.clone(), since: lone.now(), deadline };
+    let worker = Worker { phase, resumes: 1, ..worker };
+    lone.insert(&[&worker]).await;
+    let mut moments = Moments::default();
+    let mut start =
+        async || parking::start(&lone.fleet, &worker, &at, seconds(600), &mut moments).await.unwrap();
+    let asked = |on| lone.cloud.calls(on).0;
+    assert!(matches!(start().await, Step::Wait(_)));
+    assert_eq!(asked(on::RESUME), 1);
+    // Nobody has said anything of it: it is waited for.
+    assert!(matches!(start().await, Step::Wait(_)));
+    assert_eq!(asked(on::INSPECT), 0);
+    // It is looked at, and is on its way.
+    lone.fleet.look_at(worker.id);
+    assert!(matches!(start().await, Step::Wait(_)));
+    assert!(asked(on::INSPECT) > 0 && asked(on::RESUME) == 1);
+    // Somebody's word came late.
+    there.provider.park(&at).await.unwrap();
+    lone.fleet.look_at(worker.id);
+    assert!(matches!(start().await, Step::Again));
+    assert!(matches!(start().await, Step::Wait(_)));
+    assert_eq!((asked(on::RESUME), lone.cloud.parked()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_would_never_find_its_master_is_not_resumed() {
+    let lone = Lone::of(&CONFIG.replace(", free: \"127.0.0.1:1\"", "")).await;
+    let there = account(&lone, "there");
+    let (worker, at) = launched(&lone, 1, "free", &there).await;
+    let phase = Phase::Resuming { at: at.clone(), since: lone.now(), deadline: lone.now() + seconds(600) };
+    let worker = Worker { phase, resumes: 1, ..worker };
+    lone.insert(&[&worker]).await;
+    let mut moments = Moments::default();
+    parking::start(&lone.fleet, &worker, &at, seconds(600), &mut moments).await.unwrap();
+    let row = lone.worker_row(worker.id).await;
+    assert_eq!((code(&row), lone.cloud.calls(on::RESUME).0), (Some(CauseCode::ResumeFailed), 0));
+    assert!(row.cause().unwrap().message.contains("are not on this host"), "{row:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_lies_and_is_taken_away_is_looked_for_twice_and_ends() {
+    let lone = Lone::of(CONFIG).await;
+    let there = account(&lone, "there");
+    let (worker, at) = launched(&lone, 1, "cloud", &there).await;
+    there.provider.park(&at).await.unwrap();
+    let phase = Phase::Parked { at: at.clone(), since: lone.now() };
+    let expires = lone.now() + seconds(36_000);
+    let worker = Worker { phase, expires, wanted: Wanted::Park, ..worker };
+    lone.insert(&[&worker]).await;
+    let stop = CancellationToken::new();
+    lone.fleet.ensure_driver(&worker, &stop);
+    tokio::time::sleep(seconds(100)).await;
+    assert!(lies(&lone.worker_row(worker.id).await), "nothing has happened to it");
+    there.provider.terminate(&at).await.unwrap();
+    lone.fleet.look_at(worker.id);
+    tokio::time::sleep(seconds(5)).await;
+    assert!(lies(&lone.worker_row(worker.id).await), "what is shown may lag behind");
+    tokio::time::sleep(seconds(25)).await;
+    let row = lone.worker_row(worker.id).await;
+    assert!(row.gone.is_some() && code(&row) == Some(CauseCode::Died), "{row:#?}");
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_somebody_else_has_stopped_is_lost_once_its_agent_is_silent() {
+    let lone = Lone::of(CONFIG).await;
+    let there = account(&lone, "there");
+    let since = lone.now();
+    let attached = Link::Attached { session: "1".into(), since };
+    let silent = || Link::Silent { since };
+    let up = |at: &ProviderRef| Phase::Up { at: at.clone() };
+    let parking = |at: &ProviderRef| Phase::Parking { at: at.clone(), since };
+    let mut lost = Vec::new();
+    for id in 1..=3 {
+        let (worker, at) = launched(&lone, id, "cloud", &there).await;
+        there.provider.park(&at).await.unwrap();
+        let (phase, link) = match id {
+            1 => (up(&at), silent()),
+            2 => (up(&at), attached.clone()),
+            _ => (parking(&at), silent()),
+        };
+        let worker = Worker { phase, link, attached: Some(since), ..worker };
+        lone.insert(&[&worker]).await;
+        let step = inspecting::inspect(&lone.fleet, &worker, &at, &mut Moments::default()).await.unwrap();
+        lost.extend(step.map(|_| id));
+    }
+    assert_eq!(lost, [1]);
+    let cause = lone.worker_row(1.into()).await.cause().cloned().expect("it is lost");
+    assert_eq!(cause.message, "its provider has stopped it, which nobody asked for");
 }

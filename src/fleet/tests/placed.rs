@@ -210,3 +210,22 @@ async fn what_an_earlier_process_was_told_of_an_image_is_not_asked_again() {
         "{image:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_took_of_its_account_is_there_again_when_it_is_gone() {
+    let lone = Lone::of(CONFIG).await;
+    let worker = lone.worker(1, "single", "one");
+    let asks = Asks::of(&worker);
+    let may_ask = || matches!(lone.fleet.offerings.may("one", asks), May::Ask);
+    lone.fleet.offering_refused(&worker, Scarce::Offering("fake".into()), None);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    lone.fleet.offerings.asks("one", asks);
+    assert!(!may_ask());
+    // It was to find out, and was called off before it was taken.
+    lone.fleet.offering_freed(&worker);
+    assert!(may_ask());
+    lone.fleet.offering_refused(&worker, Scarce::Offering("fake".into()), None);
+    assert!(!may_ask());
+    lone.fleet.offering_freed(&Worker { accepted: Some(lone.now()), ..worker.clone() });
+    assert!(may_ask(), "there may be room now");
+}

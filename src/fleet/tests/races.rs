@@ -5,11 +5,11 @@ use crate::fleet::breakers::{Asks, May};
 use crate::fleet::failures;
 use crate::fleet::locking::{Gate, Says};
 use rouse_contract::ProviderError;
-use rouse_model::Timestamp;
 use rouse_model::buildset::RequestState;
 use rouse_model::failure::FailureClass;
 use rouse_model::offering::{OfferingHealth, Scarce};
 use rouse_model::worker::{Cause, CauseCode, Wanted};
+use rouse_model::{BuildResult, Timestamp};
 use rouse_store::Batch;
 use rouse_store::testing::Refusal;
 use std::fmt::Debug;
@@ -23,6 +23,7 @@ locks: {key: 1}
 builders:
   unit: {pool: p, steps: [{run: make}]}
   signed: {pool: p, locks: {key: exclusive}, steps: [{run: make}]}
+  asked: {pool: p, approval: {of: all}, steps: [{run: make}]}
 "#;
 
 /// Does it while the database is away, which is told, and while somebody is faster, whose answer this is.
@@ -203,4 +204,29 @@ async fn a_request_whose_builder_is_gone_ends_and_says_so() {
     assert_eq!(row.state, RequestState::Done);
     let build = lone.ctx().store.build(row.build.unwrap()).await.unwrap().unwrap();
     assert_eq!(build.summary, "builder `unit` is not configured any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_wanted_any_more_ends_without_a_build() {
+    let lone = Lone::of(CONFIG).await;
+    let mut request = lone.request("unit").await;
+    request.cancel = Some("anna does not want it".into());
+    let mut batch = Batch::new("test.request");
+    batch.update(&mut request);
+    lone.ctx().store.commit(batch).await.unwrap();
+    let queue = [request.clone()];
+    refused(&lone, "request.cancel", async || lone.fleet.end_cancelled(&queue, lone.now()).await).await;
+    assert_eq!(lone.row(request.id).await, request);
+    lone.fleet.end_cancelled(&queue, lone.now()).await.unwrap();
+    let row = lone.row(request.id).await;
+    assert_eq!((row.state, row.result), (RequestState::Done, Some(BuildResult::Cancelled)));
+
+    let asked = lone.request("asked").await;
+    let lapses = asked.lapses.expect("it is not waited for for ever");
+    lone.fleet.end_unapproved(lone.now()).await.unwrap();
+    assert_ne!(lone.row(asked.id).await.state, RequestState::Done);
+    lone.fleet.end_unapproved(lapses + Duration::from_secs(1)).await.unwrap();
+    let row = lone.row(asked.id).await;
+    assert_eq!((row.state, row.result), (RequestState::Done, Some(BuildResult::Cancelled)));
+    assert!(row.cancel.is_some_and(|why| why.starts_with("nobody approved it within ")));
 }

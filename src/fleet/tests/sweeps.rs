@@ -4,8 +4,8 @@ use super::lone::Lone;
 use crate::accounts::Account;
 use crate::fleet::{joining, reaper};
 use rouse_agent_protocol::{Endpoint, JoinDocument};
-use rouse_contract::{LaunchItem, LaunchSpec, Tag};
-use rouse_model::worker::Worker;
+use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, Tag};
+use rouse_model::worker::{LaunchToken, Phase, ProviderRef, Wanted, Worker};
 use rouse_model::{Trust, WorkerId};
 use std::collections::HashSet;
 
@@ -19,12 +19,12 @@ pools:
 builders: {unit: {pool: p, steps: [{run: make}]}}
 "#;
 
-fn account(lone: &Lone, name: &str) -> Account {
+pub(super) fn account(lone: &Lone, name: &str) -> Account {
     lone.fleet.accounts.get(&lone.active().config, name).unwrap()
 }
 
 /// Launches something under a tag, whoever has a record of it.
-async fn launch(account: &Account, worker: &Worker, tag: Tag) {
+pub(super) async fn launch(account: &Account, worker: &Worker, tag: Tag) -> ProviderRef {
     let spec = LaunchSpec {
         pool: worker.pool.clone(),
         project: worker.project.clone(),
@@ -39,8 +39,19 @@ async fn launch(account: &Account, worker: &Worker, tag: Tag) {
     };
     let (join, expires) = (b"{}".to_vec(), worker.expires);
     let item = LaunchItem { tag, join, needs_network: true, offering: None, expires };
-    let outcomes = account.provider.launch(&spec, &[item]).await;
-    assert!(matches!(outcomes.as_slice(), [rouse_contract::LaunchOutcome::Accepted { .. }]), "{outcomes:?}");
+    match account.provider.launch(&spec, &[item]).await.pop() {
+        Some(LaunchOutcome::Accepted { at }) => at,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// A worker with an instance of its own, of which nothing is on record yet.
+pub(super) async fn launched(lone: &Lone, id: i64, pool: &str, account: &Account) -> (Worker, ProviderRef) {
+    let token = LaunchToken(format!("token {id}"));
+    let worker = Worker { phase: Phase::Requested { token }, ..lone.worker(id, pool, &account.name) };
+    let tag = crate::keys::tag(lone.ctx().store.facts(), &worker);
+    let at = launch(account, &worker, tag).await;
+    (worker, at)
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,9 +59,7 @@ async fn what_no_record_of_this_epoch_wants_goes_when_it_was_seen_twice() {
     let lone = Lone::of(CONFIG).await;
     let cloud = account(&lone, "cloud");
     let tag_of = |worker: &Worker| crate::keys::tag(lone.ctx().store.facts(), worker);
-    let token = |id| rouse_model::worker::Phase::Requested {
-        token: rouse_model::worker::LaunchToken(format!("token {id}")),
-    };
+    let token = |id| Phase::Requested { token: LaunchToken(format!("token {id}")) };
     let worker = |id: i64| Worker { phase: token(id), ..lone.worker(id, "p", "cloud") };
     let (known, of_before, unknown) = (worker(1), worker(2), worker(3));
     lone.insert(&[&known, &of_before]).await;
@@ -100,4 +109,30 @@ async fn an_agent_is_told_how_it_finds_its_master_or_nothing_is_launched() {
     let deaf = Lone::listening(CONFIG, None).await;
     let error = told(&deaf, "p", &account(&deaf, "cloud")).await.unwrap_err();
     assert!(error.contains("this master listens for no agents"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_looked_at_whose_instance_is_not_as_it_should_be() {
+    let lone = Lone::of(CONFIG).await;
+    let cloud = account(&lone, "cloud");
+    let since = lone.now();
+    let up = |at: ProviderRef| (Phase::Up { at }, Wanted::Run);
+    let parked = |at: ProviderRef| (Phase::Parked { at, since }, Wanted::Park);
+    let mut workers = Vec::new();
+    for (id, is, lies) in [(1, true, false), (2, true, true), (3, false, true), (4, false, false)] {
+        let (worker, at) = launched(&lone, id, "p", &cloud).await;
+        if lies {
+            cloud.provider.park(&at).await.unwrap();
+        }
+        let (phase, wanted) = if is { up(at) } else { parked(at) };
+        workers.push(Worker { phase, wanted, ..worker });
+    }
+    // One more, of which nothing is there.
+    let (phase, wanted) = up(ProviderRef("none".into()));
+    workers.push(Worker { phase, wanted, ..lone.worker(5, "p", "cloud") });
+    lone.insert(&workers.iter().collect::<Vec<_>>()).await;
+    reaper::sweep(&lone.fleet, &cloud, &HashSet::new()).await.unwrap();
+    let suspected = workers.iter().filter(|worker| lone.fleet.is_suspected(worker.id));
+    // Of one that lies, and is shown as running, it may be that it was seen before it lay.
+    assert_eq!(suspected.map(|worker| worker.id.0).collect::<Vec<_>>(), [2, 5]);
 }
