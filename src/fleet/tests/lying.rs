@@ -100,10 +100,13 @@ fn one_that_cannot_be_started_again_is_given_up_like_one_that_does_not_come() {
             stage.build("unit").await;
             first(stage, "cloud", lies).await;
             stage.cloud.script(|script| script.draw(on::RESUME, 100, |_| Fault::Throttled));
+            let since = stage.ctx.now();
             stage.build("unit").await;
             let lost = first(stage, "cloud", |worker| worker.gone.is_some()).await;
             assert_eq!(code(&lost), Some(CauseCode::ResumeFailed));
             assert_eq!(lost.resumes, 1);
+            let after = lost.gone.unwrap().since(since).as_secs();
+            assert!((120..140).contains(&after), "it has the time of a boot: {after} s");
         },
     );
 }

@@ -7,7 +7,9 @@ use rouse_agent_protocol::{Endpoint, JoinDocument};
 use rouse_contract::{LaunchItem, LaunchOutcome, LaunchSpec, Tag};
 use rouse_model::worker::{LaunchToken, Phase, ProviderRef, Wanted, Worker};
 use rouse_model::{Trust, WorkerId};
+use rouse_provider_fake::on;
 use std::collections::HashSet;
+use std::time::Duration;
 
 const CONFIG: &str = r#"version: 1
 server: {agents: {advertise: {p: "agents.example.org:8020"}}}
@@ -135,4 +137,19 @@ async fn a_worker_is_looked_at_whose_instance_is_not_as_it_should_be() {
     let suspected = workers.iter().filter(|worker| lone.fleet.is_suspected(worker.id));
     // Of one that lies, and is shown as running, it may be that it was seen before it lay.
     assert_eq!(suspected.map(|worker| worker.id.0).collect::<Vec<_>>(), [2, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_after_accounts_is_at_rest_when_it_was_told_to_stop() {
+    let lone = Lone::of(CONFIG).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let looks_after = tokio::spawn(reaper::run(std::sync::Arc::clone(&lone.fleet), stop.clone()));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(lone.cloud.calls(on::LIST).0 > 0);
+    stop.cancel();
+    looks_after.await.unwrap();
+    // Simulated time goes on only where everybody is at rest.
+    let lists = lone.cloud.calls(on::LIST).0;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(lone.cloud.calls(on::LIST).0, lists);
 }
