@@ -1,5 +1,7 @@
 //! `rouse simulate`: what a fleet would have cost, and how long builds would have waited, under one policy or another.
 
+mod pool;
+
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::exit::Exit;
@@ -24,6 +26,8 @@ An offer: spot:price=0.05,interrupted=0.1,out=2h-5h,try_for=5m; what is as good 
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    of_pool: pool::OfPool,
     /// The usual time from the launch of a worker until it takes builds
     #[arg(long, default_value = "120s", value_name = "TIME")]
     boot: Span,
@@ -105,7 +109,7 @@ pub(super) async fn run(args: Args, connect: &ConnectArgs, out: &mut Out) -> Res
         None => history(connect).await?,
     };
     let most = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let world = World {
+    let mut world = World {
         boot: args.boot.0,
         boot_spread: args.boot_spread,
         boot_failures: args.boot_failures,
@@ -120,10 +124,13 @@ pub(super) async fn run(args: Args, connect: &ConnectArgs, out: &mut Out) -> Res
         park_price: args.park_price,
         seed: args.seed,
     };
-    let policies = match args.policy.is_empty() {
+    let mut policies = match args.policy.is_empty() {
         true => Policy::usual(),
         false => args.policy,
     };
+    if let Some(name) = &args.of_pool.pool {
+        policies.insert(0, args.of_pool.apply(name, &mut world)?);
+    }
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(policies.len());
     for policy in &policies {
         outcomes.push(simulate(&trace, &world, policy));

@@ -40,7 +40,8 @@ pub enum PolicyError {
 
 impl Policy {
     /// As the fleet is scaled where a pool says nothing else.
-    fn rouse(name: &str) -> Self {
+    #[must_use]
+    pub fn rouse(name: &str) -> Self {
         let reserve = rouse_model::scaling::RESERVE;
         Self {
             name: name.to_owned(),
