@@ -166,8 +166,8 @@ async fn one_that_lies_again_is_asked_for_once_more() {
     let worker = Worker { phase, resumes: 1, ..worker };
     lone.insert(&[&worker]).await;
     let mut moments = Moments::default();
-    let mut start =
-        async || parking::start(&lone.fleet, &worker, &at, seconds(600), &mut moments).await.unwrap();
+    let there_is = parking::There { fleet: &lone.fleet, worker: &worker, at: &at };
+    let mut start = async || parking::start(there_is, seconds(600), &mut moments).await.unwrap();
     let asked = |on| lone.cloud.calls(on).0;
     assert!(matches!(start().await, Step::Wait(_)));
     assert_eq!(asked(on::RESUME), 1);
@@ -195,7 +195,8 @@ async fn one_that_would_never_find_its_master_is_not_resumed() {
     let worker = Worker { phase, resumes: 1, ..worker };
     lone.insert(&[&worker]).await;
     let mut moments = Moments::default();
-    parking::start(&lone.fleet, &worker, &at, seconds(600), &mut moments).await.unwrap();
+    let there_is = parking::There { fleet: &lone.fleet, worker: &worker, at: &at };
+    parking::start(there_is, seconds(600), &mut moments).await.unwrap();
     let row = lone.worker_row(worker.id).await;
     assert_eq!((code(&row), lone.cloud.calls(on::RESUME).0), (Some(CauseCode::ResumeFailed), 0));
     assert!(row.cause().unwrap().message.contains("are not on this host"), "{row:#?}");
