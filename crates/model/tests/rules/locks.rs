@@ -145,3 +145,11 @@ fn an_untrusted_build_has_no_lock_that_is_not_open_to_it() {
     let open = [Need { name: "open", lock: open, share: Share::Exclusive, branch: None }];
     assert_eq!(Ledger::default().try_all(&open, Trust::Untrusted, None), Ok(()));
 }
+
+#[test]
+fn what_one_has_is_not_what_it_needs_where_another_lock_or_share_is_meant() {
+    let needs = |name, share| [need(name, 3, share)];
+    let holds = Ledger::default().take(RequestId(1), &needs("a", Share::Count(1)), None);
+    assert!(has_all(&holds, &needs("a", Share::Count(1))));
+    assert!(!has_all(&holds, &needs("b", Share::Count(1))) && !has_all(&holds, &needs("a", Share::Count(2))));
+}

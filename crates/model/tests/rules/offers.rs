@@ -50,6 +50,17 @@ fn an_offer_is_tried_for_its_time() {
     let again = Standing::Asked { refused_for: None };
     assert_eq!(next([refused(9), again], OPEN), Next::Wait(None), "it can be had again, by few at first");
     assert_eq!(next([refused(9), refused(9)], refused(1)), Next::Wait(Some(MINUTE / 2)));
+    let late = Standing::Refused { refused_for: MINUTE, again_in: MINUTE * 9 };
+    let last = Offer { try_for: Some(MINUTE * 5), of: vec![one("only", 50, late)] };
+    let wait = choose(&[last], |_| true).next;
+    assert_eq!(wait, Next::Wait(Some(MINUTE * 9)), "there is nothing after it to be waited for");
+}
+
+#[test]
+fn time_that_is_lost_counts_as_its_share_of_all_and_of_what_is_taken_for_granted() {
+    let lost =
+        |there: u32, lost: u32| Record { there: MINUTE * there, lost: MINUTE * lost, ..Record::default() };
+    assert_eq!((lost(0, 0).keeps(), lost(120, 60).keeps(), lost(60, 90).keeps()), (1.0, 0.75, 2.0 / 3.0));
 }
 
 #[test]
@@ -59,6 +70,10 @@ fn what_was_passed_over_is_told() {
     assert_eq!(passed, [Passed { offer: 0, at: 0, why: why(9) }, Passed { offer: 0, at: 1, why: why(5) }]);
     let Choice { passed, .. } = choose(&offers([refused(9), OPEN], OPEN), |_| true);
     assert_eq!(passed, [], "it would not have been taken anyway");
+    let Choice { next, passed } = choose(&offers([OPEN, refused(9)], OPEN), |_| true);
+    assert_eq!((next, passed), (FIRST, vec![Passed { offer: 0, at: 1, why: why(9) }]), "the cheaper one");
+    let alike = Offer { try_for: None, of: vec![one("a", 40, refused(1)), one("b", 40, OPEN)] };
+    assert_eq!(choose(&[alike], |_| true).passed, [], "nothing was lost with it");
     let dear = choose(&offers([OPEN, OPEN], OPEN), |price| price.0 < 45);
     assert_eq!((dear.next, dear.passed), (CHEAPEST, vec![]));
     let dear = choose(&offers([OPEN, refused(1)], OPEN), |price| price.0 < 45);

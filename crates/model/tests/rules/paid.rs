@@ -2,9 +2,10 @@
 
 use crate::scaling::{NOW, carried_out, class, fleet, launched};
 use proptest::prelude::*;
-use rouse_model::WorkerId;
-use rouse_model::money::Money;
+use rouse_model::budget::Parking;
+use rouse_model::money::{Money, Price};
 use rouse_model::scaling::{Bound, Capacity, Demand, Limits, Purse, Reason, decide};
+use rouse_model::{Timestamp, WorkerId};
 use std::collections::HashSet;
 
 /// A fleet whose workers may each spare something, and a purse for it.
@@ -78,4 +79,14 @@ proptest! {
             prop_assert!(kept + waiting >= warm.min(kept + waiting) && kept >= warm.saturating_sub(waiting));
         }
     }
+}
+
+#[test]
+fn what_lay_parked_has_spared_something_for_that_time_alone() {
+    let hours = |n: i64| Timestamp::from_secs(n * 3_600);
+    let of =
+        |until| Parking { worker: WorkerId(1), nth: 0, since: hours(2), until, spares: Price(1_000_000) };
+    assert_eq!(of(Some(hours(5))).spared(hours(0), hours(9)), Money(3_000_000), "until it was resumed");
+    assert_eq!(of(None).spared(hours(0), hours(9)), Money(7_000_000), "it lies");
+    assert_eq!(of(Some(hours(5))).spared(hours(4), hours(9)), Money(1_000_000), "from then on");
 }

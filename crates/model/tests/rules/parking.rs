@@ -65,6 +65,10 @@ fn rather_one_of_each_class_is_kept_than_several_of_one() {
     let fleet = [parked(1, 0, 50), parked(2, 1, 500), idle(3, 1, 100)];
     let stays = answer(&limits(9, 2), &[], &fleet);
     assert_eq!((stays.park, stays.end), (vec![], vec![(WorkerId(3), Reason::Idle)]), "nothing is gained");
+    let two = [parked(1, 0, 50), parked(2, 0, 500), idle(3, 1, 100), idle(4, 1, 200)];
+    let once = answer(&limits(9, 2), &[], &two);
+    assert_eq!(once.park, ids(&[3]), "one of each: the other one gains nothing more");
+    assert_eq!(once.end, [(WorkerId(4), Reason::Idle), (WorkerId(2), Reason::Displaced)]);
     let fewer = answer(&limits(9, 1), &[], &fleet[..2]);
     assert_eq!(fewer.end, [(WorkerId(2), Reason::Idle)], "after a change of the configuration");
 }
@@ -81,6 +85,10 @@ fn parked_ones_come_before_launches_the_last_one_first() {
     assert_eq!((full.resume, full.launch), (ids(&[2, 1]), vec![]));
     assert_eq!(full.held_back, [(class(0), 2, Bound::Max)]);
     assert_eq!(full.end, [(WorkerId(3), Reason::Displaced)]);
+    let used = [Capacity { uses_left: 0, ..parked(1, 0, 5) }];
+    let used = answer(&limits(9, 3), &[(0, 1)], &used);
+    assert_eq!((used.resume, used.launch), (vec![], vec![(class(0), 1)]));
+    assert_eq!(used.end, [(WorkerId(1), Reason::Used)]);
     let expired = answer(&limits(9, 3), &[(0, 1)], &[Capacity { leaving: true, ..parked(1, 0, 5) }]);
     assert_eq!((expired.resume, expired.launch), (vec![], vec![(class(0), 1)]));
 }
@@ -90,6 +98,12 @@ fn a_parked_one_is_neither_idle_nor_warm_and_makes_room_first() {
     let fleet = [parked(1, 0, 50), idle(2, 1, 5)];
     let full = answer(&limits(2, 2), &[(2, 1)], &fleet);
     assert_eq!(full.end, [(WorkerId(1), Reason::Displaced)], "before who idles");
+    let leaves = [parked(1, 0, 50), Capacity { leaving: true, ..idle(2, 1, 5) }];
+    assert_eq!(answer(&limits(2, 2), &[(2, 1)], &leaves).end, [], "one makes room already");
+    // Nobody's class makes room for another while something waits for it.
+    let wanted = [parked(1, 0, 500), parked(2, 0, 50), parked(3, 1, 5)];
+    let full = answer(&limits(3, 3), &[(0, 1), (2, 1)], &wanted);
+    assert_eq!((full.resume, full.end), (ids(&[2]), vec![(WorkerId(3), Reason::Displaced)]));
     let kept = Limits { min: 1, usual: Some(class(0)), ..limits(9, 2) };
     let warm = answer(&kept, &[], &[parked(1, 0, 50)]);
     assert_eq!((warm.resume, warm.launch), (ids(&[1]), vec![]), "one is to be there");

@@ -478,6 +478,14 @@ fn who_is_to_be_parked_takes_nothing_and_can_be_wanted_again_at_any_time() {
             panic!("it can be taken back: {worker:?}")
         };
         assert_eq!((effects, &next.wanted), (vec![], &Wanted::Run));
+        assert!(!next.is_parked());
+        let twice = [worker.on(WorkerEvent::Park, Timestamp(6)), next.on(WorkerEvent::Resume, Timestamp(6))];
+        assert_eq!(
+            twice,
+            [Transition::AlreadySatisfied, Transition::AlreadySatisfied],
+            "both are so already"
+        );
+        assert_eq!(worker.parked_since().is_some(), !events.is_empty());
         // Before its provider was asked it is there at once; after that it comes.
         assert_eq!(
             (next.takes_work(Timestamp(6)), next.is_coming()),
@@ -496,6 +504,9 @@ fn who_is_to_be_parked_takes_nothing_and_can_be_wanted_again_at_any_time() {
 #[test]
 fn who_is_resumed_has_another_agent_and_idles_from_then_on() {
     let worker = parked(&[WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed]);
+    for event in [WorkerEvent::ParkIssued, WorkerEvent::ParkConfirmed] {
+        assert_eq!(worker.on(event, Timestamp(6)), Transition::AlreadySatisfied, "it is told twice");
+    }
     assert_eq!((&worker.link, &worker.incarnation, worker.idle_since), (&Link::Never, &None, None));
     let old = WorkerEvent::Attached { session: "t".into(), incarnation: "i".into() };
     assert!(matches!(worker.on(old.clone(), Timestamp(6)), Transition::Conflict(_)), "it cannot speak");
