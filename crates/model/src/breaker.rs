@@ -227,6 +227,11 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    /// In any time at all: here in seconds since anything.
+    fn at(seconds: i64) -> crate::Timestamp {
+        crate::Timestamp::from_secs(seconds)
+    }
+
     #[test]
     fn what_several_accounts_may_have_is_refused_once_all_of_them_have() {
         let wait = |minutes| May::Not(minutes * MINUTE);
@@ -241,10 +246,8 @@ mod tests {
         assert_eq!(Standing::on([(May::Wait, None), (wait(2), long(9))]), asked(None));
     }
 
-    /// In any time at all: here in seconds since anything.
     #[test]
     fn a_refusal_lasts_from_the_first_to_a_launch_that_is_taken() {
-        let at = |seconds| crate::Timestamp::from_secs(seconds);
         let mut refused = Refused::new(at(0));
         assert!(refused.refused(None, at(0)) && !refused.refused(None, at(1)));
         assert_eq!(refused.may(at(1)), May::Not(Duration::from_secs(1)));
@@ -260,5 +263,51 @@ mod tests {
             refused.taken(at(9));
         }
         assert!(refused.is_over());
+    }
+
+    #[test]
+    fn it_is_open_through_its_pause_and_while_somebody_finds_out() {
+        let mut breaker = Breaker::new(at(0));
+        assert_eq!((breaker.is_open(at(0)), breaker.may(at(0))), (false, May::Ask), "nothing was refused");
+        assert!(breaker.trip(None, at(0)));
+        assert_eq!((breaker.failures(), breaker.until()), (1, at(2)));
+        assert_eq!([1, 2].map(|second| breaker.is_open(at(second))), [true, false]);
+        breaker.asks(at(2));
+        assert_eq!((breaker.is_open(at(3)), breaker.may(at(3))), (true, May::Wait));
+        assert!(breaker.asks_no_more() && !breaker.asks_no_more(), "nobody else asks");
+        assert_eq!((breaker.is_open(at(3)), breaker.may(at(3))), (false, May::Ask));
+        // Who was to find out and is not heard of keeps the others from it for a while only.
+        breaker.asks(at(3));
+        assert_eq!(breaker.may(at(3) + PROBE), May::Ask);
+        breaker.asks(at(3) + PROBE);
+        assert_eq!(breaker.may(at(4) + PROBE), May::Wait);
+        assert!(breaker.trip(None, at(4) + PROBE));
+        assert_eq!((breaker.failures(), breaker.until()), (2, at(8) + PROBE));
+    }
+
+    #[test]
+    fn what_is_free_again_is_asked_for_at_once_and_its_refusals_are_forgotten_in_time() {
+        let mut refused = Refused::new(at(0));
+        refused.refused(Some(MINUTE), at(0));
+        assert_eq!((refused.since(), refused.breaker().until()), (Some(at(0)), at(60)));
+        assert!(refused.freed(at(40)), "that was waited for");
+        assert!(!refused.freed(at(40)) && !refused.freed(at(50)));
+        assert_eq!((refused.breaker().until(), refused.may(at(40))), (at(40), May::Ask));
+        assert_eq!([40, 41].map(|second| refused.is_forgotten(at(second) + FORGOTTEN)), [false, true]);
+        refused.asks(at(50));
+        assert_eq!(refused.may(at(50)), May::Wait);
+        refused.asks_no_more();
+        assert_eq!(refused.may(at(50)), May::Ask);
+    }
+
+    #[test]
+    fn a_launch_that_is_taken_says_nothing_during_the_pause_or_where_nobody_was_to_find_out() {
+        let mut refused = Refused::new(at(0));
+        refused.refused(None, at(0));
+        refused.asks(at(1));
+        assert!(!refused.taken(at(1)), "it was under way before");
+        assert!(refused.taken(at(2)));
+        (0..9).for_each(|_| assert!(!refused.taken(at(3))));
+        assert!(!refused.is_over(), "of those that did not find out");
     }
 }

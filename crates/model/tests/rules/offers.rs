@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use rouse_model::money::Price;
-use rouse_model::scaling::offers::{Choice, Next, Offer, Offering, Passed, Record, Standing, Why, choose};
+use rouse_model::scaling::offers::{
+    Choice, LOST_AT_MOST, Next, Offer, Offering, Passed, Record, Standing, Why, choose,
+};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,6 +56,16 @@ fn an_offer_is_tried_for_its_time() {
     let last = Offer { try_for: Some(MINUTE * 5), of: vec![one("only", 50, late)] };
     let wait = choose(&[last], |_| true).next;
     assert_eq!(wait, Next::Wait(Some(MINUTE * 9)), "there is nothing after it to be waited for");
+}
+
+#[test]
+fn what_became_of_a_worker_is_added_to_what_became_of_others() {
+    let mut record = Record::default();
+    record.add(MINUTE, true, false);
+    record.add(MINUTE * 2, false, true);
+    record.add(MINUTE * 600, true, true);
+    let lost = MINUTE * 2 + LOST_AT_MOST;
+    assert_eq!(record, Record { launched: 3, came: 2, interrupted: 2, there: MINUTE * 603, lost });
 }
 
 #[test]

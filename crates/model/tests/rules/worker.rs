@@ -492,13 +492,17 @@ fn who_is_to_be_parked_takes_nothing_and_can_be_wanted_again_at_any_time() {
             (events.is_empty(), !events.is_empty())
         );
         let asked_for = next.on(WorkerEvent::ParkIssued, Timestamp(7));
-        assert!(
-            !matches!(asked_for, Transition::Applied { .. }),
-            "nobody is asked to park it: {asked_for:?}"
-        );
+        let expected = match next.lies() {
+            true => Transition::AlreadySatisfied,
+            false => Transition::Conflict("it is wanted again"),
+        };
+        assert_eq!(asked_for, expected, "nobody is asked to park it");
     }
     let coming = after(&up()[..2]);
-    assert!(matches!(coming.on(WorkerEvent::Park, Timestamp(6)), Transition::Conflict(_)));
+    assert_eq!(coming.on(WorkerEvent::Park, Timestamp(6)), Transition::Conflict("it is not idle"));
+    let ending = parked(&[WorkerEvent::End { cause: cause(CauseCode::Age) }]);
+    let wanted = ending.on(WorkerEvent::Resume, Timestamp(6));
+    assert_eq!(wanted, Transition::Conflict("something else is wanted of it"));
 }
 
 #[test]
