@@ -9,8 +9,7 @@ use crate::ctx::Active;
 use crate::requests::{self, draft};
 use crate::specs::{self, Wish};
 use rouse_model::buildset::Request;
-use rouse_model::property::Properties;
-use rouse_model::{BuildsetId, RequestId, Trust};
+use rouse_model::{BuildsetId, RequestId};
 use rouse_store::Page;
 use rouse_store::reads::RequestFilter;
 use std::collections::HashMap;
@@ -75,7 +74,8 @@ async fn usual_wish(fleet: &Fleet, active: &Active, pool: &str) -> Result<Option
     }
     for (name, builder) in &active.config.builders {
         // Under no ids: it is never on record.
-        let draft = draft(active, bare(name.as_str()), BuildsetId(0), &[RequestId(0)], fleet.ctx.now());
+        let bare = requests::Wish::bare(name.as_str());
+        let draft = draft(active, bare, BuildsetId(0), &[RequestId(0)], fleet.ctx.now());
         let Ok(draft) = draft else { continue };
         let Some(request) = draft.requests.first().filter(|one| may_have(active, builder, one, pool)) else {
             continue;
@@ -87,23 +87,4 @@ async fn usual_wish(fleet: &Fleet, active: &Active, pool: &str) -> Result<Option
 
 fn may_have(active: &Active, builder: &BuilderConfig, request: &Request, pool: &str) -> bool {
     specs::candidates(&active.config, builder, request).iter().any(|(name, _)| *name == pool)
-}
-
-/// A builder, with nothing given.
-fn bare(builder: &str) -> requests::Wish {
-    requests::Wish {
-        origin: String::new(),
-        scheduler: None,
-        reason: String::new(),
-        owner: None,
-        properties: Properties::default(),
-        builders: vec![builder.to_owned()],
-        stamps: Vec::new(),
-        parent: None,
-        trust: Trust::Trusted,
-        priority: 0,
-        images: [].into(),
-        merges: [].into(),
-        approved: None,
-    }
 }

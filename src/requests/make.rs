@@ -47,6 +47,28 @@ pub struct Wish {
     pub approved: Option<Given>,
 }
 
+impl Wish {
+    /// Of a builder, with nothing given.
+    #[must_use]
+    pub fn bare(builder: &str) -> Self {
+        Self {
+            origin: String::new(),
+            scheduler: None,
+            reason: String::new(),
+            owner: None,
+            properties: Properties::default(),
+            builders: vec![builder.to_owned()],
+            stamps: Vec::new(),
+            parent: None,
+            trust: Trust::Trusted,
+            priority: 0,
+            images: [].into(),
+            merges: [].into(),
+            approved: None,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {

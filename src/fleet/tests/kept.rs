@@ -25,6 +25,15 @@ async fn two(stage: &Stage, what: &str, are: impl Fn(&Worker) -> bool) -> Vec<Wo
     stage.until(what, up).await
 }
 
+/// These die, and others that are for untrusted builds as well take their place.
+async fn successors(stage: &Stage, first: &[Worker]) -> Vec<Worker> {
+    first.iter().for_each(|worker| stage.die(worker));
+    let are_others = |one: &Worker| first.iter().all(|before| before.id != one.id);
+    let second = two(stage, "in place of those that died", are_others).await;
+    assert!(second.iter().all(|one| one.trust == Trust::Untrusted), "{second:#?}");
+    second
+}
+
 #[test]
 fn workers_are_kept_before_anybody_has_asked_for_one() {
     let world = World::of(1, CONFIG);
@@ -40,10 +49,7 @@ fn workers_are_kept_before_anybody_has_asked_for_one() {
     world.life(
         |_| {},
         async |stage| {
-            first.iter().for_each(|worker| stage.die(worker));
-            let are_others = |one: &Worker| first.iter().all(|before| before.id != one.id);
-            let second = two(stage, "in place of those that died", are_others).await;
-            assert!(second.iter().all(|one| one.trust == Trust::Untrusted), "{second:#?}");
+            let second = successors(stage, &first).await;
             stage.reload(&CONFIG.replace("boot: 20s", "boot: 10s")).await;
             let are_new = |one: &Worker| second.iter().all(|before| before.spec_digest != one.spec_digest);
             two(stage, "of the pool as it is now", are_new).await;
@@ -81,10 +87,7 @@ fn of_several_builders_the_one_counts_that_asked_last() {
     world.life(
         |_| {},
         async |stage| {
-            first.iter().for_each(|worker| stage.die(worker));
-            let are_others = |one: &Worker| first.iter().all(|before| before.id != one.id);
-            let second = two(stage, "in place of those that died", are_others).await;
-            assert!(second.iter().all(|one| one.trust == Trust::Untrusted), "{second:#?}");
+            successors(stage, &first).await;
         },
     );
 }

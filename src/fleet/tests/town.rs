@@ -13,11 +13,10 @@ use crate::peers;
 use crate::requests::{self, Wish};
 use crate::revisions::Revisions;
 use rouse_contract::{Installation, ProviderKind};
+use rouse_model::Timestamp;
 use rouse_model::buildset::RequestState;
 use rouse_model::master::Master;
 use rouse_model::money::Money;
-use rouse_model::property::Properties;
-use rouse_model::{Timestamp, Trust};
 use rouse_provider_fake::{Cloud, FakeKind, Fault, on};
 use rouse_store::testing::{Death, Memory};
 use rouse_store::{Batch, Page, Store};
@@ -359,19 +358,5 @@ pub(super) async fn context(
 }
 
 pub(in crate::fleet) fn wish(number: usize, builder: &str) -> Wish {
-    Wish {
-        origin: format!("wish/{number}"),
-        scheduler: None,
-        reason: "wished".into(),
-        owner: None,
-        properties: Properties::default(),
-        builders: vec![builder.to_owned()],
-        stamps: Vec::new(),
-        parent: None,
-        trust: Trust::Trusted,
-        priority: 0,
-        images: [].into(),
-        merges: [].into(),
-        approved: None,
-    }
+    Wish { origin: format!("wish/{number}"), reason: "wished".into(), ..Wish::bare(builder) }
 }
